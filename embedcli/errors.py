@@ -1,0 +1,51 @@
+"""The exceptions of `embed`.
+
+    EmbedError                 anything a user can mend; the command line prints it and exits 1
+    ├── ConfigError            a setting: unknown, of the wrong type, out of range
+    ├── CorpusError            the text: missing, not decodable, empty, without labels
+    ├── VocabularyError        a word: unknown, repeated, not allowed
+    ├── FormatError            a vector file: broken, of another format, lying about its size
+    ├── StoreError             a model folder: missing, not a model, damaged, locked, no room
+    └── TrainingError          the training: not a number, a worker that died
+
+Everything else that is raised is a bug of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class EmbedError(Exception):
+    """Something the user can mend.
+
+    `message` reads `path:line: what was found; what was expected`; `hint` is the command or
+    value that would work.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(EmbedError):
+    """A setting that is unknown, of the wrong type or out of range."""
+
+
+class CorpusError(EmbedError):
+    """Text that is missing, cannot be decoded, or holds nothing to learn from."""
+
+
+class VocabularyError(EmbedError):
+    """A word that is unknown, repeated or not allowed."""
+
+
+class FormatError(EmbedError):
+    """A vector file that is broken or of another format."""
+
+
+class StoreError(EmbedError):
+    """A model folder that is missing, damaged, locked or has no room."""
+
+
+class TrainingError(EmbedError):
+    """Training that cannot go on."""
