@@ -1,0 +1,1 @@
+"""Layers, losses, first numbers and optimizers over `autodiff`."""

@@ -1,0 +1,66 @@
+"""First numbers of tables and layers, any row of which can be made again alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.random import Generator
+
+from embedcli.autodiff.tensor import Array
+
+BLOCK = 256  # rows that share a random stream; part of what a seed means
+
+Draw = Callable[[Generator, tuple[int, ...], float], Array]
+
+
+def uniform(rng: Generator, shape: tuple[int, ...], scale: float = 0.05) -> Array:
+    """Draw float32 numbers evenly from [-scale, scale); .05 is Keras's (RandomUniform)."""
+    numbers = rng.random(shape, np.float32)
+    numbers -= 0.5
+    numbers *= 2 * scale
+    return numbers
+
+
+def word2vec(rng: Generator, shape: tuple[int, ...], scale: float = 0.5) -> Array:
+    """Draw float32 numbers evenly from ±.5 / D (word2vec.c, InitNet); `scale` is not used."""
+    del scale
+    return uniform(rng, shape, 0.5 / shape[-1])
+
+
+def normal(rng: Generator, shape: tuple[int, ...], scale: float = 0.05) -> Array:
+    """Draw float32 numbers of a normal distribution with deviation `scale`."""
+    numbers = rng.standard_normal(shape, np.float32)
+    numbers *= scale
+    return numbers
+
+
+def zeros(rng: Generator, shape: tuple[int, ...], scale: float = 0.0) -> Array:
+    """Return float32 zeros; nothing is drawn."""
+    del rng, scale
+    return np.zeros(shape, np.float32)
+
+
+INITIALIZERS: dict[str, Draw] = {
+    "uniform": uniform,
+    "word2vec": word2vec,
+    "normal": normal,
+    "zeros": zeros,
+}
+
+
+def first_rows(
+    name: str, seed: int, rows: range, dim: int, scale: float = 0.05, *, stream: int = 0
+) -> Array:
+    """Make the first numbers of some rows of a table: (len(rows), D) float32.
+
+    They depend on the seed, the stream (one a table) and the rows' own numbers alone: a table that
+    grows keeps its rows, and a row can be made again without the others. `rows` has step 1.
+    """
+    made = np.empty((len(rows), dim), np.float32)  # (V, D)
+    for start in range(rows.start - rows.start % BLOCK, rows.stop, BLOCK):
+        rng = np.random.default_rng((seed, stream, start // BLOCK))
+        block = INITIALIZERS[name](rng, (BLOCK, dim), scale)  # (BLOCK, D)
+        low, high = max(start, rows.start), min(start + BLOCK, rows.stop)
+        made[low - rows.start : high - rows.start] = block[low - start : high - start]
+    return made

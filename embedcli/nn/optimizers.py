@@ -1,0 +1,273 @@
+# ruff: noqa: ARG002 - every rule takes the same arguments, whether it needs them or not
+"""Rules that turn gradients into steps, in place; and how the rate changes over a run.
+
+An optimizer works on plain arrays: the weights, and state arrays shaped as `Optimizer.slots`
+says, which the caller makes (they may lie in shared memory). Formulas and constants are those of
+Keras 3 (keras/src/optimizers); weight decay is Keras's too: decoupled, `w -= lr · decay · w`
+before the step (Loshchilov & Hutter 2019, Algorithm 2).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from embedcli.autodiff.rows import RowGrad
+from embedcli.autodiff.tensor import Array, Gradient
+from embedcli.config import TrainSettings
+from embedcli.errors import ConfigError
+
+State = Mapping[str, Array]
+
+
+class Slot(NamedTuple):
+    """A state array, shaped as its weights; what it starts from."""
+
+    name: str
+    start: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """A rule: a name, its state arrays, and `update`, used by the dense and by the row step."""
+
+    weight_decay: float = 0.0
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """State arrays the rule keeps for each weight."""
+        return ()
+
+    def state_like(self, weights: Array) -> dict[str, Array]:
+        """Make the state arrays of some weights, as they are before the first step."""
+        return {slot.name: np.full_like(weights, slot.start) for slot in self.slots}
+
+    def update(self, weights: Array, state: State, gradient: Array, lr: float, t: int) -> None:
+        """Change weights and state in place; `t` counts steps from 1."""
+        raise NotImplementedError
+
+    def step_dense(self, weights: Array, state: State, gradient: Array, lr: float, t: int) -> None:
+        """Take a step with a gradient of the weights' shape."""
+        if self.weight_decay:
+            weights *= 1 - lr * self.weight_decay
+        self.update(weights, state, gradient, lr, t)
+
+    def step_rows(self, weights: Array, state: State, gradient: RowGrad, lr: float, t: int) -> None:
+        """Take a step with a coalesced gradient of any rows; the others stay as they are."""
+        ids = gradient.ids
+        rows = np.take(weights, ids, axis=0, mode="clip")  # (N, D)
+        slots = {name: np.take(array, ids, axis=0, mode="clip") for name, array in state.items()}
+        self.step_dense(rows, slots, gradient.rows, lr, t)
+        weights[ids] = rows
+        for name, array in slots.items():
+            state[name][ids] = array
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD(Optimizer):
+    """Stochastic gradient descent: v = µv - lr·g, w += v; Nesterov: w += µv - lr·g.
+
+    The row step differs with momentum: the velocity of a row without a gradient rests, and the
+    row with it. Source: keras/src/optimizers/sgd.py.
+    """
+
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The velocity, if there is momentum."""
+        return (Slot("velocity", 0.0),) if self.momentum else ()
+
+    def update(self, weights: Array, state: State, gradient: Array, lr: float, t: int) -> None:
+        """Change weights and velocity in place."""
+        step = gradient * -lr
+        if not self.momentum:
+            weights += step
+            return
+        velocity = state["velocity"]
+        velocity *= self.momentum
+        velocity += step
+        if self.nesterov:
+            step += self.momentum * velocity
+            weights += step
+        else:
+            weights += velocity
+
+
+@dataclass(frozen=True, kw_only=True)
+class RMSprop(Optimizer):
+    """v = ρv + (1-ρ)g², w -= lr·g / √(v+ε); ρ .9, ε 1e-7.
+
+    The row step differs: v of a row without a gradient does not decay. Source:
+    keras/src/optimizers/rmsprop.py; Tieleman & Hinton 2012.
+    """
+
+    rho: float = 0.9
+    epsilon: float = 1e-7
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The mean square."""
+        return (Slot("square", 0.0),)
+
+    def update(self, weights: Array, state: State, gradient: Array, lr: float, t: int) -> None:
+        """Change weights and mean square in place."""
+        square = state["square"]
+        square *= self.rho
+        square += (1 - self.rho) * gradient * gradient
+        weights -= lr * gradient / np.sqrt(square + self.epsilon)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adagrad(Optimizer):
+    """a += g², w -= lr·g / √(a+ε); a starts from .1, ε 1e-7.
+
+    The row step is the dense step: without a gradient nothing moves (but for weight decay).
+    Source: keras/src/optimizers/adagrad.py; Duchi et al. 2011.
+    """
+
+    start: float = 0.1
+    epsilon: float = 1e-7
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The sum of squares."""
+        return (Slot("square", self.start),)
+
+    def update(self, weights: Array, state: State, gradient: Array, lr: float, t: int) -> None:
+        """Change weights and sum of squares in place."""
+        square = state["square"]
+        square += gradient * gradient
+        weights -= lr * gradient / np.sqrt(square + self.epsilon)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam(Optimizer):
+    """m = β₁m + (1-β₁)g, v = β₂v + (1-β₂)g², w -= lr·√(1-β₂ᵗ)/(1-β₁ᵗ) · m / (√v + ε).
+
+    β₁ .9, β₂ .999, ε 1e-7. The row step is "lazy": m and v of a row without a gradient do not
+    decay and the row rests, while t counts all steps. Source: keras/src/optimizers/adam.py;
+    Kingma & Ba 2015, end of §2; torch.optim.SparseAdam for the row step.
+    """
+
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-7
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The two moments."""
+        return (Slot("mean", 0.0), Slot("square", 0.0))
+
+    def update(self, weights: Array, state: State, gradient: Array, lr: float, t: int) -> None:
+        """Change weights and moments in place."""
+        mean, square = state["mean"], state["square"]
+        mean *= self.beta_1
+        mean += (1 - self.beta_1) * gradient
+        square *= self.beta_2
+        square += (1 - self.beta_2) * gradient * gradient
+        rate = lr * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
+        weights -= rate * mean / (np.sqrt(square) + self.epsilon)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DampedSGD(Optimizer):
+    """w -= lr / (1 + lr·damping·n) · g, where n is how many (weighted) pairs met the row.
+
+    The sum of a frequent word's gradients over a batch of thousands makes plain descent diverge;
+    n pairs taken one after the other would move the row less than their sum, as each sees what
+    the ones before have mended. Damping .3 was measured on skip-gram: .1 diverged, 1 learnt too
+    slowly. The dense step knows no n and is that of plain SGD.
+    """
+
+    damping: float = 0.3
+
+    def update(self, weights: Array, state: State, gradient: Array, lr: float, t: int) -> None:
+        """Take the undamped step, in place."""
+        weights -= lr * gradient
+
+    def step_rows(self, weights: Array, state: State, gradient: RowGrad, lr: float, t: int) -> None:
+        """Take a step with a coalesced gradient, each row damped by what it met."""
+        rate = lr / (1 + (lr * self.damping) * gradient.met)  # (N,)
+        damped = gradient.rows * rate.astype(weights.dtype, copy=False)[:, None]  # (N, D)
+        rows = np.take(weights, gradient.ids, axis=0, mode="clip")  # (N, D)
+        if self.weight_decay:
+            rows *= 1 - lr * self.weight_decay
+        rows -= damped
+        weights[gradient.ids] = rows
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": SGD,
+    "rmsprop": RMSprop,
+    "adagrad": Adagrad,
+    "adam": Adam,
+    "damped_sgd": DampedSGD,
+}
+
+
+def make_optimizer(settings: TrainSettings) -> Optimizer:
+    """Make the optimizer the settings name, with those of its constants that are settings.
+
+    Raises ConfigError for momentum with an optimizer that has none.
+    """
+    kind = OPTIMIZERS[settings.optimizer]
+    names = {field.name for field in dataclasses.fields(kind)}
+    for name in ("momentum", "nesterov"):
+        if getattr(settings, name) and name not in names:
+            raise ConfigError(
+                f"{name} with optimizer {settings.optimizer}: it has none", "--optimizer sgd"
+            )
+    shared = names & {field.name for field in dataclasses.fields(settings)}
+    return kind(**{name: getattr(settings, name) for name in shared})
+
+
+def square_norm(gradient: Gradient) -> float:
+    """Return the sum of squares of a gradient; a RowGrad must be coalesced."""
+    flat = (gradient.rows if isinstance(gradient, RowGrad) else gradient).reshape(-1)
+    return float(np.dot(flat, flat))
+
+
+def clip_by_norm(gradients: Sequence[Gradient], limit: float) -> list[Gradient]:
+    """Scale gradients so that their common norm is at most `limit`; RowGrads come coalesced.
+
+    Source: Pascanu et al. 2013, Algorithm 1.
+    """
+    gradients = [
+        gradient.coalesce() if isinstance(gradient, RowGrad) else gradient for gradient in gradients
+    ]
+    norm = math.sqrt(sum(square_norm(gradient) for gradient in gradients))
+    if norm <= limit:
+        return gradients
+    factor = limit / norm
+    return [
+        gradient.scaled(factor) if isinstance(gradient, RowGrad) else gradient * factor
+        for gradient in gradients
+    ]
+
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda _: 1.0,
+    "linear": lambda progress: 1 - progress,
+    "cosine": lambda progress: (1 + math.cos(math.pi * progress)) / 2,
+}
+
+
+def rate(schedule: str, lr: float, progress: float, warmup: float = 0.0) -> float:
+    """Return the learning rate at `progress`, the share of the run that is done, in [0, 1].
+
+    It rises linearly over the first `warmup` share of the run, then follows the schedule: to zero
+    at the end for linear and cosine (Loshchilov & Hutter 2017, without restarts).
+
+    >>> [rate("linear", 1.0, progress, warmup=0.5) for progress in (0.25, 0.5, 0.75, 1.0)]
+    [0.5, 1.0, 0.5, 0.0]
+    """
+    if progress < warmup:
+        return lr * progress / warmup
+    return lr * SCHEDULES[schedule]((progress - warmup) / (1 - warmup) if warmup < 1 else 0.0)
