@@ -1,0 +1,413 @@
+"""Files that are whole or absent: atomic writes, folders exchanged in one call, locks, digests.
+
+A temporary file or folder lies beside its target as `.NAME.<16 hex digits>.tmp` and is locked by
+the process that fills it; one whose lock is free belonged to a dead process and is swept away.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedcli.errors import StoreError
+
+_HINTS = {
+    errno.ENOSPC: "free some room, or write to another disk",
+    errno.EDQUOT: "free some of your quota, or write to another disk",
+    errno.EROFS: "choose a place that is not read-only",
+    errno.EACCES: "choose a place you may write to",
+    errno.EPERM: "choose a place you may write to",
+}
+_RENAME_EXCHANGE = 2
+_AT_FDCWD = -100
+_NO_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
+_MAX_NPY_HEADER = 10_000
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Turn what the system says while writing `path` into one `StoreError`."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        hint = _HINTS.get(error.errno or 0)
+        raise StoreError(f"{path}: cannot be written: {reason}", hint) from error
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Write a file that is either as before or whole, and on the disk once the block has ended.
+
+    A pipe or device is written straight. Raises StoreError for a full disk, a missing permission
+    and the like; nothing is left behind then.
+    """
+    target = Path(os.path.realpath(path))
+    with storing(path):
+        if target.exists() and not target.is_file():
+            with target.open("wb") as device:
+                yield device
+            return
+        sweep(target)
+        temporary, descriptor = _locked_temporary(target, folder=False)
+        try:
+            with os.fdopen(descriptor, "wb", buffering=1 << 20) as out:
+                if target.exists():
+                    os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode))
+                yield out
+                out.flush()
+                os.fsync(descriptor)
+                temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync(target.parent)
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Fill a folder beside `target`, which takes its place when the block has ended.
+
+    What was at `target` is kept as `previous(target)`. Raises StoreError; nothing is left behind
+    then, and `target` is as before.
+    """
+    target = Path(os.path.realpath(target))
+    with storing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder, descriptor = _locked_temporary(target, folder=True)
+        try:
+            yield folder
+            for entry in folder.iterdir():
+                _sync(entry)
+            _sync(folder)
+            replace_folder(folder, target)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(descriptor)
+
+
+def previous(target: Path) -> Path:
+    """Where the folder that `target` replaced is kept."""
+    return target.with_name(f"{target.name}.previous")
+
+
+def replace_folder(new: Path, target: Path) -> None:
+    """Put folder `new` in the place of `target`, and `target` in the place of `previous(target)`.
+
+    One call where the system can exchange two names; else two renames, whose gap `settled` and
+    `sweep` close. Afterwards `new` is gone, or holds what `previous(target)` was.
+    """
+    if not os.path.lexists(target) or not any(target.iterdir()):
+        new.rename(target)
+    elif _exchange(new, target):
+        _keep(new, previous(target))
+    else:
+        aside = _aside(target)
+        target.rename(aside)
+        new.rename(target)
+        _keep(aside, previous(target))
+    _sync(target.parent)
+
+
+def settled(target: Path) -> Path:
+    """Where the folder `target` can be read, also in the gap of a replacement by two renames."""
+    return target if os.path.lexists(target) or not _aside(target).is_dir() else _aside(target)
+
+
+def sweep(target: Path) -> None:
+    """Remove what dead processes left beside `target`, and close the gap one of them left."""
+    pattern = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{16}\.tmp")
+    if not target.parent.is_dir():
+        return
+    for entry in os.scandir(target.parent):
+        if pattern.fullmatch(entry.name) and not entry.is_symlink():
+            _remove_if_dead(Path(entry.path))
+    aside = _aside(target)
+    if aside.is_dir() and not aside.is_symlink():
+        if os.path.lexists(target):
+            _keep(aside, previous(target))
+        else:
+            aside.rename(target)
+
+
+class Lock:
+    """Keep a second writer away from a folder, for as long as this process lives.
+
+    The lock belongs to the process alone: workers forked from it do not prolong it. Entering it
+    sweeps what dead processes left. Raises StoreError where another process holds it.
+    """
+
+    _held: ClassVar[set[Path]] = set()
+
+    def __init__(self, target: Path) -> None:
+        self._target = Path(os.path.realpath(target))
+        self._path = self._target.with_name(f".{self._target.name}.lock")
+        self._owner = 0
+        self._descriptor = -1
+
+    def __enter__(self) -> Lock:
+        if self._path in Lock._held:
+            raise self._refusal(os.getpid())
+        with storing(self._target):
+            self._target.parent.mkdir(parents=True, exist_ok=True)
+            while not self._take():
+                pass
+        self._owner = os.getpid()
+        Lock._held.add(self._path)
+        with storing(self._target):
+            sweep(self._target)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if os.getpid() == self._owner:
+            self._path.unlink(missing_ok=True)
+            os.close(self._descriptor)
+            Lock._held.discard(self._path)
+
+    def _take(self) -> bool:
+        """Lock the file; False where its last owner removed it meanwhile."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(self._path, flags, 0o666)
+        try:
+            # A lock of the process (lockf), not of the open file (flock): a worker forked
+            # meanwhile shares the latter and would keep it for a moment after our death.
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(descriptor, 20, 0)
+            os.close(descriptor)
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+            raise self._refusal(int(holder) if holder.isdigit() else None) from None
+        if not _same_file(descriptor, self._path):
+            os.close(descriptor)
+            return False
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        self._descriptor = descriptor
+        return True
+
+    def _refusal(self, holder: int | None) -> StoreError:
+        who = f"process {holder}" if holder else "another process"
+        return StoreError(
+            f"{self._target}: {who} is writing here",
+            "wait until it has ended, or choose another --out",
+        )
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_space(path: Path, needed: int, what: str) -> None:
+    """Raise StoreError unless the disk that `path` will lie on has `needed` bytes free."""
+    place = Path(os.path.realpath(path))
+    while not place.exists():
+        place = place.parent
+    system = os.statvfs(place)
+    free = system.f_bavail * system.f_frsize
+    if needed > free:
+        raise StoreError(
+            f"{path}: {what} needs {readable(needed)}, and {readable(free)} are free there",
+            "free some room, or write to another disk",
+        )
+
+
+def readable(size: float) -> str:
+    """Say a number of bytes for people.
+
+    >>> readable(1536)
+    '1.5 KiB'
+    """
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def regular_size(path: Path, inside: Path | None = None) -> int:
+    """Size of a regular file in bytes; with `inside`, a link may not lead out of that folder.
+
+    Raises ValueError for a folder, pipe, device or forbidden link, OSError where there is none.
+    """
+    if inside is not None and path.is_symlink():
+        real = Path(os.path.realpath(path))
+        if not real.is_relative_to(os.path.realpath(inside)):
+            raise ValueError("a link that leads out of the folder")
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("not a regular file")
+    return status.st_size
+
+
+def map_npy(path: Path) -> NDArray[Any]:
+    """Memory-map an array of plain numbers from a `.npy` file, read-only.
+
+    Raises ValueError for anything but a whole file, in time and memory that its header cannot
+    choose; OSError where there is none.
+    """
+    size = regular_size(path)
+    with path.open("rb") as file:
+        return _map_array(path, file, 0, size)
+
+
+def map_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """Memory-map the arrays of an uncompressed `.npz` file, read-only; raises as `map_npy`."""
+    import zipfile
+
+    regular_size(path)
+    arrays = {}
+    try:
+        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+            for member in archive.infolist():
+                if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
+                    raise ValueError(f"member {member.filename!r} is compressed or encrypted")
+                start = _member_start(file, member.header_offset)
+                name = member.filename.removesuffix(".npy")
+                arrays[name] = _map_array(path, file, start, start + member.file_size)
+    except (zipfile.BadZipFile, NotImplementedError, OverflowError) as error:
+        raise ValueError(str(error)) from error
+    return arrays
+
+
+def write_npz(out: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays as an uncompressed `.npz`, the same bytes for the same arrays."""
+    import zipfile
+
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+
+
+def _map_array(path: Path, file: BinaryIO, start: int, end: int) -> NDArray[Any]:
+    """Map the array whose `.npy` header begins at byte `start` and whose data ends at `end`."""
+    file.seek(start)
+    try:
+        version = np.lib.format.read_magic(file)
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, fortran, dtype = read(file, max_header_size=_MAX_NPY_HEADER)
+    except (KeyError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError("a header that is not of a .npy file") from error
+    if dtype.hasobject or dtype.kind not in "biuf":
+        raise ValueError(f"an array of {dtype}; expected plain numbers")
+    needed = dtype.itemsize
+    for length in shape:
+        needed *= length
+    found = end - file.tell()
+    if needed != found or min(shape, default=0) < 0:
+        raise ValueError(f"an array of {shape} {dtype}, {needed} bytes, in {found} bytes")
+    order: Any = "F" if fortran else "C"
+    if needed == 0:
+        return np.zeros(shape, dtype, order)
+    return np.memmap(path, dtype, "r", file.tell(), shape, order).view(np.ndarray)
+
+
+def _member_start(file: BinaryIO, header: int) -> int:
+    """Where the data of an archive's member begins, whose local header is at byte `header`."""
+    file.seek(header)
+    local = file.read(30)
+    if len(local) < 30 or local[:4] != b"PK\x03\x04":
+        raise ValueError("an archive without the header of a member")
+    name, extra = int.from_bytes(local[26:28], "little"), int.from_bytes(local[28:30], "little")
+    return header + 30 + name + extra
+
+
+def _locked_temporary(target: Path, *, folder: bool) -> tuple[Path, int]:
+    """Make a temporary file or folder beside `target` and lock it; its path and descriptor."""
+    while True:
+        path = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+        if folder:
+            path.mkdir()
+            flags = os.O_RDONLY | os.O_DIRECTORY
+        else:
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+        descriptor = os.open(path, flags | os.O_CLOEXEC, 0o666)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Another process may have swept it between its making and its locking.
+        if _same_file(descriptor, path):
+            return path, descriptor
+        os.close(descriptor)
+
+
+def _same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _remove_if_dead(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError:
+        return  # its owner lives
+    finally:
+        os.close(descriptor)
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.replaced")
+
+
+def _keep(folder: Path, kept: Path) -> None:
+    """Move `folder` to `kept`; what was there is removed."""
+    if os.path.lexists(kept) and not _exchange(folder, kept):
+        shutil.rmtree(kept)
+    if not os.path.lexists(kept):
+        folder.rename(kept)
+    else:
+        shutil.rmtree(folder)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one call; False where the system cannot."""
+    import ctypes
+
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    names = os.fsencode(one), os.fsencode(other)
+    if renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _NO_EXCHANGE:
+        return False
+    raise OSError(number, os.strerror(number), str(one), None, str(other))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
