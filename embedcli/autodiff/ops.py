@@ -13,6 +13,7 @@ from embedcli.autodiff.rows import RowGrad, sum_runs
 from embedcli.autodiff.tensor import PRIMITIVES, Array, Operand, Primitive, Tensor, apply
 
 Axis = int | tuple[int, ...] | None
+Made = tuple[Any, Any]  # what a forward function returns: the result, and what its rule needs
 
 
 def exp(x: Operand) -> Tensor:
@@ -109,6 +110,19 @@ def segment_max(x: Operand, offsets: Array) -> Tensor:
     return apply("segment_max", x, offsets=offsets)
 
 
+def pad_segments(x: Operand, offsets: Array, length: int, side: str = "right") -> Tensor:
+    """Lay segments of (N, D) side by side, each padded with zeros to `length`: (B, L, D).
+
+    Segments as in `segment_sum`; `side` says where the zeros go. Raises ValueError for a segment
+    longer than `length`.
+
+    >>> rows = Tensor([[1.0], [2.0], [3.0]])
+    >>> pad_segments(rows, np.array([0, 1, 3]), 2, "left").data[..., 0].tolist()
+    [[0.0, 1.0], [2.0, 3.0]]
+    """
+    return apply("pad_segments", x, offsets=offsets, length=length, side=side)
+
+
 def log_softmax(x: Operand, axis: int = -1) -> Tensor:
     """Return the logarithm of the softmax along an axis, for logits of any size."""
     return apply("log_softmax", x, axis=axis)
@@ -159,11 +173,11 @@ def _unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
         for axis, size in enumerate(shape)
         if size == 1 and gradient.shape[axis + extra] != 1
     )
-    summed = gradient.sum(axis=tuple(range(extra)) + repeated, keepdims=True)
+    summed: Array = gradient.sum(axis=tuple(range(extra)) + repeated, keepdims=True)
     return summed.reshape(shape)
 
 
-def _add(a: Array, b: Array) -> tuple[Array, Any]:
+def _add(a: Array, b: Array) -> Made:
     return a + b, (a.shape, b.shape)
 
 
@@ -171,7 +185,7 @@ def _add_back(gradient: Array, saved: Any, index: int) -> Array:
     return _unbroadcast(gradient, saved[index])
 
 
-def _sub(a: Array, b: Array) -> tuple[Array, Any]:
+def _sub(a: Array, b: Array) -> Made:
     return a - b, (a.shape, b.shape)
 
 
@@ -180,7 +194,7 @@ def _sub_back(gradient: Array, saved: Any, index: int) -> Array:
     return -part if index else part
 
 
-def _mul(a: Array, b: Array) -> tuple[Array, Any]:
+def _mul(a: Array, b: Array) -> Made:
     return a * b, (a, b)
 
 
@@ -188,37 +202,36 @@ def _mul_back(gradient: Array, saved: Any, index: int) -> Array:
     return _unbroadcast(gradient * saved[1 - index], saved[index].shape)
 
 
-def _div(a: Array, b: Array) -> tuple[Array, Any]:
+def _div(a: Array, b: Array) -> Made:
     return a / b, (a, b)
 
 
-def _div_back(gradient: Array, saved: Any, index: int) -> Array:
+def _div_back(gradient: Array, saved: tuple[Array, Array], index: int) -> Array:
     a, b = saved
     part = gradient / b if index == 0 else gradient * (-a / (b * b))
     return _unbroadcast(part, saved[index].shape)
 
 
-def _pow(x: Array, exponent: float) -> tuple[Array, Any]:
+def _pow(x: Array, exponent: float) -> Made:
     return x**exponent, (x, exponent)
 
 
-def _pow_back(gradient: Array, saved: Any, _: int) -> Array:
+def _pow_back(gradient: Array, saved: tuple[Array, float], _: int) -> Array:
     x, exponent = saved
-    slope = exponent * x ** (exponent - 1)
-    return gradient * slope  # type: ignore[no-any-return]
+    return gradient * (exponent * x ** (exponent - 1))
 
 
-def _exp(x: Array) -> tuple[Array, Any]:
+def _exp(x: Array) -> Made:
     result = np.exp(x)
     return result, result
 
 
-def _tanh(x: Array) -> tuple[Array, Any]:
+def _tanh(x: Array) -> Made:
     result = np.tanh(x)
     return result, result
 
 
-def _sigmoid(x: Array) -> tuple[Array, Any]:
+def _sigmoid(x: Array) -> Made:
     result = np.asarray(x * 0.5)
     np.tanh(result, out=result)  # σ(x) = ½ + ½·tanh(x/2): one pass of exponentials, no overflow
     result *= 0.5
@@ -226,12 +239,12 @@ def _sigmoid(x: Array) -> tuple[Array, Any]:
     return result, result
 
 
-def _relu(x: Array) -> tuple[Array, Any]:
+def _relu(x: Array) -> Made:
     result = np.maximum(x, 0)
     return result, result
 
 
-def _sum(x: Array, axis: Axis, keepdims: bool) -> tuple[Array, Any]:
+def _sum(x: Array, axis: Axis, keepdims: bool) -> Made:
     return x.sum(axis, keepdims=keepdims), (x.shape, axis, keepdims)
 
 
@@ -242,7 +255,7 @@ def _sum_back(gradient: Array, saved: Any, _: int) -> Array:
     return np.broadcast_to(gradient, shape)
 
 
-def _mean(x: Array, axis: Axis, keepdims: bool) -> tuple[Array, Any]:
+def _mean(x: Array, axis: Axis, keepdims: bool) -> Made:
     result = x.mean(axis, keepdims=keepdims)
     return result, ((x.shape, axis, keepdims), x.size // max(np.size(result), 1))
 
@@ -252,7 +265,7 @@ def _mean_back(gradient: Array, saved: Any, index: int) -> Array:
     return _sum_back(gradient / count, summed, index)
 
 
-def _max(x: Array, axis: Axis, keepdims: bool) -> tuple[Array, Any]:
+def _max(x: Array, axis: Axis, keepdims: bool) -> Made:
     largest = x.max(axis, keepdims=True)
     result = largest if keepdims else largest.reshape(_without_axes(x.shape, axis))
     return result, (x == largest, axis, keepdims)
@@ -263,7 +276,8 @@ def _max_back(gradient: Array, saved: Any, _: int) -> Array:
     if not keepdims:
         gradient = _with_axes(gradient, axis, reached.ndim)
     count = np.count_nonzero(reached, axis=axis, keepdims=True)
-    return reached * (gradient / np.asarray(count, gradient.dtype))
+    share: Array = gradient / np.asarray(count, gradient.dtype)
+    return reached * share
 
 
 def _axes(axis: Axis, ndim: int) -> tuple[int, ...]:
@@ -281,26 +295,26 @@ def _without_axes(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
     return tuple(size for index, size in enumerate(shape) if index not in gone)
 
 
-def _reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, Any]:
+def _reshape(x: Array, shape: tuple[int, ...]) -> Made:
     return x.reshape(shape), x.shape
 
 
-def _transpose(x: Array, axes: tuple[int, ...] | None) -> tuple[Array, Any]:
+def _transpose(x: Array, axes: tuple[int, ...] | None) -> Made:
     return x.transpose(axes), None if axes is None else np.argsort(axes)
 
 
-def _concatenate(*arrays: Array, axis: int) -> tuple[Array, Any]:
+def _concatenate(*arrays: Array, axis: int) -> Made:
     ends = np.cumsum([array.shape[axis] for array in arrays])
     return np.concatenate(arrays, axis), (ends, axis)
 
 
-def _concatenate_back(gradient: Array, saved: Any, index: int) -> Array:
+def _concatenate_back(gradient: Array, saved: tuple[Array, int], index: int) -> Array:
     ends, axis = saved
     part = slice(ends[index - 1] if index else 0, ends[index])
     return gradient[(slice(None),) * (axis % gradient.ndim) + (part,)]
 
 
-def _slice(x: Array, index: Any) -> tuple[Array, Any]:
+def _slice(x: Array, index: Any) -> Made:
     parts = index if isinstance(index, tuple) else (index,)
     if not all(part is None or part is ... or isinstance(part, int | slice) for part in parts):
         raise TypeError("a tensor takes numbers and slices; use gather() for ids")
@@ -314,24 +328,24 @@ def _slice_back(gradient: Array, saved: Any, _: int) -> Array:
     return whole
 
 
-def _matmul(a: Array, b: Array) -> tuple[Array, Any]:
+def _matmul(a: Array, b: Array) -> Made:
     if a.ndim < 2 or b.ndim < 2:
         raise ValueError(f"matmul of shapes {a.shape} and {b.shape}: at least two axes each")
     return np.matmul(a, b), (a, b)
 
 
-def _matmul_back(gradient: Array, saved: Any, index: int) -> Array:
+def _matmul_back(gradient: Array, saved: tuple[Array, Array], index: int) -> Array:
     a, b = saved
     if index == 0:
         return _unbroadcast(np.matmul(gradient, _flipped(b)), a.shape)
     return _shared_product(a, gradient, b.shape)
 
 
-def _matmul_transposed(a: Array, b: Array) -> tuple[Array, Any]:
+def _matmul_transposed(a: Array, b: Array) -> Made:
     return _matmul(a, _flipped(b))[0], (a, b)
 
 
-def _matmul_transposed_back(gradient: Array, saved: Any, index: int) -> Array:
+def _matmul_transposed_back(gradient: Array, saved: tuple[Array, Array], index: int) -> Array:
     a, b = saved
     if index == 0:
         return _unbroadcast(np.matmul(gradient, b), a.shape)
@@ -345,11 +359,11 @@ def _flipped(x: Array) -> Array:
 def _shared_product(a: Array, b: Array, shape: tuple[int, ...]) -> Array:
     """Return aᵀ @ b summed to `shape`; one product does it for a matrix shared by the batch."""
     if len(shape) == 2 and a.ndim > 2 and a.shape[:-1] == b.shape[:-1]:
-        return a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1])  # type: ignore[no-any-return]
+        return a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1])
     return _unbroadcast(np.matmul(_flipped(a), b), shape)
 
 
-def _gather(table: Array, ids: Array, met: Array | None) -> tuple[Array, Any]:
+def _gather(table: Array, ids: Array, met: Array | None) -> Made:
     if ids.size and not 0 <= ids.min() <= ids.max() < len(table):
         raise IndexError(f"ids from {ids.min()} to {ids.max()} in a table of {len(table)} rows")
     # Ids are in range, so "clip" changes none; it is numpy's mode without a buffer.
@@ -362,7 +376,7 @@ def _gather_back(gradient: Array, saved: Any, _: int) -> RowGrad:
     return RowGrad(ids.reshape(-1), rows, shape, None if met is None else met.reshape(-1))
 
 
-def _windows(stream: Array, tile: int, halo: int) -> tuple[Array, Any]:
+def _windows(stream: Array, tile: int, halo: int) -> Made:
     length, dim = stream.shape
     tiles, rest = divmod(length - 2 * halo, tile)
     if rest or tiles < 0:
@@ -385,25 +399,26 @@ def _windows_back(gradient: Array, saved: Any, _: int) -> Array:
     return stream
 
 
-def _masked_sum(x: Array, mask: Array) -> tuple[Array, Any]:
+def _masked_sum(x: Array, mask: Array) -> Made:
     mask = np.asarray(mask, x.dtype)[:, None, :]  # (B, 1, L)
     return np.matmul(mask, x)[:, 0], mask
 
 
-def _masked_sum_back(gradient: Array, saved: Any, _: int) -> Array:
-    return saved.transpose(0, 2, 1) * gradient[:, None]  # type: ignore[no-any-return]  # (B, L, D)
+def _masked_sum_back(gradient: Array, mask: Array, _: int) -> Array:
+    return mask.transpose(0, 2, 1) * gradient[:, None]  # (B, L, D)
 
 
-def _masked_max(x: Array, mask: Array) -> tuple[Array, Any]:
+def _masked_max(x: Array, mask: Array) -> Made:
     mask = np.asarray(mask, bool)[:, :, None]  # (B, L, 1)
     largest = x.max(1, keepdims=True, initial=-np.inf, where=mask)  # (B, 1, D)
-    largest[~mask.any(1)[:, 0]] = 0
+    largest[np.count_nonzero(mask, axis=(1, 2)) == 0] = 0
     return largest[:, 0], (x == largest) & mask
 
 
-def _masked_max_back(gradient: Array, saved: Any, _: int) -> Array:
-    count = np.maximum(np.count_nonzero(saved, axis=1), 1)  # (B, D)
-    return saved * (gradient / count.astype(gradient.dtype))[:, None]  # type: ignore[no-any-return]
+def _masked_max_back(gradient: Array, reached: Array, _: int) -> Array:
+    count = np.maximum(np.count_nonzero(reached, axis=1), 1)  # (B, D)
+    share: Array = gradient / count.astype(gradient.dtype)  # (B, D)
+    return reached * share[:, None]  # (B, L, D)
 
 
 def _segment_lengths(x: Array, offsets: Array) -> Array:
@@ -413,7 +428,7 @@ def _segment_lengths(x: Array, offsets: Array) -> Array:
     return lengths
 
 
-def _segment_sum(x: Array, offsets: Array) -> tuple[Array, Any]:
+def _segment_sum(x: Array, offsets: Array) -> Made:
     lengths = _segment_lengths(x, offsets)
     filled = np.flatnonzero(lengths)
     result = np.zeros((len(lengths), *x.shape[1:]), x.dtype)  # (B, D)
@@ -425,19 +440,19 @@ def _segment_sum_back(gradient: Array, saved: Any, _: int) -> Array:
     return np.repeat(gradient, saved, axis=0)  # (N, D)
 
 
-def _segment_mean(x: Array, offsets: Array) -> tuple[Array, Any]:
+def _segment_mean(x: Array, offsets: Array) -> Made:
     result, lengths = _segment_sum(x, offsets)
     share = 1 / np.maximum(lengths, 1)[:, None].astype(x.dtype)  # (B, 1)
     result *= share
     return result, (lengths, share)
 
 
-def _segment_mean_back(gradient: Array, saved: Any, _: int) -> Array:
+def _segment_mean_back(gradient: Array, saved: tuple[Array, Array], _: int) -> Array:
     lengths, share = saved
     return np.repeat(gradient * share, lengths, axis=0)  # (N, D)
 
 
-def _segment_max(x: Array, offsets: Array) -> tuple[Array, Any]:
+def _segment_max(x: Array, offsets: Array) -> Made:
     lengths = _segment_lengths(x, offsets)
     filled = np.flatnonzero(lengths)
     result = np.zeros((len(lengths), *x.shape[1:]), x.dtype)  # (B, D)
@@ -446,28 +461,46 @@ def _segment_max(x: Array, offsets: Array) -> tuple[Array, Any]:
     return result, (x == np.repeat(result, lengths, axis=0), offsets, filled, lengths)
 
 
-def _segment_max_back(gradient: Array, saved: Any, _: int) -> Array:
+def _segment_max_back(gradient: Array, saved: tuple[Array, ...], _: int) -> Array:
     reached, offsets, filled, lengths = saved
     share = np.array(gradient)  # (B, D)
     if len(filled):
         share[filled] /= np.add.reduceat(reached, offsets[filled], axis=0, dtype=share.dtype)
-    return reached * np.repeat(share, lengths, axis=0)  # type: ignore[no-any-return]
+    share = np.repeat(share, lengths, axis=0)  # (N, D)
+    share *= reached
+    return share
 
 
-def _log_softmax(x: Array, axis: int) -> tuple[Array, Any]:
+def _pad_segments(x: Array, offsets: Array, length: int, side: str) -> Made:
+    lengths = _segment_lengths(x, offsets)
+    if lengths.max(initial=0) > length:
+        raise ValueError(f"a segment of {lengths.max()} rows does not fit a length of {length}")
+    firsts = np.arange(len(lengths)) * length  # (B,)
+    if side == "left":
+        firsts += length - lengths
+    places = np.repeat(firsts - offsets[:-1], lengths) + np.arange(len(x))  # (N,)
+    padded = np.zeros((len(lengths) * length, *x.shape[1:]), x.dtype)  # (B·L, D)
+    padded[places] = x
+    return padded.reshape(len(lengths), length, *x.shape[1:]), places
+
+
+def _pad_segments_back(gradient: Array, places: Array, _: int) -> Array:
+    return np.take(gradient.reshape(-1, *gradient.shape[2:]), places, axis=0)  # (N, D)
+
+
+def _log_softmax(x: Array, axis: int) -> Made:
     result = x - x.max(axis, keepdims=True)
     result -= np.log(np.exp(result).sum(axis, keepdims=True))
     return result, (result, axis)
 
 
-def _log_softmax_back(gradient: Array, saved: Any, _: int) -> Array:
+def _log_softmax_back(gradient: Array, saved: tuple[Array, int], _: int) -> Array:
     result, axis = saved
-    return gradient - np.exp(result) * gradient.sum(axis, keepdims=True)  # type: ignore[no-any-return]
+    total: Array = gradient.sum(axis, keepdims=True)
+    return gradient - np.exp(result) * total
 
 
-def _softmax_cross_entropy(
-    logits: Array, labels: Array, weights: Array | None
-) -> tuple[Array, Any]:
+def _softmax_cross_entropy(logits: Array, labels: Array, weights: Array | None) -> Made:
     log_shares = _log_softmax(logits, -1)[0]  # (B, C)
     losses = -log_shares[np.arange(len(labels)), labels]  # (B,)
     if weights is not None:
@@ -484,9 +517,7 @@ def _softmax_cross_entropy_back(gradient: Array, saved: Any, _: int) -> Array:
     return shares
 
 
-def _sigmoid_cross_entropy(
-    logits: Array, labels: Array | float, weights: Array | float
-) -> tuple[Array, Any]:
+def _sigmoid_cross_entropy(logits: Array, labels: Array | float, weights: Array | float) -> Made:
     labels = np.asarray(labels, logits.dtype)
     weights = np.asarray(weights, logits.dtype)
     half = np.asarray(logits * 0.5)
@@ -503,17 +534,17 @@ def _sigmoid_cross_entropy(
     return total, (squashed, labels, weights)
 
 
-def _sigmoid_cross_entropy_back(gradient: Array, saved: Any, _: int) -> Array:
+def _sigmoid_cross_entropy_back(gradient: Array, saved: tuple[Array, ...], _: int) -> Array:
     squashed, labels, weights = saved
     squashed *= 0.5
     squashed += 0.5 - labels  # σ(x) - y
     squashed *= weights
     if gradient != 1:
         squashed *= gradient
-    return squashed  # type: ignore[no-any-return]
+    return squashed
 
 
-def _squared_error(x: Array, target: Array) -> tuple[Array, Any]:
+def _squared_error(x: Array, target: Array) -> Made:
     target = np.asarray(target, x.dtype)
     if x.shape != target.shape:
         raise ValueError(f"squared error of shapes {x.shape} and {target.shape}")
@@ -521,19 +552,19 @@ def _squared_error(x: Array, target: Array) -> tuple[Array, Any]:
     return np.vdot(difference, difference), difference
 
 
-def _squared_error_back(gradient: Array, saved: Any, _: int) -> Array:
-    saved *= 2 * gradient
-    return saved  # type: ignore[no-any-return]
+def _squared_error_back(gradient: Array, difference: Array, _: int) -> Array:
+    difference *= 2 * gradient
+    return difference
 
 
-def _dropout(x: Array, keep: Array, rate: float) -> tuple[Array, Any]:
+def _dropout(x: Array, keep: Array, rate: float) -> Made:
     scale = 1 / (1 - rate)
     return x * keep * scale, (keep, scale)
 
 
-def _dropout_back(gradient: Array, saved: Any, _: int) -> Array:
+def _dropout_back(gradient: Array, saved: tuple[Array, float], _: int) -> Array:
     keep, scale = saved
-    return gradient * keep * scale  # type: ignore[no-any-return]
+    return gradient * keep * scale
 
 
 PRIMITIVES.update(
@@ -564,6 +595,7 @@ PRIMITIVES.update(
     segment_sum=Primitive(_segment_sum, _segment_sum_back),
     segment_mean=Primitive(_segment_mean, _segment_mean_back),
     segment_max=Primitive(_segment_max, _segment_max_back),
+    pad_segments=Primitive(_pad_segments, _pad_segments_back),
     log_softmax=Primitive(_log_softmax, _log_softmax_back),
     softmax_cross_entropy=Primitive(_softmax_cross_entropy, _softmax_cross_entropy_back),
     sigmoid_cross_entropy=Primitive(_sigmoid_cross_entropy, _sigmoid_cross_entropy_back),

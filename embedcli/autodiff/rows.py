@@ -105,4 +105,4 @@ def sum_runs(rows: Array, starts: Array) -> Array:
     """Sum runs of rows (N, D) that start at `starts` (U,), each of at least one row: (U, D)."""
     if not len(starts):
         return rows[:0]
-    return np.add.reduceat(rows, starts, axis=0)  # type: ignore[no-any-return]
+    return np.add.reduceat(rows, starts, axis=0)

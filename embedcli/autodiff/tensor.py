@@ -31,7 +31,7 @@ class Primitive:
     result. A rule may use up what was saved for it, never the gradient it is given.
     """
 
-    forward: Callable[..., tuple[Array, Any]]
+    forward: Callable[..., tuple[Any, Any]]
     backward: Callable[[Array, Any, int], Gradient]
 
 
@@ -272,4 +272,4 @@ def _total(first: Gradient, second: Gradient) -> Gradient:
     if isinstance(first, RowGrad) and isinstance(second, RowGrad):
         return first + second
     dense = [part.dense() if isinstance(part, RowGrad) else part for part in (first, second)]
-    return np.add(dense[0], dense[1])  # type: ignore[no-any-return]
+    return np.add(dense[0], dense[1])
