@@ -276,8 +276,8 @@ def _max_back(gradient: Array, saved: Any, _: int) -> Array:
     if not keepdims:
         gradient = _with_axes(gradient, axis, reached.ndim)
     count = np.count_nonzero(reached, axis=axis, keepdims=True)
-    share: Array = gradient / np.asarray(count, gradient.dtype)
-    return reached * share
+    part: Array = reached * (gradient / np.asarray(count, gradient.dtype))
+    return part
 
 
 def _axes(axis: Axis, ndim: int) -> tuple[int, ...]:
@@ -300,7 +300,7 @@ def _reshape(x: Array, shape: tuple[int, ...]) -> Made:
 
 
 def _transpose(x: Array, axes: tuple[int, ...] | None) -> Made:
-    return x.transpose(axes), None if axes is None else np.argsort(axes)
+    return x.transpose(axes), None if axes is None else np.argsort(np.mod(axes, x.ndim))
 
 
 def _concatenate(*arrays: Array, axis: int) -> Made:
@@ -496,8 +496,8 @@ def _log_softmax(x: Array, axis: int) -> Made:
 
 def _log_softmax_back(gradient: Array, saved: tuple[Array, int], _: int) -> Array:
     result, axis = saved
-    total: Array = gradient.sum(axis, keepdims=True)
-    return gradient - np.exp(result) * total
+    part: Array = gradient - np.exp(result) * gradient.sum(axis, keepdims=True)
+    return part
 
 
 def _softmax_cross_entropy(logits: Array, labels: Array, weights: Array | None) -> Made:

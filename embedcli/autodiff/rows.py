@@ -40,6 +40,8 @@ class RowGrad:
         self.shape = shape
 
     def __add__(self, other: RowGrad) -> RowGrad:
+        if self.shape != other.shape:
+            raise ValueError(f"row gradients of tables of shapes {self.shape} and {other.shape}")
         joined = object.__new__(RowGrad)
         joined.parts = self.parts + other.parts
         joined.shape = self.shape

@@ -1,0 +1,336 @@
+"""Every primitive: its gradient against central differences, its dtype, its values."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedcli.autodiff import ops
+from embedcli.autodiff.check import check_gradient
+from embedcli.autodiff.rows import RowGrad
+from embedcli.autodiff.tensor import PRIMITIVES, Tensor, apply, no_grad
+
+RNG = np.random.default_rng(7)
+
+
+class Example(NamedTuple):
+    inputs: list[np.ndarray]
+    options: dict[str, Any] = {}
+
+
+def array(*shape: int) -> np.ndarray:
+    """Numbers that are unequal and not close to 0, so that max and relu have a slope."""
+    numbers = RNG.permutation(np.prod(shape, dtype=int)) + 0.5
+    signs = RNG.choice([-1, 1], numbers.shape)
+    return (signs * numbers / (numbers.size + 1) * 2).reshape(shape)
+
+
+def positive(*shape: int) -> np.ndarray:
+    return np.abs(array(*shape))
+
+
+PAIRS = [
+    Example([array(2, 3), array(2, 3)]),
+    Example([array(2, 3), array(3)]),
+    Example([array(1, 3), array(4, 2, 1)]),
+    Example([array(), array(2)]),
+]
+AXES = [
+    Example([array(2, 3, 2)], {"axis": axis, "keepdims": keepdims})
+    for axis in (None, 0, -1, (0, 2))
+    for keepdims in (False, True)
+]
+PRODUCTS = [((2, 3), (3, 4)), ((5, 2, 3), (5, 3, 4)), ((5, 2, 3), (3, 4)), ((2, 3), (5, 3, 4)),
+            ((2, 1, 2, 3), (5, 3, 4))]  # fmt: skip
+OFFSETS = np.array([0, 2, 2, 5, 6])
+MASK = np.array([[True, False, True], [False, False, False]])
+
+EXAMPLES: dict[str, list[Example]] = {
+    "add": PAIRS,
+    "sub": PAIRS,
+    "mul": PAIRS,
+    "div": PAIRS,
+    "neg": [Example([array(2, 3)])],
+    "pow": [Example([positive(2, 3)], {"exponent": p}) for p in (2.0, -1.0, 0.5, 0.0)],
+    "exp": [Example([array(2, 3)])],
+    "log": [Example([positive(2, 3)])],
+    "tanh": [Example([array(2, 3)])],
+    "sigmoid": [Example([array(2, 3)])],
+    "relu": [Example([array(2, 3)])],
+    "sum": AXES,
+    "mean": AXES,
+    "max": AXES,
+    "reshape": [Example([array(2, 3)], {"shape": (3, -1)})],
+    "transpose": [
+        Example([array(2, 3, 4)], {"axes": axes}) for axes in (None, (1, 2, 0), (-1, 0, 1))
+    ],
+    "concatenate": [
+        Example([array(2, 1), array(2, 3), array(2, 2)], {"axis": -1}),
+        Example([array(1, 2), array(3, 2)], {"axis": 0}),
+    ],
+    "slice": [
+        Example([array(4, 3)], {"index": index})
+        for index in (1, slice(None, None, 2), (slice(1, 3), 0), (..., None, slice(None, None, -1)))
+    ],
+    "matmul": [Example([array(*a), array(*b)]) for a, b in PRODUCTS],
+    "matmul_transposed": [
+        Example([array(*a), array(*b).swapaxes(-1, -2).copy()]) for a, b in PRODUCTS
+    ],
+    "gather": [
+        Example([array(4, 3)], {"ids": np.array(ids), "met": None})
+        for ids in ([0, 2, 2, 0, 2], [[3, 0], [1, 3]])
+    ],
+    "windows": [
+        Example([array(tiles * tile + 2 * halo, 2)], {"tile": tile, "halo": halo})
+        for tiles, tile, halo in ((3, 2, 1), (2, 2, 3), (4, 1, 2), (1, 3, 0))
+    ],
+    "masked_sum": [Example([array(2, 3, 2)], {"mask": MASK * 0.5})],
+    "masked_max": [Example([array(2, 3, 2)], {"mask": MASK})],
+    "segment_sum": [Example([array(6, 2)], {"offsets": OFFSETS})],
+    "segment_mean": [Example([array(6, 2)], {"offsets": OFFSETS})],
+    "segment_max": [Example([array(6, 2)], {"offsets": OFFSETS})],
+    "pad_segments": [
+        Example([array(6, 2)], {"offsets": OFFSETS, "length": 4, "side": side})
+        for side in ("left", "right")
+    ],
+    "log_softmax": [Example([array(3, 4)], {"axis": axis}) for axis in (0, -1)],
+    "softmax_cross_entropy": [
+        Example([array(3, 4)], {"labels": np.array([0, 3, 1]), "weights": weights})
+        for weights in (None, np.array([0.5, 2.0, 0.0]))
+    ],
+    "sigmoid_cross_entropy": [
+        Example([array(2, 3, 4)], {"labels": labels, "weights": weights})
+        for labels, weights in (
+            (1.0, 1.0),
+            (np.array([0, 1, 1, 0]), positive(2, 3, 4)),
+            (np.array([0, 0.3, 1, 0]), positive(2, 1, 4)),
+        )
+    ],
+    "squared_error": [Example([array(3, 2)], {"target": array(3, 2)})],
+    "dropout": [Example([array(2, 3)], {"keep": np.eye(2, 3, dtype=bool), "rate": 0.25})],
+}
+CASES = [
+    pytest.param(name, example, id=f"{name}-{number}")
+    for name, examples in EXAMPLES.items()
+    for number, example in enumerate(examples)
+]
+
+
+def test_every_primitive_has_an_example() -> None:
+    assert set(EXAMPLES) == set(PRIMITIVES)
+    assert all(EXAMPLES.values())
+
+
+@pytest.mark.parametrize(("name", "example"), CASES)
+def test_gradient(name: str, example: Example) -> None:
+    check_gradient(lambda *inputs: apply(name, *inputs, **example.options), example.inputs)
+
+
+@pytest.mark.parametrize(("name", "example"), CASES)
+def test_float32_stays_float32(name: str, example: Example) -> None:
+    inputs = [Tensor(np.float32(one), requires_grad=True) for one in example.inputs]
+    result = apply(name, *inputs, **example.options)
+    assert result.dtype == np.float32
+    result.backward(np.ones(result.shape, np.float32))
+    for one in inputs:
+        assert one.grad is not None
+        gradient = one.grad.dense() if isinstance(one.grad, RowGrad) else one.grad
+        assert gradient.dtype == np.float32
+        assert gradient.shape == one.shape
+
+
+@pytest.mark.parametrize(("name", "example"), CASES)
+def test_nothing_given_is_changed(name: str, example: Example) -> None:
+    inputs = [Tensor(one.copy(), requires_grad=True) for one in example.inputs]
+    result = apply(name, *inputs, **example.options)
+    outgoing = np.ones(result.shape)
+    result.backward(outgoing)
+    assert (outgoing == 1).all()
+    for one, given_one in zip(inputs, example.inputs, strict=True):
+        np.testing.assert_array_equal(one.data, given_one)
+
+
+def test_only_wanted_gradients_are_computed() -> None:
+    weight = Tensor(array(3, 4), requires_grad=True)
+    constant = Tensor(array(2, 3))
+    (constant @ weight).sum().backward()
+    assert constant.grad is None
+    assert weight.grad is not None
+
+
+LARGE = np.float32([-1e30, -1e4, -100, 0, 100, 1e4, 1e30])
+
+
+def test_large_logits_in_sigmoid_cross_entropy() -> None:
+    for label in (0.0, 1.0):
+        logits = Tensor(LARGE, requires_grad=True)
+        loss = ops.sigmoid_cross_entropy(logits, label)
+        loss.backward()
+        expected = np.logaddexp(0, LARGE.astype(float)) - label * LARGE.astype(float)
+        assert loss.item() == pytest.approx(expected.sum(), rel=1e-6)
+        np.testing.assert_allclose(logits.grad, (LARGE > 0) + 0.5 * (LARGE == 0) - label, atol=1e-6)
+
+
+def test_sigmoid_cross_entropy_of_confident_logits_is_small_not_negative() -> None:
+    logits = np.float32(np.linspace(5, 60, 200))
+    losses = [ops.sigmoid_cross_entropy(np.float32([x]), 1.0).item() for x in logits]
+    expected = np.logaddexp(0, -logits.astype(float))
+    np.testing.assert_allclose(losses, expected, atol=1e-7 * 60)
+    assert min(losses) >= 0
+
+
+def test_large_logits_in_softmax() -> None:
+    logits = Tensor(LARGE[None], requires_grad=True)
+    loss = ops.softmax_cross_entropy(logits, np.array([4]))
+    loss.backward()
+    assert loss.item() == pytest.approx(1e30)
+    np.testing.assert_array_equal(logits.grad, [[0, 0, 0, 0, -1, 0, 1]])
+    assert np.isfinite(ops.log_softmax(Tensor(LARGE)).data).all()
+
+
+def test_large_numbers_in_sigmoid_and_tanh() -> None:
+    np.testing.assert_array_equal(ops.sigmoid(Tensor(LARGE)).data, [0, 0, 0, 0.5, 1, 1, 1])
+    np.testing.assert_array_equal(ops.tanh(Tensor(LARGE)).data, [-1, -1, -1, 0, 1, 1, 1])
+
+
+def test_softmax_cross_entropy_by_hand() -> None:
+    loss = ops.softmax_cross_entropy(Tensor([[0.0, np.log(3)], [0.0, 0.0]]), np.array([1, 0]))
+    assert loss.item() == pytest.approx(np.log(4 / 3) + np.log(2))
+
+
+def test_a_gather_gives_rows_and_what_they_met() -> None:
+    table = Tensor(np.zeros((1_000_000, 2), np.float32), requires_grad=True)
+    met = np.float32([[1, 2], [3, 4]])
+    rows = ops.gather(table, np.array([[5, 7], [7, 9]]), met)
+    (rows * np.float32(2)).sum().backward()
+    assert isinstance(table.grad, RowGrad)
+    coalesced = table.grad.coalesce()
+    assert coalesced.ids.tolist() == [5, 7, 9]
+    assert coalesced.met.tolist() == [1, 5, 4]
+    assert coalesced.rows.tolist() == [[2, 2], [4, 4], [2, 2]]
+
+
+def test_a_gather_outside_the_table_is_an_error() -> None:
+    table = Tensor(np.zeros((3, 2)))
+    for outside in (-1, 3):
+        with pytest.raises(IndexError, match="table of 3 rows"):
+            ops.gather(table, np.array([0, outside]))
+    assert ops.gather(table, np.zeros(0, int)).shape == (0, 2)
+
+
+def test_a_gather_of_a_computed_table() -> None:
+    check_gradient(lambda table: ops.gather(table * table, np.array([1, 1, 0])), [array(3, 2)])
+
+
+def test_windows_are_a_view() -> None:
+    stream = Tensor(np.arange(16.0).reshape(8, 2))
+    tiles = ops.windows(stream, 2, 1)
+    assert tiles.shape == (3, 4, 2)
+    assert np.shares_memory(tiles.data, stream.data)
+    np.testing.assert_array_equal(tiles.data[1], stream.data[2:6])
+    with pytest.raises(ValueError, match="8 rows are not tiles of 5"):
+        ops.windows(stream, 5, 1)
+
+
+def test_windows_of_a_strided_stream() -> None:
+    stream = np.arange(32.0).reshape(8, 4)
+    np.testing.assert_array_equal(
+        ops.windows(Tensor(stream[:, ::2]), 2, 1).data,
+        ops.windows(Tensor(stream[:, ::2].copy()), 2, 1).data,
+    )
+
+
+def test_pooling_of_empty_texts_is_zero() -> None:
+    rows = Tensor(array(2, 3))
+    for pool in (ops.segment_sum, ops.segment_mean, ops.segment_max):
+        pooled = pool(rows, np.array([0, 0, 2, 2])).data
+        np.testing.assert_array_equal(pooled[[0, 2]], 0)
+        assert pooled[1].any()
+        assert pool(Tensor(np.zeros((0, 3))), np.array([0, 0])).data.tolist() == [[0, 0, 0]]
+    for masked in (ops.masked_sum, ops.masked_mean, ops.masked_max):
+        np.testing.assert_array_equal(masked(Tensor(array(2, 3, 2)), MASK).data[1], 0)
+
+
+def test_offsets_that_are_not_segments_are_an_error() -> None:
+    for offsets in ([0, 1], [1, 2], [0, 3, 2], []):
+        with pytest.raises(ValueError, match="rise from 0 to 2"):
+            ops.segment_sum(Tensor(array(2, 3)), np.array(offsets))
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=20), st.integers(0, 2**32 - 1))
+def test_segments_equal_a_plain_loop(lengths: list[int], seed: int) -> None:
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    rows = np.random.default_rng(seed).standard_normal((offsets[-1], 3))
+    texts = [rows[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    zero = np.zeros(3)
+    np.testing.assert_allclose(
+        ops.segment_sum(rows, offsets).data, [t.sum(0) for t in texts], atol=1e-12
+    )
+    np.testing.assert_allclose(
+        ops.segment_mean(rows, offsets).data,
+        [t.mean(0) if len(t) else zero for t in texts],
+        atol=1e-12,
+    )
+    np.testing.assert_array_equal(
+        ops.segment_max(rows, offsets).data, [t.max(0) if len(t) else zero for t in texts]
+    )
+
+
+def test_masked_pooling_equals_segments() -> None:
+    rows = array(2, 3, 2)
+    mask = np.array([[True, True, False], [True, False, False]])
+    offsets = np.array([0, 2, 3])
+    flat = rows[mask]
+    for masked, segment in (
+        (ops.masked_sum, ops.segment_sum),
+        (ops.masked_mean, ops.segment_mean),
+        (ops.masked_max, ops.segment_max),
+    ):
+        np.testing.assert_allclose(masked(rows, mask).data, segment(flat, offsets).data)
+
+
+def test_equal_largest_share_the_gradient() -> None:
+    x = Tensor([[1.0, 3.0, 3.0]], requires_grad=True)
+    x.max(axis=1).sum().backward()
+    assert x.grad.tolist() == [[0, 0.5, 0.5]]
+    y = Tensor([[2.0], [2.0], [1.0]], requires_grad=True)
+    ops.segment_max(y, np.array([0, 3])).sum().backward()
+    assert y.grad.tolist() == [[0.5], [0.5], [0]]
+
+
+def test_dropout_keeps_the_mean_and_its_mask() -> None:
+    x = Tensor(np.ones(100_000, np.float32), requires_grad=True)
+    dropped = ops.dropout(x, 0.25, np.random.default_rng(1))
+    assert set(np.unique(dropped.data)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert dropped.data.mean() == pytest.approx(1, abs=0.01)
+    dropped.sum().backward()
+    np.testing.assert_array_equal(x.grad, dropped.data)
+
+
+def test_a_tensor_is_not_indexed_by_arrays() -> None:
+    with pytest.raises(TypeError, match="gather"):
+        Tensor([1.0, 2.0])[np.array([0, 0])]
+
+
+def test_matmul_wants_matrices() -> None:
+    with pytest.raises(ValueError, match="at least two axes"):
+        Tensor([1.0]) @ Tensor([[1.0]])
+
+
+def test_squared_error_does_not_broadcast() -> None:
+    with pytest.raises(ValueError, match=r"\(3, 1\) and \(3,\)"):
+        ops.squared_error(Tensor(np.zeros((3, 1))), np.zeros(3))
+
+
+def test_without_a_tape_the_values_are_the_same() -> None:
+    for name, examples in EXAMPLES.items():
+        for inputs, options in examples:
+            tensors = [Tensor(one, requires_grad=True) for one in inputs]
+            with no_grad():
+                bare = apply(name, *tensors, **options)
+            assert not bare.requires_grad
+            np.testing.assert_array_equal(bare.data, apply(name, *tensors, **options).data)
