@@ -3,8 +3,8 @@
 
 An optimizer works on plain arrays: the weights, and state arrays shaped as `Optimizer.slots`
 says, which the caller makes (they may lie in shared memory). Formulas and constants are those of
-Keras 3 (keras/src/optimizers); weight decay is Keras's too: decoupled, `w -= lr · decay · w`
-before the step (Loshchilov & Hutter 2019, Algorithm 2).
+Keras 3 (keras/src/optimizers) where a rule names no other source; weight decay is Keras's too:
+decoupled, `w -= lr · decay · w` before the step (Loshchilov & Hutter 2019, Algorithm 2).
 """
 
 from __future__ import annotations
@@ -126,14 +126,16 @@ class RMSprop(Optimizer):
 
 @dataclass(frozen=True, kw_only=True)
 class Adagrad(Optimizer):
-    """a += g², w -= lr·g / √(a+ε); a starts from .1, ε 1e-7.
+    """a += g², w -= lr·g / (√a + ε); a starts from 0, ε 1e-10.
 
     The row step is the dense step: without a gradient nothing moves (but for weight decay).
-    Source: keras/src/optimizers/adagrad.py; Duchi et al. 2011.
+    Keras lets a start from .1, which drowns the gradients of rare words: one of them is divided
+    by its text's length and by the batch's size. So formula and constants here are PyTorch's.
+    Source: torch/optim/adagrad.py; Duchi et al. 2011.
     """
 
-    start: float = 0.1
-    epsilon: float = 1e-7
+    start: float = 0.0
+    epsilon: float = 1e-10
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -144,7 +146,11 @@ class Adagrad(Optimizer):
         """Change weights and sum of squares in place."""
         square = state["square"]
         square += gradient * gradient
-        weights -= lr * gradient / np.sqrt(square + self.epsilon)
+        scale = np.sqrt(square)
+        scale += self.epsilon
+        step = np.divide(gradient, scale, out=scale)
+        step *= lr
+        weights -= step
 
 
 @dataclass(frozen=True, kw_only=True)
