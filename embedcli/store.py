@@ -1,0 +1,398 @@
+"""The model folder and the checkpoint: saved whole or not at all, opened in constant time.
+
+table.npy      (V, D) float32, C order      vocab.txt     one word a line, the line is its id
+counts.npy     (V,) int64, or (0,) unknown  config.yaml   the settings as resolved
+head.npz       head, output table, labels   log.jsonl     loss and metrics of every epoch
+state.npz      times each word was trained, its first line, the optimizer's rows
+manifest.json  format and `embed` version, shape, size and SHA-256 of each file, corpus
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedcli import __version__, files
+from embedcli.config import TrainSettings
+from embedcli.errors import StoreError, VocabularyError
+from embedcli.table import EmbeddingTable
+from embedcli.text.vocabulary import Vocabulary
+
+FORMAT = 1
+
+_FILES = (
+    "table.npy",
+    "vocab.txt",
+    "counts.npy",
+    "config.yaml",
+    "head.npz",
+    "state.npz",
+    "log.jsonl",
+)
+_MAX_JSON = 1 << 24
+_MAX_YAML = 1 << 20
+_BLOCK = 1 << 24
+_READING_ERRORS = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    RecursionError,
+    OSError,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What manifest.json says of a model folder."""
+
+    format: int
+    embed: str  # version that wrote it
+    shape: tuple[int, int]  # (V, D)
+    corpus: str  # fingerprint of what was read
+    start: dict[str, Any]  # how to make the first rows again
+    files: dict[str, tuple[int, str]]  # name → bytes, SHA-256
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of table.npy: two runs with this in common learnt the same table."""
+        return self.files["table.npy"][1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A trained table and all that a later step needs of its training."""
+
+    table: EmbeddingTable
+    settings: TrainSettings
+    head: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    trained: NDArray[np.int64]  # (V,) times each word was trained
+    first_lines: NDArray[np.int64]  # (V,) line of the corpus where a word first appears, from 1
+    optimizer: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    log: Sequence[Mapping[str, Any]] = ()
+    corpus: str = ""  # fingerprint
+    start: Mapping[str, Any] = field(default_factory=dict)
+    manifest: Manifest | None = None  # of the folder it was loaded from
+
+
+def save(folder: Path, model: Model) -> Manifest:
+    """Write a model folder and put it in place when it is whole; the one there before is kept.
+
+    The caller holds the `files.Lock` of the folder. Raises StoreError where `folder` is something
+    else than a model, or cannot be written.
+    """
+    require_model_or_nothing(folder)
+    files.require_space(folder, _size(model), "the model")
+    with files.new_folder(folder) as new:
+        _write_table(new, model.table)
+        _write_settings(new / "config.yaml", model.settings)
+        labels = json.dumps(model.labels, ensure_ascii=False).encode()
+        _write_npz(new / "head.npz", {**model.head, "labels": np.frombuffer(labels, np.uint8)})
+        optimizer = {f"optimizer.{name}": array for name, array in model.optimizer.items()}
+        state = {"trained": model.trained, "first_lines": model.first_lines, **optimizer}
+        _write_npz(new / "state.npz", state)
+        lines = [json.dumps(entry, ensure_ascii=False) + "\n" for entry in model.log]
+        (new / "log.jsonl").write_text("".join(lines), encoding="utf-8")
+        manifest = _manifest(new, model)
+        (new / "manifest.json").write_bytes(_dump(manifest))
+    return manifest
+
+
+def load(folder: Path) -> Model:
+    """Open a model folder; arrays are memory-mapped, digests not checked (see `verify`).
+
+    Raises StoreError for a folder that is missing, not a model, damaged or of a newer version.
+    """
+    folder = files.settled(folder)
+    manifest = _read_manifest(folder)
+    table = _open_table(folder, manifest)
+    head = dict(_arrays(folder, "head.npz"))
+    state = dict(_arrays(folder, "state.npz"))
+    with _damage(folder, "head.npz"):
+        labels = tuple(map(str, json.loads(head.pop("labels").tobytes())))
+    with _damage(folder, "state.npz"):
+        trained, first_lines = state.pop("trained"), state.pop("first_lines")
+        if trained.shape != (len(table),) or first_lines.shape != (len(table),):
+            raise ValueError(f"{len(table)} words, but {trained.shape} {first_lines.shape}")
+    prefix = "optimizer."
+    with _damage(folder, "log.jsonl"):
+        log = [json.loads(line) for line in (folder / "log.jsonl").open(encoding="utf-8")]
+    return Model(
+        table=table,
+        settings=_read_settings(folder),
+        head=head,
+        labels=labels,
+        trained=trained,
+        first_lines=first_lines,
+        optimizer={name.removeprefix(prefix): array for name, array in state.items()},
+        log=log,
+        corpus=manifest.corpus,
+        start=manifest.start,
+        manifest=manifest,
+    )
+
+
+def load_table(folder: Path) -> EmbeddingTable:
+    """Open the table of a model folder alone, in constant time; raises as `load`."""
+    folder = files.settled(folder)
+    return _open_table(folder, _read_manifest(folder))
+
+
+def verify(folder: Path) -> Manifest:
+    """Compare every file of a model folder with its digest; StoreError names what differs."""
+    folder = files.settled(folder)
+    manifest = _read_manifest(folder)
+    if (folder / "manifest.json").read_bytes() != _dump(manifest):
+        raise _damaged(folder, "manifest.json", "its own digest is another")
+    for name, (_, digest) in manifest.files.items():
+        with _damage(folder, name):
+            if files.sha256(folder / name) != digest:
+                raise ValueError("its SHA-256 is not the one in manifest.json")
+    load(folder)
+    return manifest
+
+
+def is_model(folder: Path) -> bool:
+    """Whether a folder has the manifest of a model."""
+    try:
+        _read_manifest(folder)
+    except StoreError:
+        return False
+    return True
+
+
+def require_model_or_nothing(folder: Path) -> None:
+    """Raise StoreError where `folder`, or what keeps its previous generation, is not a model."""
+    for place in (folder, files.previous(folder)):
+        with files.storing(place):
+            empty = not place.exists() or (place.is_dir() and not any(place.iterdir()))
+        if not empty and not (place / "manifest.json").is_file():
+            raise StoreError(
+                f"{place}: not a model folder, and not empty; it is left as it is",
+                "choose another --out",
+            )
+
+
+def checkpoint_folder(folder: Path) -> Path:
+    """Where the checkpoint of the run that writes `folder` lies."""
+    return folder.with_name(f"{folder.name}.checkpoint")
+
+
+def save_checkpoint(
+    folder: Path, arrays: Mapping[str, NDArray[Any]], state: Mapping[str, Any]
+) -> None:
+    """Write a run's arrays and its small state (as JSON) into one file, whole or not at all.
+
+    `folder` is that of the model; raises StoreError.
+    """
+    place = checkpoint_folder(folder)
+    with files.storing(place):
+        place.mkdir(parents=True, exist_ok=True)
+    header = json.dumps({"format": FORMAT, "state": state}).encode()
+    members = {"checkpoint": np.frombuffer(header, np.uint8), **arrays}
+    with files.atomic_write(place / "state.npz") as out:
+        files.write_npz(out, members)
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read the checkpoint of the run that writes `folder`: arrays, memory-mapped, and state.
+
+    Raises StoreError where there is none, or it is damaged.
+    """
+    place = checkpoint_folder(folder)
+    if not (place / "state.npz").exists():
+        raise StoreError(f"{place}: no checkpoint", "start the training without --resume")
+    with _damage(place, "state.npz"):
+        _check_sums(place / "state.npz")
+        arrays = files.map_npz(place / "state.npz")
+        header = json.loads(arrays.pop("checkpoint").tobytes())
+        _require_version(place, header["format"])
+        state = header["state"]
+        if not isinstance(state, dict):
+            raise ValueError("a state that is not a mapping")
+    return arrays, state
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Remove the checkpoint of the run that wrote `folder`, if there is one."""
+    place = checkpoint_folder(folder)
+    with files.storing(place):
+        (place / "state.npz").unlink(missing_ok=True)
+        if place.is_dir():
+            files.sweep(place / "state.npz")
+            place.rmdir()
+
+
+def _write_table(new: Path, table: EmbeddingTable) -> None:
+    header = {"descr": "<f4", "fortran_order": False, "shape": table.vectors.shape}
+    with (new / "table.npy").open("wb") as out:
+        np.lib.format.write_array_header_1_0(out, header)
+        for _, block in table.blocks(_BLOCK):
+            out.write(np.ascontiguousarray(block, "<f4").data)
+    (new / "vocab.txt").write_bytes(table.vocabulary.to_bytes())
+    counts = table.vocabulary.counts
+    np.save(new / "counts.npy", np.empty(0, "<i8") if counts is None else counts.astype("<i8"))
+
+
+def _write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    with path.open("wb") as out:
+        files.write_npz(out, arrays)
+
+
+def _write_settings(path: Path, settings: TrainSettings) -> None:
+    import yaml
+
+    path.write_text(
+        yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False, allow_unicode=True),
+        encoding="utf-8",
+    )
+
+
+def _read_settings(folder: Path) -> TrainSettings:
+    import yaml
+
+    path = folder / "config.yaml"
+    with _damage(folder, "config.yaml"):
+        if path.stat().st_size > _MAX_YAML:
+            raise ValueError("too large")
+        try:
+            found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, RecursionError) as error:
+            raise ValueError(str(error)) from error
+        if not isinstance(found, dict):
+            raise ValueError("not a mapping")
+        known = {each.name for each in dataclasses.fields(TrainSettings)}
+        return TrainSettings(**{name: found[name] for name in found.keys() & known})
+
+
+def _manifest(new: Path, model: Model) -> Manifest:
+    return Manifest(
+        format=FORMAT,
+        embed=__version__,
+        shape=(len(model.table), model.table.dim),
+        corpus=model.corpus,
+        start=dict(model.start),
+        files={name: ((new / name).stat().st_size, files.sha256(new / name)) for name in _FILES},
+    )
+
+
+def _dump(manifest: Manifest) -> bytes:
+    """Bytes of manifest.json, which end in the digest of what stands before."""
+    body = dataclasses.asdict(manifest)
+    body["files"] = {
+        name: {"bytes": size, "sha256": digest} for name, (size, digest) in manifest.files.items()
+    }
+    text = json.dumps(body, ensure_ascii=False, sort_keys=True, indent=1)
+    body["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    return (json.dumps(body, ensure_ascii=False, indent=1) + "\n").encode()
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    """Read manifest.json and compare the size of every file with it."""
+    path = folder / "manifest.json"
+    if not path.is_file():
+        what = (
+            "not a model folder (it has no manifest.json)" if folder.exists() else "no such model"
+        )
+        raise StoreError(f"{folder}: {what}", "embed train makes one; --model names it")
+    with _damage(folder, "manifest.json"):
+        if files.regular_size(path, inside=folder) > _MAX_JSON:
+            raise ValueError("too large")
+        body = json.loads(path.read_bytes())
+        _require_version(folder, body["format"])
+        manifest = Manifest(
+            format=body["format"],
+            embed=str(body["embed"]),
+            shape=(int(body["shape"][0]), int(body["shape"][1])),
+            corpus=str(body["corpus"]),
+            start=dict(body["start"]),
+            files={
+                name: (int(body["files"][name]["bytes"]), str(body["files"][name]["sha256"]))
+                for name in _FILES
+            },
+        )
+    for name, (size, _) in manifest.files.items():
+        with _damage(folder, name):
+            found = files.regular_size(folder / name, inside=folder)
+            if found != size:
+                raise ValueError(f"{found} bytes; expected {size}")
+    return manifest
+
+
+def _open_table(folder: Path, manifest: Manifest) -> EmbeddingTable:
+    with _damage(folder, "table.npy"):
+        vectors = files.map_npy(folder / "table.npy")
+        if vectors.shape != manifest.shape or vectors.dtype != np.dtype("<f4"):
+            raise ValueError(f"{vectors.shape} {vectors.dtype}; expected {manifest.shape} float32")
+        if not vectors.flags.c_contiguous:
+            raise ValueError("in Fortran order; expected C order")
+    with _damage(folder, "counts.npy"):
+        counts = files.map_npy(folder / "counts.npy")
+        if counts.shape not in ((0,), manifest.shape[:1]) or counts.dtype != np.dtype("<i8"):
+            raise ValueError(f"{counts.shape} {counts.dtype}; expected ({len(vectors)},) int64")
+    with _damage(folder, "vocab.txt"):
+        known = counts if len(counts) else None
+        return EmbeddingTable(Vocabulary.open(folder / "vocab.txt", known), vectors)
+
+
+def _arrays(folder: Path, name: str) -> dict[str, NDArray[Any]]:
+    with _damage(folder, name):
+        return files.map_npz(folder / name)
+
+
+def _require_version(folder: Path, found: Any) -> None:
+    if not isinstance(found, int) or found < 1:
+        raise ValueError(f"format version {found!r}")
+    if found > FORMAT:
+        raise StoreError(
+            f"{folder}: of format version {found}; this embed reads up to {FORMAT}",
+            "update embed",
+        )
+
+
+@contextmanager
+def _damage(folder: Path, name: str) -> Iterator[None]:
+    """Turn what goes wrong while a file of the folder is read into one StoreError."""
+    try:
+        yield
+    except _READING_ERRORS as error:
+        raise _damaged(folder, name, str(error)) from error
+    except VocabularyError as error:
+        raise _damaged(folder, name, error.message) from error
+
+
+def _damaged(folder: Path, name: str, what: str) -> StoreError:
+    return StoreError(
+        f"{folder / name}: damaged: {what}",
+        f"the model before it may be in {files.previous(folder)}",
+    )
+
+
+def _check_sums(path: Path) -> None:
+    """Compare the members of an archive with their CRC-32."""
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+    except (zipfile.BadZipFile, NotImplementedError) as error:
+        raise ValueError(str(error)) from error
+    if bad is not None:
+        raise ValueError(f"the checksum of {bad} is another")
+
+
+def _size(model: Model) -> int:
+    arrays = [model.table.vectors, *model.head.values(), *model.optimizer.values()]
+    return sum(array.nbytes for array in arrays) + 64 * len(model.table) + _BLOCK
