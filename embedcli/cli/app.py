@@ -1,0 +1,155 @@
+"""The frame of the command line: which commands there are, loaded when called, plainly helped."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
+
+import typer
+import typer.core
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Command: the module of `embedcli.cli` that holds its function, in the order of the help.
+COMMANDS = {
+    "train": "train",
+    "tokenize": "tokenize",
+    "lookup": "look",
+    "show-table": "look",
+}
+
+
+def examples(*lines: str) -> Callable[[F], F]:
+    """Give a command the examples that its help and the reference page show."""
+
+    def decorate(function: F) -> F:
+        function.__dict__["examples"] = lines
+        return function
+
+    return decorate
+
+
+def _process_value(param: Any, ctx: Any, value: Any) -> Any:
+    if value is None and (param.multiple or param.nargs == -1):
+        value = ()
+    if param.required and param.value_is_missing(value):
+        raise typer.BadParameter("missing", ctx=ctx, param=param)
+    return value if param.callback is None else param.callback(ctx, param, value)
+
+
+class _Unchecked:
+    """Parameters that hand their values to their callbacks and do no more.
+
+    typer would check each value with pydantic, which takes longer to import than all else here;
+    our flags are read by `embedcli.cli.flags`.
+    """
+
+    def get_params(self, ctx: Any) -> Any:
+        params = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            param.__dict__["process_value"] = functools.partial(_process_value, param)
+        return params
+
+
+class Command(_Unchecked, typer.core.TyperCommand):
+    """A command whose help is plain text, in sections."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments, the examples, then the options by their panels."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                title = getattr(param, "rich_help_panel", None) or "Options"
+                sections.setdefault(
+                    "Arguments" if param.param_type_name == "argument" else title, []
+                ).append(record)
+        general = sections.pop("Options", [])
+        for title, records in {**sections, "Options": general}.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples as they are typed."""
+        lines = examples_of(self)
+        if lines:
+            with formatter.section("Examples"):
+                formatter.write("".join(f"{'':2}{line}\n" for line in lines))
+
+
+def examples_of(command: Any) -> Sequence[str]:
+    """Return the examples that `examples` gave a command's function."""
+    lines: Sequence[str] = getattr(command.callback, "examples", ())
+    return lines
+
+
+class Commands(_Unchecked, typer.core.TyperGroup):
+    """The commands of `COMMANDS`, each imported when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """List the names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import and make a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"embedcli.cli.{COMMANDS[cmd_name]}")
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(cmd_name, cls=Command)(getattr(module, cmd_name.replace("-", "_")))
+        return typer.main.get_command(single)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command; suggest one where the name is unknown."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            from embedcli.config import nearest
+
+            hint = nearest(name, COMMANDS) or f"The commands are: {', '.join(COMMANDS)}."
+            ctx.fail(f"No such command {name!r}. {hint}")
+        return super().resolve_command(ctx, args)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        from embedcli import __version__
+
+        typer.echo(f"embed {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(cls=Commands, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def embed(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Say the version."),
+    ] = False,
+) -> None:
+    """Train word embeddings on your text, look into them, and see how they learn.
+
+    Start with `embed train`, which trains on a small text that comes along, and then
+    `embed lookup king`.
+    """
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run a command line to its end and return the exit code it asked for."""
+    arguments = list(argv) or ["--help"]
+    if "_EMBED_COMPLETE" in os.environ:
+        app(args=arguments, prog_name="embed")
+    try:
+        command = typer.main.get_command(app)
+        with command.make_context("embed", arguments) as context:
+            command.invoke(context)
+    except typer.Exit as leave:
+        return leave.exit_code
+    finally:
+        sys.stdout.flush()
+    return 0

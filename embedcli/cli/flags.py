@@ -1,0 +1,158 @@
+"""Flags: those of the settings, made from the schema, and the few that commands share."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from embedcli.config import Settings, Spec, schema
+from embedcli.errors import ConfigError
+
+METAVARS = {bool: "true|false", int: "N", float: "X", str: "TEXT"}
+
+
+def with_settings(
+    settings: type[Settings], *, leave_out: tuple[str, ...] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one flag for each setting, save those named in `leave_out`.
+
+    The command's own `**settings` then holds, by field name, the values of the flags that were
+    given, and no others.
+    """
+    specs = {name: spec for name, spec in schema(settings).items() if name not in leave_out}
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(function, eval_str=True)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+
+        @functools.wraps(function)
+        def command(**values: Any) -> None:
+            given = {
+                name: _read(specs[name], value)
+                for name, value in values.items()
+                if name in specs and value is not None
+            }
+            rest = {name: value for name, value in values.items() if name not in specs}
+            function(**rest, **given)
+
+        command.__dict__["__signature__"] = signature.replace(
+            parameters=own + [_parameter(spec) for spec in specs.values()]
+        )
+        return command
+
+    return decorate
+
+
+def _parameter(spec: Spec) -> inspect.Parameter:
+    flag = f"{spec.flag}/--no-{spec.flag[2:]}" if spec.is_switch else spec.flag
+    option = typer.Option(
+        flag,
+        help=f"{spec.help} [default: {shown(spec.default)}]",
+        metavar=None if spec.is_switch else metavar(spec),
+        show_default=False,
+        rich_help_panel=spec.group,
+        autocompletion=_completer(spec.choices),
+    )
+    kind: Any = bool if spec.is_switch else str
+    return inspect.Parameter(
+        spec.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[kind, option],
+    )
+
+
+def shown(value: Any) -> str:
+    """Spell a value as a flag takes it.
+
+    >>> shown(None), shown(True), shown(0.001)
+    ('none', 'true', '0.001')
+    """
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def metavar(spec: Spec) -> str:
+    """Say in a word what the flag takes: `N`, `word|whitespace|char`, `X|auto`."""
+    kinds = [METAVARS[kind] for kind in spec.kinds]
+    return "|".join([*kinds, *spec.choices])
+
+
+def _read(spec: Spec, value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    try:
+        return spec.parse(value)
+    except ConfigError as error:
+        message = error.message.removeprefix(f"{spec.name}: ")
+        raise typer.BadParameter(message, param_hint=spec.flag) from None
+
+
+def _completer(words: tuple[str, ...]) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
+
+
+def one_of(*words: str, help: str) -> Any:  # noqa: A002 - typer's word
+    """Make an option that takes one of a few words; names that start with a dash are its flags."""
+    flags = [word for word in words if word.startswith("-")]
+    choices = tuple(word for word in words if not word.startswith("-"))
+
+    def read(value: str) -> str:
+        if value not in choices:
+            raise typer.BadParameter(f"found {value!r}; expected {', '.join(choices)}")
+        return value
+
+    return typer.Option(
+        *flags,
+        metavar="|".join(choices),
+        callback=read,
+        autocompletion=_completer(choices),
+        help=help,
+    )
+
+
+def number(*names: str, help: str) -> Any:  # noqa: A002 - typer's word
+    """Make an option that takes a whole number from 0."""
+
+    def read(value: Any) -> Any:
+        return whole(value) if isinstance(value, str) else value
+
+    return typer.Option(*names, metavar="N", callback=read, help=help)
+
+
+def whole(text: str, flag: str | None = None) -> int:
+    """Read a whole number from 0."""
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise typer.BadParameter(f"found {text!r}; expected a whole number", param_hint=flag)
+    return int(text)
+
+
+def _as_path(value: Any) -> Any:
+    return None if value is None else Path(value)
+
+
+def path(*names: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer's word
+    """Make an option that takes a path."""
+    return typer.Option(*names, metavar="PATH", callback=_as_path, help=help, **more)
+
+
+Model = Annotated[
+    Path,
+    path(
+        "--model",
+        "-m",
+        envvar="EMBED_MODEL",
+        help="Model folder, or a file of vectors. $EMBED_MODEL sets it too.",
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but the results.")]
+EMBEDDINGS = Path("embeddings")
