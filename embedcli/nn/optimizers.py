@@ -60,8 +60,8 @@ class Optimizer:
     def step_rows(self, weights: Array, state: State, gradient: RowGrad, lr: float, t: int) -> None:
         """Take a step with a coalesced gradient of any rows; the others stay as they are."""
         ids = gradient.ids
-        rows = np.take(weights, ids, axis=0, mode="clip")  # (N, D)
-        slots = {name: np.take(array, ids, axis=0, mode="clip") for name, array in state.items()}
+        rows = np.take(weights, ids, axis=0)  # (N, D)
+        slots = {name: np.take(array, ids, axis=0) for name, array in state.items()}
         self.step_dense(rows, slots, gradient.rows, lr, t)
         weights[ids] = rows
         for name, array in slots.items():
@@ -202,7 +202,7 @@ class DampedSGD(Optimizer):
         """Take a step with a coalesced gradient, each row damped by what it met."""
         rate = lr / (1 + (lr * self.damping) * gradient.met)  # (N,)
         damped = gradient.rows * rate.astype(weights.dtype, copy=False)[:, None]  # (N, D)
-        rows = np.take(weights, gradient.ids, axis=0, mode="clip")  # (N, D)
+        rows = np.take(weights, gradient.ids, axis=0)  # (N, D)
         if self.weight_decay:
             rows *= 1 - lr * self.weight_decay
         rows -= damped

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +22,7 @@ RNG = np.random.default_rng(7)
 
 class Example(NamedTuple):
     inputs: list[np.ndarray]
-    options: dict[str, Any] = {}
+    options: Mapping[str, Any] = MappingProxyType({})
 
 
 def array(*shape: int) -> np.ndarray:
@@ -265,7 +268,7 @@ def test_offsets_that_are_not_segments_are_an_error() -> None:
 def test_segments_equal_a_plain_loop(lengths: list[int], seed: int) -> None:
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     rows = np.random.default_rng(seed).standard_normal((offsets[-1], 3))
-    texts = [rows[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    texts = [rows[a:b] for a, b in pairwise(offsets)]
     zero = np.zeros(3)
     np.testing.assert_allclose(
         ops.segment_sum(rows, offsets).data, [t.sum(0) for t in texts], atol=1e-12

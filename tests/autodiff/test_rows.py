@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedcli.autodiff.rows import RowGrad, sum_runs
+from embedcli.autodiff.rows import RowGrad, sort_ids, sum_runs
 
 
 def random_gradient(seed: int, count: int, size: int, dim: int = 3) -> RowGrad:
@@ -31,10 +33,15 @@ def test_coalescing_is_adding_at(seed: int, count: int, size: int) -> None:
 @given(st.lists(st.integers(1, 200), max_size=12), st.integers(1, 5), st.integers(0, 2**32 - 1))
 def test_sums_of_runs(lengths: list[int], dim: int, seed: int) -> None:
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    rows = np.random.default_rng(seed).standard_normal((starts[-1], dim))
-    expected = [rows[a:b].sum(axis=0) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((starts[-1], dim))
+    expected = [rows[a:b].sum(axis=0) for a, b in pairwise(starts)]
     np.testing.assert_allclose(
         sum_runs(rows, starts[:-1]), np.reshape(expected, (-1, dim)), atol=1e-12
+    )
+    order = rng.permutation(len(rows))
+    np.testing.assert_array_equal(
+        sum_runs(rows, starts[:-1], order), sum_runs(rows[order], starts[:-1])
     )
 
 
@@ -85,3 +92,17 @@ def test_tables_of_one_column_less() -> None:
 def test_gradients_of_different_tables_do_not_add() -> None:
     with pytest.raises(ValueError, match="shapes"):
         random_gradient(0, 3, 5) + random_gradient(0, 3, 6)
+
+
+@given(st.lists(st.integers(0, 2**31 - 1)))
+def test_ids_are_sorted_stably(ids: list[int]) -> None:
+    ordered, order = sort_ids(np.array(ids, np.int32))
+    np.testing.assert_array_equal(order, np.argsort(ids, kind="stable"))
+    np.testing.assert_array_equal(ordered, np.array(ids, np.int64)[order])
+
+
+def test_coalescing_twice_is_coalescing_once() -> None:
+    once = random_gradient(2, 50, 10).coalesce()
+    assert once.coalesce() is once
+    assert once.scaled(2).coalesced
+    assert not (once + once).coalesced
