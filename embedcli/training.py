@@ -1,0 +1,397 @@
+"""The loop: batches of a group are computed from the same weights, then applied in their order.
+
+Any worker may compute any batch, and each row of a table is changed by one worker, batch after
+batch; so the weights are byte for byte the same for any number of workers. Nothing here knows a
+terminal: a run yields `Step`s.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from embedcli.autodiff.rows import RowGrad
+from embedcli.autodiff.tensor import Array, Gradient, Tensor
+from embedcli.config import TrainSettings
+from embedcli.errors import TrainingError
+from embedcli.nn.optimizers import clip_by_norm, make_optimizer, rate, square_norm
+from embedcli.tasks.task import Task, Validation
+from embedcli.workers import Team, cores, shared_array
+
+SMALL_RUN = 64  # batches; a shorter run is over before other processes would be of use
+GRADIENTS, UPDATES = 0, 1  # the two halves of a group's work
+COMMAND = struct.Struct("<qqq")  # half, epoch, group
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where a run stands after a group of batches."""
+
+    number: int  # batches done, of all epochs
+    total: int  # batches of the whole run
+    epoch: int  # from 1
+    epochs: int
+    loss: float  # mean over the group
+    words: int  # corpus tokens consumed by the group
+    rate: float  # learning rate of the group's last batch
+    shares: tuple[int, ...]  # batches computed by each worker
+    record: Mapping[str, Any] | None  # at the end of an epoch: what the log keeps of it
+
+
+@dataclass(slots=True)
+class TrainState:
+    """Everything a run needs to go on from a group's end: arrays, and its place in the run."""
+
+    parameters: dict[str, Array]
+    slots: dict[str, dict[str, Array]]  # the optimizer's, by parameter
+    trained: Array  # (V,) int64, steps that changed a row of the table
+    best: dict[str, Array] = field(default_factory=dict)  # weights of the best epoch
+    epoch: int = 0  # epochs that are over
+    group: int = 0  # groups of the running epoch that are over
+    loss: float = 0.0  # sum and count of the running epoch
+    count: float = 0.0
+    words: int = 0
+    best_score: float = -math.inf
+    best_epoch: int = 0
+    finished: bool = False
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+    PLACE = (
+        "epoch", "group", "loss", "count", "words", "best_score", "best_epoch", "finished", "log",
+    )  # fmt: skip
+
+    def arrays(self) -> dict[str, Array]:
+        """Return all arrays by name: `parameters/table`, `slots/table/square`, ...; no copies."""
+        named = {f"parameters/{name}": array for name, array in self.parameters.items()}
+        for name, slots in self.slots.items():
+            named |= {f"slots/{name}/{slot}": array for slot, array in slots.items()}
+        named |= {f"best/{name}": array for name, array in self.best.items()}
+        return {**named, "trained": self.trained}
+
+    def place(self) -> dict[str, Any]:
+        """Return all else, as JSON knows it."""
+        return {name: getattr(self, name) for name in self.PLACE}
+
+    @classmethod
+    def restored(cls, arrays: Mapping[str, Array], place: Mapping[str, Any]) -> TrainState:
+        """Make the state again from what `arrays` and `place` returned."""
+        state = cls({}, {}, arrays["trained"], **place)
+        for name, array in arrays.items():
+            kind, _, rest = name.partition("/")
+            if kind == "parameters":
+                state.parameters[rest] = array
+            elif kind == "best":
+                state.best[rest] = array
+            elif kind == "slots":
+                parameter, _, slot = rest.rpartition("/")
+                state.slots.setdefault(parameter, {})[slot] = array
+        return state
+
+
+class _Report(NamedTuple):
+    """What is told of a batch, beside its gradients."""
+
+    total: float
+    count: float
+    words: float
+    sound: float  # 0 where a loss or gradient is not a finite number
+    worker: float
+
+
+class Training:
+    """A run of a task; `steps()` does the work, `state` is what it has reached.
+
+    `frozen` holds masks (V,) of the rows that stay as they are, by parameter. With a `state` the
+    run goes on from there. While a `Step` is in the caller's hands nothing changes, so the state
+    may be saved. `whole` says whether it is that of a group's end: False if a worker died while
+    rows were changed.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        settings: TrainSettings,
+        *,
+        state: TrainState | None = None,
+        frozen: Mapping[str, Array] | None = None,
+    ) -> None:
+        self.task = task
+        self.settings = settings
+        self.whole = True
+        self.groups = -(-task.batches // settings.group)  # of an epoch
+        self.total = task.batches * settings.epochs
+        self.workers = _useful_workers(settings, self.total)
+        self._frozen = frozen or {}
+        self._optimizer = make_optimizer(settings)
+        self._trainable = {n: p for n, p in task.parameters.items() if p.requires_grad}
+        self.state = self._place(state)
+        kind = _SharedBox if self.workers > 1 else _LocalBox
+        slots = min(settings.group, task.batches)
+        self._boxes = [kind(self._trainable, task.tables) for _ in range(slots)]
+
+    def steps(self) -> Iterator[Step]:
+        """Train, a group of batches at a time.
+
+        Raises TrainingError when a loss or gradient is no longer a finite number (the state is
+        then that before the group), or when a worker died.
+        """
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1, user_api="blas"):
+            team = Team(self.workers, self._work)
+            try:
+                while not self.state.finished:
+                    yield self._step(team)
+            finally:
+                team.close()
+
+    def _place(self, state: TrainState | None) -> TrainState:
+        """Lay the weights and the optimizer's rows where all workers see them."""
+        for name, tensor in self.task.parameters.items():
+            tensor.data = self._laid(tensor.data if state is None else state.parameters[name])
+        if state is None:
+            slots = {n: self._optimizer.state_like(p.data) for n, p in self._trainable.items()}
+            trained = np.zeros(len(self.task.parameters["table"]), np.int64)  # (V,)
+            state = TrainState({}, slots, trained)
+        state.parameters = {name: tensor.data for name, tensor in self.task.parameters.items()}
+        state.trained = self._laid(state.trained)
+        for arrays in state.slots.values():
+            arrays.update({slot: self._laid(array) for slot, array in arrays.items()})
+        return state
+
+    def _laid(self, array: Array) -> Array:
+        if self.workers == 1:
+            return np.require(array, requirements=["C", "W"])
+        laid = shared_array(array.shape, array.dtype)
+        laid[...] = array
+        return laid
+
+    def _step(self, team: Team) -> Step:
+        state, settings = self.state, self.settings
+        epoch, group = state.epoch, state.group
+        team.run(COMMAND.pack(GRADIENTS, epoch, group))
+        indices = self._indices(group)
+        reports = [self._boxes[slot].report for slot in range(len(indices))]
+        self._check(reports, epoch, indices)
+        self.whole = False
+        team.run(COMMAND.pack(UPDATES, epoch, group))
+        self.whole = True
+        loss, count = sum(r.total for r in reports), sum(r.count for r in reports)
+        words = int(sum(r.words for r in reports))
+        state.loss += loss
+        state.count += count
+        state.words += words
+        state.group += 1
+        return Step(
+            number=epoch * self.task.batches + indices.stop,
+            total=self.total,
+            epoch=epoch + 1,
+            epochs=settings.epochs,
+            loss=loss / max(count, 1),
+            words=words,
+            rate=self._rate(epoch, indices[-1]),
+            shares=tuple(sum(r.worker == n for r in reports) for n in range(self.workers)),
+            record=self._end_epoch() if state.group == self.groups else None,
+        )
+
+    def _end_epoch(self) -> dict[str, Any]:
+        state = self.state
+        record: dict[str, Any] = {
+            "epoch": state.epoch + 1,
+            "loss": state.loss / max(state.count, 1),
+            "words": state.words,
+        }
+        state.epoch, state.group = state.epoch + 1, 0
+        state.loss, state.count, state.words = 0.0, 0.0, 0
+        state.finished = state.epoch == self.settings.epochs
+        validation = self.task.validate()
+        if validation is not None:
+            record |= validation.metrics
+            self._keep_best(validation)
+        state.log.append(record)
+        return record
+
+    def _keep_best(self, validation: Validation) -> None:
+        state, patience = self.state, self.settings.patience
+        if patience is None:
+            return
+        if validation.score > state.best_score:
+            state.best_score, state.best_epoch = validation.score, state.epoch
+            state.best = {name: array.copy() for name, array in state.parameters.items()}
+        state.finished |= state.epoch - state.best_epoch >= patience
+        if state.finished:
+            for name, array in state.best.items():
+                state.parameters[name][...] = array
+
+    def _check(self, reports: list[_Report], epoch: int, indices: range) -> None:
+        for report, index in zip(reports, indices, strict=True):
+            if not report.sound:
+                number = epoch * self.task.batches + index + 1
+                lr = self._rate(epoch, index)
+                raise TrainingError(
+                    f"step {number} (epoch {epoch + 1}, batch {index + 1}) at rate {lr:.3g}: "
+                    f"the loss or a gradient is not a finite number",
+                    f"Take a smaller rate: --lr {self.settings.lr / 10:.3g}",
+                )
+
+    def _indices(self, group: int) -> range:
+        """Return the batches of a group."""
+        size = self.settings.group
+        return range(group * size, min((group + 1) * size, self.task.batches))
+
+    def _rate(self, epoch: int, index: int) -> float:
+        progress = (epoch * self.task.batches + index) / self.total
+        return rate(self.settings.schedule, self.settings.lr, progress, self.settings.warmup)
+
+    def _work(self, worker: int, command: bytes) -> None:
+        half, epoch, group = COMMAND.unpack(command[: COMMAND.size])
+        indices = self._indices(group)
+        if half == GRADIENTS:
+            for slot in range(worker, len(indices), self.workers):
+                self._compute(worker, self._boxes[slot], epoch, indices[slot])
+        else:
+            for number, (name, tensor) in enumerate(self._trainable.items()):
+                self._update(worker, number, name, tensor, epoch, indices)
+
+    def _compute(self, worker: int, box: _LocalBox | _SharedBox, epoch: int, index: int) -> None:
+        """Leave a batch's gradients and its report in its box."""
+        batch = self.task.batch(epoch, index)
+        loss = self.task.loss(batch)
+        loss.value.backward()
+        gradients: dict[str, Gradient] = {}
+        for name, tensor in self._trainable.items():
+            if tensor.grad is not None:
+                gradients[name] = self._settled(name, tensor.grad)
+                tensor.grad = None
+        if self.settings.clip_norm is not None:
+            clipped = clip_by_norm(list(gradients.values()), self.settings.clip_norm)
+            gradients = dict(zip(gradients, clipped, strict=True))
+        norm = sum(square_norm(gradient) for gradient in gradients.values())
+        sound = math.isfinite(loss.total) and math.isfinite(norm)
+        words = self.task.words(batch)
+        box.put(gradients, _Report(loss.total, loss.count, words, sound, worker))
+
+    def _settled(self, name: str, gradient: Gradient) -> Gradient:
+        """Sum the rows of each id, and leave out rows that are frozen."""
+        if not isinstance(gradient, RowGrad):
+            return gradient
+        gradient = gradient.coalesce()
+        if name not in self._frozen:
+            return gradient
+        free = np.flatnonzero(~self._frozen[name][gradient.ids])  # (N,)
+        return RowGrad(gradient.ids[free], gradient.rows[free], gradient.shape, gradient.met[free])
+
+    def _update(
+        self, worker: int, number: int, name: str, tensor: Tensor, epoch: int, indices: range
+    ) -> None:
+        """Apply this worker's part of the group's gradients of one parameter, in their order."""
+        state = self.state.slots[name]
+        low, high = 0, 0
+        for slot, index in enumerate(indices):
+            gradient = self._boxes[slot].get(name)
+            t = epoch * self.task.batches + index + 1
+            lr = self._rate(epoch, index)
+            if isinstance(gradient, RowGrad):
+                if not high:
+                    low, high = _id_range(gradient.ids, worker, self.workers, len(tensor))
+                part = _rows_within(gradient, low, high)
+                self._optimizer.step_rows(tensor.data, state, part, lr, t)
+                if name == "table":
+                    self.state.trained[part.ids] += 1
+            elif gradient is not None and number % self.workers == worker:
+                self._optimizer.step_dense(tensor.data, state, gradient, lr, t)
+
+
+def _useful_workers(settings: TrainSettings, batches: int) -> int:
+    if batches < SMALL_RUN:
+        return 1
+    return min(cores() if settings.workers == "auto" else settings.workers, settings.group)
+
+
+def _id_range(ids: Array, worker: int, workers: int, rows: int) -> tuple[int, int]:
+    """Return the ids a worker changes: it gets its share of the distinct ids of a batch."""
+    inner = [int(ids[len(ids) * n // workers]) for n in range(1, workers)] if len(ids) else []
+    bounds = [0, *inner, *[rows] * (workers - len(inner))]
+    return bounds[worker], bounds[worker + 1]
+
+
+def _rows_within(gradient: RowGrad, low: int, high: int) -> RowGrad:
+    """Return the part of a coalesced gradient with ids in [low, high); nothing is copied."""
+    if low == 0 and high == gradient.shape[0]:
+        return gradient
+    first, last = np.searchsorted(gradient.ids, (low, high))
+    part = slice(first, last)
+    return RowGrad(gradient.ids[part], gradient.rows[part], gradient.shape, gradient.met[part])
+
+
+class _LocalBox:
+    """The gradients of one batch, for a process that works alone."""
+
+    def __init__(self, parameters: Mapping[str, Tensor], tables: Mapping[str, int]) -> None:
+        del parameters, tables
+        self.report = _Report(0, 0, 0, 0, 0)
+        self._gradients: dict[str, Gradient] = {}
+
+    def put(self, gradients: dict[str, Gradient], report: _Report) -> None:
+        """Keep a batch's gradients and its report."""
+        self._gradients, self.report = gradients, report
+
+    def get(self, name: str) -> Gradient | None:
+        """Return the gradient of a parameter, if it has one."""
+        return self._gradients.get(name)
+
+
+class _SharedBox:
+    """The gradients of one batch, in memory that all workers share."""
+
+    def __init__(self, parameters: Mapping[str, Tensor], tables: Mapping[str, int]) -> None:
+        self._report = shared_array((len(_Report._fields),), np.float64)
+        self._sizes = shared_array((len(parameters),), np.int64)  # rows, or -1 for no gradient
+        self._number = {name: number for number, name in enumerate(parameters)}
+        self._shape = {name: tensor.shape for name, tensor in parameters.items()}
+        self._rows: dict[str, Array] = {}
+        self._ids: dict[str, Array] = {}
+        self._met: dict[str, Array] = {}
+        for name, tensor in parameters.items():
+            shape = tensor.shape
+            if name in tables:
+                most = min(tables[name], shape[0])
+                shape = (most, *shape[1:])
+                self._ids[name] = shared_array((most,), np.int64)
+                self._met[name] = shared_array((most,), np.float32)
+            self._rows[name] = shared_array(shape, tensor.dtype)
+
+    @property
+    def report(self) -> _Report:
+        """What was told of the batch."""
+        return _Report(*self._report.tolist())
+
+    def put(self, gradients: dict[str, Gradient], report: _Report) -> None:
+        """Copy a batch's gradients and its report to where all see them."""
+        self._report[:] = report
+        self._sizes[:] = -1
+        for name, gradient in gradients.items():
+            if isinstance(gradient, RowGrad):
+                size = len(gradient.ids)
+                self._ids[name][:size] = gradient.ids
+                self._met[name][:size] = gradient.met
+                self._rows[name][:size] = gradient.rows
+                self._sizes[self._number[name]] = size
+            else:
+                self._rows[name][...] = gradient
+                self._sizes[self._number[name]] = 0
+
+    def get(self, name: str) -> Gradient | None:
+        """Return the gradient of a parameter, if it has one."""
+        size = int(self._sizes[self._number[name]])
+        if size < 0:
+            return None
+        if name not in self._ids:
+            return self._rows[name]
+        ids, rows, met = self._ids[name][:size], self._rows[name][:size], self._met[name][:size]
+        return RowGrad(ids, rows, self._shape[name], met)
