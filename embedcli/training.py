@@ -96,8 +96,8 @@ class TrainState:
 class _Report(NamedTuple):
     """What is told of a batch, beside its gradients."""
 
-    total: float
-    count: float
+    loss: float  # sum and count
+    examples: float
     words: float
     sound: float  # 0 where a loss or gradient is not a finite number
     worker: float
@@ -140,7 +140,7 @@ class Training:
         Raises TrainingError when a loss or gradient is no longer a finite number (the state is
         then that before the group), or when a worker died.
         """
-        from threadpoolctl import threadpool_limits
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
         with threadpool_limits(1, user_api="blas"):
             team = Team(self.workers, self._work)
@@ -181,7 +181,7 @@ class Training:
         self.whole = False
         team.run(COMMAND.pack(UPDATES, epoch, group))
         self.whole = True
-        loss, count = sum(r.total for r in reports), sum(r.count for r in reports)
+        loss, count = sum(r.loss for r in reports), sum(r.examples for r in reports)
         words = int(sum(r.words for r in reports))
         state.loss += loss
         state.count += count

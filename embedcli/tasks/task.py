@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from embedcli.autodiff.tensor import Tensor
 
 
-class Loss(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Loss:
     """The loss of a batch: what is differentiated, and what is reported (total / count)."""
 
     value: Tensor  # one number
@@ -16,7 +18,8 @@ class Loss(NamedTuple):
     count: float
 
 
-class Validation(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Validation:
     """How good the weights are: `score` decides (higher is better), `metrics` are reported."""
 
     score: float
