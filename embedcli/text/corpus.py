@@ -1,0 +1,180 @@
+"""Bytes to blocks of whole lines, in bounded memory."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import regex
+
+from embedcli.config import TextSettings
+from embedcli.errors import ConfigError, CorpusError
+from embedcli.text.sources import Opened, Source, find_sources, open_source
+
+# Bytes of text a block holds at most; a longer line is cut.
+BLOCK = 1 << 21
+# How far back from the end of a block of one line a place to cut it is looked for.
+_CUT_WINDOW = 1 << 16
+# Beside these no token is cut in two: other scripts' blanks and punctuation, and each side of a
+# character that is a word of its own.
+_CUT = regex.compile(r"(?r)[^\p{L}\p{M}\p{N}\p{C}\p{P}]|[\p{Han}\p{Hiragana}\p{Katakana}]")
+_UTF8 = {"utf-8", "utf-8-sig"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """UTF-8 text of whole lines, but that the last may go on in the next block."""
+
+    name: str  # of the file, for errors
+    line: int  # in the file, from 1, of the first line
+    offset: int  # in the file, of the first byte
+    data: bytes
+    whole: bool  # whether the last line ends with the block
+    labels: tuple[object, ...] | None = None  # one a line, of a file that has columns
+
+
+class Corpus:
+    """The text of some sources: a stream of blocks, and what was read once that is over."""
+
+    def __init__(self, places: Sequence[str | Path], settings: TextSettings) -> None:
+        self.sources = find_sources(places)
+        self._settings = settings
+        self._encoding = _codec_name(settings.encoding)
+        self._digests: list[tuple[int, str]] = []
+
+    def blocks(self) -> Iterator[Block]:
+        """Read the sources in turn; raises CorpusError for what cannot be read or decoded."""
+        self._digests.clear()
+        for source in self.sources:
+            with open_source(source, self._settings.max_expansion) as (opened, read):
+                yield from _lines_in_blocks(opened, self._as_utf8(opened, read))
+                self._digests.append((opened.size, opened.finish()))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the files' bytes as they are stored, in their order, once all are read."""
+        return fingerprint_of(self._digests)
+
+    def _as_utf8(self, opened: Opened, read: Callable[[int], bytes]) -> Callable[[int], bytes]:
+        if self._encoding in _UTF8:
+            return read
+        return _transcoded(opened, read, self._encoding, self._settings.errors)
+
+
+def fingerprint_of(digests: Sequence[tuple[int, str]]) -> str:
+    """One SHA-256 of the sizes and digests of several files, in their order."""
+    return sha256("".join(f"{size} {digest}\n" for size, digest in digests).encode()).hexdigest()
+
+
+def _codec_name(encoding: str) -> str:
+    try:
+        info = codecs.lookup(encoding)
+        known = info._is_text_encoding
+    except (LookupError, ValueError):
+        known = False
+    if not known:
+        raise ConfigError(
+            f"encoding: found {encoding!r}; expected the name of a text encoding",
+            hint="such as utf-8, latin-1, cp1252, utf-16, shift_jis, gb18030",
+        )
+    return info.name
+
+
+def _transcoded(
+    opened: Opened, read: Callable[[int], bytes], encoding: str, errors: str
+) -> Callable[[int], bytes]:
+    """Return a function that reads text of another encoding as UTF-8."""
+    handler = {"strict": "strict", "replace": "replace", "skip": "ignore"}[errors]
+    decoder = codecs.getincrementaldecoder(encoding)(handler)
+    taken = 0
+    lines = 1
+    ready = b""
+    ended = False
+
+    def decoded(data: bytes, final: bool) -> bytes:
+        try:
+            text = decoder.decode(data, final)
+        except UnicodeDecodeError as error:
+            before = error.object[: error.start].decode(encoding, "ignore").count("\n")
+            offset = taken - len(error.object) + error.start
+            raise undecodable(opened.name, lines + before, offset, encoding, error) from None
+        return text.encode("utf-8", "replace")
+
+    def read_utf8(size: int) -> bytes:
+        nonlocal taken, lines, ready, ended
+        while len(ready) < size and not ended:
+            data = read(size)
+            taken += len(data)
+            ended = len(data) < size
+            fresh = decoded(data, ended)
+            lines += fresh.count(b"\n")
+            ready += fresh
+        result, ready = ready[:size], ready[size:]
+        return result
+
+    return read_utf8
+
+
+def undecodable(
+    name: str, line: int, offset: int, encoding: str, error: UnicodeDecodeError
+) -> CorpusError:
+    """Return the error for bytes that are not of the encoding."""
+    found = error.object[error.start : error.start + 1].hex()
+    hint = "name the text's own with --encoding, or pass --errors replace or skip"
+    if error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and offset == 0:
+        hint = "this looks like UTF-16: --encoding utf-16"
+    return CorpusError(
+        f"{name}:{line}: byte 0x{found} at offset {offset} is not {encoding.upper()}"
+        f" ({error.reason})",
+        hint=hint,
+    )
+
+
+def _lines_in_blocks(opened: Opened, read: Callable[[int], bytes]) -> Iterator[Block]:
+    """Cut a file's text into blocks that end with a line, or inside a line longer than a block."""
+    line, offset = 1, 0
+    rest = b""
+    while True:
+        fresh = read(BLOCK - len(rest))
+        data = rest + fresh
+        if offset == 0 and data.startswith(codecs.BOM_UTF8):
+            data, offset = data[len(codecs.BOM_UTF8) :], len(codecs.BOM_UTF8)
+        if not data:
+            return
+        ended = len(fresh) < BLOCK - len(rest)
+        end = len(data) if ended else data.rfind(b"\n") + 1 or _place_to_cut(data)
+        block = data[:end]
+        whole = ended or block.endswith(b"\n")
+        yield Block(opened.name, line, offset, block, whole)
+        line += block.count(b"\n")
+        offset += len(block)
+        if ended:
+            return
+        rest = data[end:]
+
+
+def _place_to_cut(data: bytes) -> int:
+    """Where to cut a block without a newline: before its last blank, or between two tokens.
+
+    Text without a blank or the like for `_CUT_WINDOW` bytes is cut between two characters.
+    """
+    blank = max(data.rfind(b" "), data.rfind(b"\t"))
+    if blank > 0:
+        return blank
+    tail = data[-_CUT_WINDOW:]
+    while tail and tail[0] & 0xC0 == 0x80:
+        tail = tail[1:]
+    text = tail.decode("utf-8", "ignore")
+    match = _CUT.search(text)
+    if match is not None and match.start() > 0:
+        return len(data) - len(tail) + len(text[: match.start()].encode())
+    end = len(data) - 1
+    while end > len(data) - 4 and data[end] & 0xC0 == 0x80:
+        end -= 1
+    return end
+
+
+__all__ = ["BLOCK", "Block", "Corpus", "Source", "fingerprint_of", "undecodable"]

@@ -1,0 +1,95 @@
+"""What a supervised task learns from: labels or numbers, a line at a time."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedcli.errors import CorpusError
+from embedcli.text.spool import Spool
+
+LabelKind = Literal["none", "class", "number"]
+
+
+@dataclass(frozen=True)
+class ClassTargets:
+    """The labels of each line; those of line i are `ids[offsets[i]:offsets[i + 1]]`."""
+
+    names: tuple[str, ...]  # (C,) by first appearance
+    ids: NDArray[np.int32]  # (n,)
+    offsets: NDArray[np.int64]  # (L + 1,)
+
+
+@dataclass(frozen=True)
+class NumberTargets:
+    """The numbers of each line, R of them; NaN where a line without words bears none."""
+
+    values: NDArray[np.float32]  # (L, R)
+
+
+class ClassNames:
+    """Numbers labels by first appearance."""
+
+    dtype = np.dtype(np.int32)
+
+    def __init__(self) -> None:
+        self._names: defaultdict[str, int] = defaultdict()
+        self._names.default_factory = self._names.__len__
+
+    def parse(self, label: str) -> float:
+        """Return a label's number; raises ValueError if it is empty."""
+        if not label:
+            raise ValueError("an empty label")
+        return self._names[label]
+
+    def targets(self, spool: Spool) -> ClassTargets:
+        """Return what was spooled, mapped."""
+        return ClassTargets(tuple(self._names), spool.numbers(), spool.offsets())
+
+
+class Numbers:
+    """Reads numbers, as many on each line."""
+
+    dtype = np.dtype(np.float32)
+
+    def parse(self, label: str) -> float:
+        """Return the number a label is; raises ValueError for what is not a finite float32."""
+        try:
+            number = float(label)
+        except ValueError:
+            raise ValueError(f"{label!r} is not a number") from None
+        if not math.isfinite(number) or abs(number) > np.finfo(np.float32).max:
+            raise ValueError(f"{label!r} is not a finite number")
+        return number
+
+    def targets(self, spool: Spool) -> NumberTargets:
+        """Return what was spooled, as a matrix; lines without numbers hold NaN."""
+        sizes = np.diff(spool.offsets())  # (L,)
+        width = int(sizes.max(initial=0))
+        if (sizes == width).all():
+            return NumberTargets(spool.numbers().reshape(len(sizes), width))
+        values = np.full((len(sizes), width), np.nan, np.float32)  # (L, R)
+        values[sizes > 0] = spool.numbers().reshape(-1, width)
+        return NumberTargets(values)
+
+
+def label_codec(kind: LabelKind) -> ClassNames | Numbers | None:
+    """Return what reads the labels of a kind of task."""
+    return {"none": None, "class": ClassNames(), "number": Numbers()}[kind]
+
+
+def parse_labels(codec: ClassNames | Numbers, labels: Sequence[str], where: Any) -> NDArray[Any]:
+    """Return labels as numbers (n,); raises CorpusError at `where(i)` for one that is none."""
+    numbers = np.empty(len(labels), codec.dtype)  # (n,)
+    for place, label in enumerate(labels):
+        try:
+            numbers[place] = codec.parse(label)
+        except ValueError as error:
+            raise CorpusError(f"{where(place)}: found {error}; expected a label") from None
+    return numbers

@@ -1,0 +1,91 @@
+"""Lines of numbers on disk: written as they come, read as mapped arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from embedcli.errors import StoreError
+
+
+class Spool:
+    """Lines of numbers written one after the other: the numbers, and where each line ends.
+
+    Two files, `NAME.numbers` and `NAME.offsets` (int64), hold them; a line may come in parts.
+    """
+
+    def __init__(self, folder: Path, name: str, dtype: DTypeLike) -> None:
+        self.dtype = np.dtype(dtype)
+        self.numbers_path = folder / f"{name}.numbers"
+        self.offsets_path = folder / f"{name}.offsets"
+        self.total = 0
+        self.lines = 0
+        self._files: list[BinaryIO] = []
+
+    def __enter__(self) -> Spool:
+        """Start the files anew."""
+        try:
+            for path in (self.numbers_path, self.offsets_path):
+                path.unlink(missing_ok=True)
+                self._files.append(path.open("wb"))
+        except OSError as error:
+            raise self._no_room(error) from error
+        self._write(1, np.zeros(1, np.int64))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the files; raises StoreError if their last bytes do not fit."""
+        for file in self._files:
+            try:
+                file.close()
+            except OSError as failure:
+                if error is None:
+                    raise self._no_room(failure) from failure
+
+    def add(self, numbers: NDArray[Any], line_ends: NDArray[np.int64]) -> None:
+        """Append numbers (n,) and the ends (lines,), counted from the first of them."""
+        self._write(0, numbers.astype(self.dtype, copy=False))
+        self._write(1, line_ends + self.total)
+        self.total += len(numbers)
+        self.lines += len(line_ends)
+
+    def _write(self, file: int, array: NDArray[Any]) -> None:
+        try:
+            self._files[file].write(np.ascontiguousarray(array).data)
+        except OSError as error:
+            raise self._no_room(error) from error
+
+    def _no_room(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"{self.numbers_path.parent}: {error.strerror}; the ids of the corpus are there",
+            hint="free some room, or point $TMPDIR or --out elsewhere",
+        )
+
+    def remove(self) -> None:
+        """Delete the files; what is mapped stays readable."""
+        self.numbers_path.unlink()
+        self.offsets_path.unlink()
+
+    def numbers(self) -> NDArray[Any]:
+        """Return the numbers of all lines, mapped: (total,)."""
+        return mapped(self.numbers_path, self.dtype)
+
+    def offsets(self) -> NDArray[np.int64]:
+        """Return where lines begin and end among the numbers, mapped: (lines + 1,)."""
+        return mapped(self.offsets_path, np.int64)
+
+
+def mapped(path: Path, dtype: DTypeLike) -> NDArray[Any]:
+    """Map a file of numbers, read-only."""
+    if path.stat().st_size == 0:
+        return np.empty(0, dtype)
+    return np.memmap(path, dtype, mode="r").view(np.ndarray)

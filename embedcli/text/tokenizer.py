@@ -1,0 +1,207 @@
+"""Text to tokens: what a word is, in any script.
+
+A text is cut twice. First its UTF-8 bytes are cut at the ASCII characters no token can hold: one
+`bytes.translate` and one `bytes.split` do that at C speed, and lower-case ASCII on the way. Most
+pieces are then tokens already; the others (with a character beyond ASCII, or an apostrophe) go
+through a Unicode pattern, once for each distinct piece.
+
+What a `word` is, with the word F1 on held-out Universal Dependencies text behind each choice:
+
+- Letters and digits with their marks. ZWJ and ZWNJ belong to the word between letters and after a
+  mark (a final virama), and are dropped elsewhere; soft hyphens are dropped.
+- Apostrophes (' and ’, which are one), full stops and underscores stay between two letters or
+  digits: don't, u.s, example.org, new_york. Full stops gain .007 in English, and glue words
+  together where a blank is missing after a sentence. Not before Hangul, where an apostrophe
+  closes a quotation (Korean +.008).
+- Commas and colons stay between digits: 1,000.50 and 12:30 (English +.005).
+- A Romance elision is a word of its own: l'eau is l' and eau, as qu'il and d'un (French +.07).
+- Hyphens split: keeping them gains .014 in French and loses .006 in German and .003 in English.
+- Scripts written without spaces give grapheme clusters, or words by the `segmenter`.
+
+Case is folded by Unicode lower-casing, without knowing the language: I becomes i in Turkish too,
+İ becomes i, and ß stays.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import regex
+from numpy.typing import NDArray
+
+from embedcli.config import TextSettings
+from embedcli.text.segmenters import Segmenter, segmenter_named
+
+# Kana's prolonged sound marks and the Japanese closing mark are shared between scripts.
+_SPACELESS = (
+    r"[[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}ーｰ〆]"
+    r"&&[\p{L}\p{Nl}\p{No}]]"
+)
+_LETTER = rf"[\p{{L}}\p{{N}}--{_SPACELESS}]"
+_RUN = (
+    rf"{_LETTER}(?:{_LETTER}|\p{{M}}|(?<=\p{{M}})[\u200c\u200d]"
+    rf"|[\u200c\u200d]+(?={_LETTER}|\p{{M}}))*+"
+)
+_INNER = r"['’](?!\p{Hangul})|[._]|(?<=\p{N})[,:](?=\p{N})"
+_ELISION = (
+    r"(?i:(?<![\p{L}\p{M}\p{N}]['’._]?)(?:[cdjlmnst]|qu|jusqu|lorsqu|presqu|puisqu|quoiqu))"
+    rf"['’](?={_LETTER})"
+)
+_WORD = rf"{_ELISION}|{_RUN}(?:(?:{_INNER}){_RUN})*+"
+# Burmese has vowel signs that do not extend a cluster; they stay with their consonant here.
+_SPACELESS_CLUSTER = rf"(?={_SPACELESS})\X\p{{M}}*+"
+_SPACELESS_RUN = rf"(?P<run>{_SPACELESS}(?:{_SPACELESS}|\p{{M}}|[\u200c\u200d])*+)"
+_CLUSTER = regex.compile(r"\X")
+_INVISIBLE = regex.compile(r"[\p{Cc}\p{Cf}]+")
+
+_BLANK = ord(" ")
+_NEWLINE = ord("\n")
+_JOINERS = b"'._,:"
+# Byte classes for the joiners' neighbours.
+_WORDLIKE, _DIGITLIKE = 1, 2
+
+# No UTF-8 text holds this byte, so it can stand for the end of a line among the pieces.
+LINE_END = b"\xff"
+
+
+class Tokenizer:
+    """Cuts text into tokens, as `settings` say; safe to pickle and to share between processes."""
+
+    def __init__(self, settings: TextSettings) -> None:
+        self.kind = settings.tokenizer
+        self.normalize = settings.normalize
+        self.fold_case = settings.fold_case
+        self.segmenter = settings.segmenter
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self._segment: Segmenter | None = (
+            None if self.segmenter is None else segmenter_named(self.segmenter)
+        )
+        spaceless = _SPACELESS_CLUSTER if self._segment is None else _SPACELESS_RUN
+        self._pattern = regex.compile(f"{_WORD}|{spaceless}", regex.V1)
+        self._table = _byte_table(self.kind, self.fold_case)
+        cuts: dict[str, Callable[[str], Iterable[str]]] = {
+            "word": self._words,
+            "whitespace": str.split,
+            "char": _clusters,
+        }
+        self._cut = cuts[self.kind]
+
+    def __getstate__(self) -> dict[str, object]:
+        return {
+            name: getattr(self, name) for name in ("kind", "normalize", "fold_case", "segmenter")
+        }
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._prepare()
+
+    def tokenize(self, line: str) -> list[str]:
+        """Return the tokens of one line of text.
+
+        >>> Tokenizer(TextSettings()).tokenize("Nice to see l'eau, don't you?")
+        ['nice', 'to', 'see', "l'", 'eau', "don't", 'you']
+        """
+        tokens: list[str] = []
+        text = line.replace("\n", " ").encode("utf-8", "replace")
+        for piece in self.pieces(text):
+            tokens.extend(self.tokens_of(piece))
+        return tokens
+
+    def pieces(self, text: bytes) -> list[bytes]:
+        """Cut UTF-8 bytes where no token can go on; a line's end becomes the piece `LINE_END`."""
+        text = text.translate(self._table)
+        if self.kind == "word":
+            text = _drop_outer_joiners(text)
+        return text.replace(LINE_END, b" \xff ").split()
+
+    def is_token(self, piece: bytes) -> bool:
+        """Tell whether a piece is one token as it stands, the common case."""
+        return piece.isascii() and b"'" not in piece and self.kind != "char"
+
+    def tokens_of(self, piece: bytes) -> list[str]:
+        """Return the tokens of one of the `pieces`: none, one or more."""
+        if self.is_token(piece):
+            return [piece.decode("ascii")]
+        text = piece.decode("utf-8")
+        if self.normalize:
+            text = unicodedata.normalize("NFC", text)
+        return [self._fold(token) for token in self._cut(text)]
+
+    def _words(self, text: str) -> Iterable[str]:
+        if self.normalize:
+            text = text.replace("\u00ad", "").replace("’", "'")
+        for match in self._pattern.finditer(text):
+            if self._segment is not None and match["run"] is not None:
+                yield from self._segment(match["run"])
+            else:
+                yield match[0]
+
+    def _fold(self, token: str) -> str:
+        if not self.fold_case:
+            return token
+        # İ lower-cases to i and a combining dot, which no other spelling of the word has.
+        token = token.lower().replace("i̇", "i")
+        return unicodedata.normalize("NFC", token) if self.normalize else token
+
+
+def _clusters(text: str) -> list[str]:
+    """Grapheme clusters of what stands between blanks, without invisible controls."""
+    return [
+        cluster
+        for piece in text.split()
+        for cluster in _CLUSTER.findall(piece)
+        if not _INVISIBLE.fullmatch(cluster)
+    ]
+
+
+def _byte_table(kind: str, fold_case: bool) -> bytes:
+    """Return the translation of bytes (256,): blank, lower case, `LINE_END` or as it is."""
+    table = bytearray(range(256))
+    for byte in range(128):
+        if chr(byte).isspace() or (
+            kind == "word" and not chr(byte).isalnum() and byte not in _JOINERS
+        ):
+            table[byte] = _BLANK
+        elif fold_case:
+            table[byte] = ord(chr(byte).lower())
+    table[_NEWLINE] = LINE_END[0]
+    return bytes(table)
+
+
+def _neighbour_classes() -> NDArray[np.uint8]:
+    """Return what a byte may be beside a joiner: bits for word-like and digit-like.
+
+    Bytes beyond ASCII may be either; the pattern decides there.
+    """
+    classes = np.zeros(256, np.uint8)  # (256,)
+    for byte in range(256):
+        if byte >= 128 or chr(byte).isalnum():
+            classes[byte] |= _WORDLIKE
+        if byte >= 128 or chr(byte).isdigit():
+            classes[byte] |= _DIGITLIKE
+    classes[LINE_END[0]] = 0
+    return classes
+
+
+_NEIGHBOUR = _neighbour_classes()
+_NEEDED = np.full(256, _WORDLIKE, np.uint8)  # (256,)
+_NEEDED[[ord(","), ord(":")]] = _DIGITLIKE
+_IS_JOINER = np.zeros(256, bool)  # (256,)
+_IS_JOINER[list(_JOINERS)] = True
+
+
+def _drop_outer_joiners(text: bytes) -> bytes:
+    """Turn into blanks the apostrophes, stops and so on that do not stand inside a word."""
+    padded = np.frombuffer(b" " + text + b" ", np.uint8)
+    places = np.flatnonzero(_IS_JOINER[padded])
+    if not len(places):
+        return text
+    beside = _NEIGHBOUR[padded[places - 1]] & _NEIGHBOUR[padded[places + 1]]
+    outer = places[(beside & _NEEDED[padded[places]]) == 0]
+    padded = padded.copy()
+    padded[outer] = _BLANK
+    return padded.tobytes()

@@ -1,0 +1,247 @@
+"""Tokens and their ids."""
+
+from __future__ import annotations
+
+import copy
+import mmap
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedcli.errors import VocabularyError
+from embedcli.text.spelling import nearest_spellings
+
+_NEWLINE = ord("\n")
+# So many look-ups one at a time are cheaper than an index of every token.
+_SEARCHES_BEFORE_INDEX = 32
+
+
+class Vocabulary:
+    """The tokens of a table, numbered from 0, with their counts.
+
+    Tokens are kept as UTF-8 lines, in memory or in a mapped `vocab.txt`; nothing more is built
+    until it is needed, so that one word of a million is found in milliseconds.
+
+    `counts` is int64 (V,), or None where a vocabulary came without. Raises VocabularyError for a
+    token that is repeated, is empty, or holds a newline.
+    """
+
+    def __init__(self, tokens: Iterable[str], counts: NDArray[np.int64] | None = None) -> None:
+        listed = list(tokens)
+        index: dict[str, int] = dict(zip(listed, range(len(listed)), strict=True))
+        if len(index) < len(listed):
+            raise _repeated(listed)
+        lines = "\n".join([*listed, ""])
+        if lines.count("\n") > len(listed) or "" in index:
+            raise _unwritable(listed)
+        try:
+            self._lines: bytes | mmap.mmap = lines.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise VocabularyError(
+                f"a token holds {error.object[error.start]!r}, which is not text"
+            ) from None
+        self._index: dict[str, int] | None = index
+        self._listed: list[str] | None = listed
+        self._start(counts)
+
+    def _start(self, counts: NDArray[np.int64] | None) -> None:
+        self._starts: NDArray[np.int64] | None = None
+        self._searches = 0
+        if counts is not None and len(counts) != len(self):
+            raise VocabularyError(f"found {len(counts)} counts for {len(self)} tokens")
+        self.counts = counts
+
+    @classmethod
+    def open(cls, path: Path, counts: NDArray[np.int64] | None = None) -> Vocabulary:
+        """Map a `vocab.txt` (UTF-8, one token a line, line number = id) without reading it whole.
+
+        Raises VocabularyError if the file is missing.
+        """
+        vocabulary = cls.__new__(cls)
+        try:
+            with path.open("rb") as file:
+                empty = path.stat().st_size == 0
+                vocabulary._lines = (
+                    b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                )
+        except OSError as error:
+            raise VocabularyError(f"{path}: {error.strerror}; expected a vocabulary") from error
+        vocabulary._index = vocabulary._listed = None
+        vocabulary._start(counts)
+        return vocabulary
+
+    @classmethod
+    def read(cls, path: Path) -> Vocabulary:
+        """Read a vocabulary a user gives: one token a line, checked.
+
+        Raises VocabularyError, with the line, for what a vocabulary cannot hold.
+        """
+        try:
+            text = path.read_bytes().decode("utf-8-sig")
+        except OSError as error:
+            raise VocabularyError(f"{path}: {error.strerror}; expected a vocabulary") from error
+        except UnicodeDecodeError as error:
+            raise VocabularyError(
+                f"{path}: byte {error.start} is not UTF-8; expected one token a line"
+            ) from None
+        tokens = [line.removesuffix("\r") for line in text.split("\n")]
+        if tokens[-1] == "":
+            tokens.pop()
+        try:
+            return cls(tokens)
+        except VocabularyError as error:
+            raise VocabularyError(f"{path}: {error.message}", hint=error.hint) from None
+
+    def with_counts(self, counts: NDArray[np.int64]) -> Vocabulary:
+        """Return the same tokens with other counts, int64 (V,)."""
+        other = copy.copy(self)
+        other.counts = counts
+        return other
+
+    def to_bytes(self) -> bytes:
+        """Return the content of `vocab.txt`: UTF-8, one token a line."""
+        return self._lines[:]
+
+    def __len__(self) -> int:
+        if self._listed is not None:
+            return len(self._listed)
+        return len(self._line_starts()) - 1
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __contains__(self, token: object) -> bool:
+        return isinstance(token, str) and self._find(token) is not None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self.to_bytes() == other.to_bytes()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({len(self)} tokens)"
+
+    def id_of(self, token: str) -> int:
+        """Return the id of `token`; raises VocabularyError, naming near spellings, if unknown."""
+        found = self._find(token)
+        if found is None:
+            raise self.unknown(token)
+        return found
+
+    def get(self, token: str) -> int | None:
+        """Return the id of `token`, or None if it is unknown."""
+        return self._find(token)
+
+    def ids_of(self, tokens: Sequence[str], unknown: int | None = None) -> NDArray[np.int32]:
+        """Return the ids of `tokens`, int32 (n,).
+
+        An unknown token gives `unknown`, or raises VocabularyError where that is None.
+        """
+        if len(tokens) > _SEARCHES_BEFORE_INDEX:
+            self._indexed()
+        ids = np.empty(len(tokens), np.int32)  # (n,)
+        for place, token in enumerate(tokens):
+            found = self._find(token)
+            if found is None:
+                if unknown is None:
+                    raise self.unknown(token)
+                found = unknown
+            ids[place] = found
+        return ids
+
+    def token(self, id: int) -> str:  # noqa: A002 - the field's own word
+        """Return the token numbered `id`; raises VocabularyError outside 0 … V-1."""
+        if not 0 <= id < len(self):
+            raise VocabularyError(
+                f"id {id}: the vocabulary has {len(self)} words", hint=f"ids run to {len(self) - 1}"
+            )
+        if self._listed is not None:
+            return self._listed[id]
+        starts = self._line_starts()
+        return self._lines[starts[id] : starts[id + 1] - 1].decode("utf-8")
+
+    @overload
+    def tokens(self, ids: slice) -> list[str]: ...
+    @overload
+    def tokens(self, ids: Iterable[int]) -> list[str]: ...
+    def tokens(self, ids: slice | Iterable[int]) -> list[str]:
+        """Return the tokens of a slice of ids, or of ids one by one."""
+        if isinstance(ids, slice):
+            ids = range(*ids.indices(len(self)))
+        return [self.token(int(id_)) for id_ in ids]
+
+    def suggest(self, token: str, limit: int = 3) -> list[str]:
+        """Return the `limit` tokens spelt most like `token`, nearest first, frequent ones first."""
+        return self.tokens(
+            nearest_spellings(token, self.to_bytes(), self._line_starts(), self.counts, limit)
+        )
+
+    def unknown(self, token: str) -> VocabularyError:
+        """Return the error for a token that is not here, with near spellings as its hint."""
+        near = ", ".join(self.suggest(token))
+        return VocabularyError(
+            f"{token!r} is not in the vocabulary", hint=f"did you mean {near}?" if near else None
+        )
+
+    def _find(self, token: str) -> int | None:
+        if self._index is None:
+            self._searches += 1
+            if self._searches <= _SEARCHES_BEFORE_INDEX:
+                return self._search(token)
+        return self._indexed().get(token)
+
+    def _search(self, token: str) -> int | None:
+        """Find a token's line in the bytes, without an index."""
+        try:
+            line = token.encode("utf-8") + b"\n"
+        except UnicodeEncodeError:
+            return None
+        if "\n" in token or not token:
+            return None
+        lines = self._lines
+        if lines[: len(line)] == line:
+            return 0
+        place = lines.find(b"\n" + line)
+        if place < 0:
+            return None
+        before = np.frombuffer(lines, np.uint8, count=place + 1)
+        return int(np.count_nonzero(before == _NEWLINE))
+
+    def _line_starts(self) -> NDArray[np.int64]:
+        """Where each token's line begins, with the end: int64 (V + 1,)."""
+        if self._starts is None:
+            ends = np.flatnonzero(np.frombuffer(self._lines, np.uint8) == _NEWLINE) + 1
+            self._starts = np.concatenate([np.zeros(1, np.int64), ends])  # (V + 1,)
+        return self._starts
+
+    def _all(self) -> list[str]:
+        if self._listed is None:
+            self._listed = self._lines[:].decode("utf-8").split("\n")[:-1]
+        return self._listed
+
+    def _indexed(self) -> dict[str, int]:
+        if self._index is None:
+            tokens = self._all()
+            self._index = dict(zip(tokens, range(len(tokens)), strict=True))
+        return self._index
+
+
+def _repeated(tokens: list[str]) -> VocabularyError:
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    for place, token in enumerate(tokens):
+        places[token].append(place)
+    token, found = next((token, found) for token, found in places.items() if len(found) > 1)
+    return VocabularyError(
+        f"line {found[1] + 1}: {token!r} was line {found[0] + 1} already; expected each word once"
+    )
+
+
+def _unwritable(tokens: list[str]) -> VocabularyError:
+    place = next(place for place, token in enumerate(tokens) if not token or "\n" in token)
+    return VocabularyError(
+        f"line {place + 1}: found {tokens[place]!r}; expected a token without a newline, not empty"
+    )
