@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +17,13 @@ from embedcli.errors import VocabularyError
 from embedcli.table import EmbeddingTable
 
 if TYPE_CHECKING:
+    from embedcli.config import TextSettings
     from embedcli.text.tokenizer import Tokenizer
+    from embedcli.text.vocabulary import Vocabulary
 
 Oov = Literal["error", "skip", "zero"]
+OovId = Literal["error", "skip", "unknown"]
+Source = str | Path
 
 
 def load(path: str | Path = "embeddings") -> EmbeddingTable:
@@ -115,6 +122,99 @@ def order(table: EmbeddingTable, by: Literal["id", "count", "norm", "token"]) ->
     if keys is None:
         raise VocabularyError("the table has no counts", "--sort id, norm or token")
     return np.argsort(-keys, kind="stable")  # (V,)
+
+
+class Line(NamedTuple):
+    """Tokens of a line and their ids; `ended` is false where a very long line goes on."""
+
+    tokens: Sequence[str]
+    ids: Sequence[int]
+    ended: bool
+
+
+def tokenize(
+    sources: Source | Sequence[Source],
+    *,
+    vocabulary: Vocabulary | None = None,
+    oov: OovId = "error",
+    **settings: Any,
+) -> Tokenized:
+    r"""Cut text into tokens and number them by first appearance, or by a given vocabulary.
+
+    `sources` are files, folders, globs or "-"; `settings` those of `config.TextSettings`. A word
+    outside a given vocabulary raises VocabularyError, is skipped, or gets -1, by `oov`.
+
+    >>> from tempfile import NamedTemporaryFile
+    >>> with NamedTemporaryFile("w", suffix=".txt") as file:
+    ...     _ = file.write("Hope to see you soon\nNice to see you again\n")
+    ...     file.flush()
+    ...     [line.ids for line in tokenize(file.name)]
+    [[0, 1, 2, 3, 4], [5, 1, 2, 3, 6]]
+    """
+    from embedcli.config import TextSettings, resolve
+
+    places = [sources] if isinstance(sources, str | Path) else list(sources)
+    return Tokenized(places, resolve(TextSettings, given=settings), vocabulary, oov)
+
+
+class Tokenized:
+    """Lines of text as tokens and ids, read as they are asked for; then, their vocabulary."""
+
+    def __init__(
+        self,
+        places: Sequence[Source],
+        settings: TextSettings,
+        vocabulary: Vocabulary | None,
+        oov: OovId,
+    ) -> None:
+        self._places = places
+        self._settings = settings
+        self._given = vocabulary
+        self._oov = oov
+        self._index: defaultdict[str, int] = defaultdict()
+        self._index.default_factory = self._index.__len__
+
+    def __iter__(self) -> Iterator[Line]:
+        selects = self._settings.max_vocab or self._settings.stop_words
+        if self._given is not None:
+            yield from self._numbered_by(self._given)
+        elif selects or self._settings.min_count not in ("auto", 1):
+            yield from self._selected()
+        else:
+            for tokens, ended in self._lines():
+                yield Line(tokens, [self._index[token] for token in tokens], ended)
+
+    def _lines(self) -> Iterator[tuple[list[str], bool]]:
+        from embedcli.text.encode import token_lines
+
+        return token_lines(self._places, self._settings)
+
+    def _numbered_by(self, vocabulary: Vocabulary) -> Iterator[Line]:
+        for tokens, ended in self._lines():
+            ids = vocabulary.ids_of(tokens, unknown=None if self._oov == "error" else -1).tolist()
+            if self._oov == "skip":
+                kept = [(token, each) for token, each in zip(tokens, ids, strict=True) if each >= 0]
+                tokens, ids = [token for token, _ in kept], [each for _, each in kept]
+            yield Line(tokens, ids, ended)
+
+    def _selected(self) -> Iterator[Line]:
+        """Go twice through the text: which words stay is known only at its end."""
+        from embedcli.text.encode import encode
+
+        with TemporaryDirectory(prefix="embed-") as folder:
+            corpus = encode(self._places, self._settings, folder=Path(folder))
+            self._given = corpus.vocabulary
+            tokens = corpus.vocabulary.tokens(slice(None))
+            for start, stop in pairwise(corpus.offsets.tolist()):
+                ids = corpus.ids[start:stop].tolist()
+                yield Line([tokens[each] for each in ids], ids, True)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary that was given, or that of the lines read so far."""
+        from embedcli.text.vocabulary import Vocabulary
+
+        return Vocabulary(self._index) if self._given is None else self._given
 
 
 def tokenizer_of(path: str | Path) -> Tokenizer:
