@@ -125,7 +125,7 @@ class Network:
     def apply(
         self, parameters: Mapping[str, Tensor], inputs: Inputs, rng: Generator | None = None
     ) -> Tensor:
-        """Put the outputs (B, C) of a batch on the tape; `rng` is given in training, for dropout."""
+        """Put the outputs (B, C) of a batch on the tape; in training `rng` says what to drop."""
         output = Dense(parameters["output.weight"], parameters["output.bias"])
         rows = ops.gather(parameters["table"], inputs.ids)  # (U, D)
         if inputs.counts is not None and self._scores_first(output):
@@ -155,44 +155,78 @@ class Network:
         return make_pool(of.pool, of.length, of.pad_side)(rows, inputs.offsets)
 
 
-class Examples:
-    """Texts with targets dealt into batches, in another order each epoch."""
+@dataclass(frozen=True)
+class Batch:
+    """Texts made ready, and what should come out for them."""
 
-    def __init__(self, texts: Texts, numbers: Array, settings: TrainSettings) -> None:
-        self.texts = texts
-        self.numbers = numbers  # of the texts to learn from
+    inputs: Inputs
+    targets: Array  # labels (B,), which labels a text bears (B, C), or numbers (B, R)
+    words: int
+    dropout: Generator
+
+
+class Supervised:
+    """Texts dealt into batches, in another order each epoch; the parameters of the network.
+
+    A task of this kind adds what should come out, the loss, and the validation.
+    """
+
+    def __init__(
+        self, texts: Texts, numbers: Array, rows: int, outputs: int, settings: TrainSettings
+    ) -> None:
+        """Take the texts to learn from by their numbers; the table has `rows` rows."""
         self.settings = settings
+        self.network = Network(settings)
+        arrays = {"table": self.network.make_table(rows), **self.network.make_head(outputs)}
+        self.parameters = {name: Tensor(array, True) for name, array in arrays.items()}
+        self._texts = texts
+        self._numbers = numbers
         self._epoch = -1
         self._order = numbers
 
     @property
+    def tables(self) -> Mapping[str, int]:
+        """The one table, and the most rows of it a batch can meet."""
+        lengths = np.sort(self._texts.lengths[self._numbers])
+        longest = int(lengths[-self.settings.batch_size :].sum())
+        return {"table": min(len(self.parameters["table"]), longest)}
+
+    @property
     def batches(self) -> int:
         """Batches of an epoch; the last one may be smaller."""
-        return -(-len(self.numbers) // self.settings.batch_size)
+        return -(-len(self._numbers) // self.settings.batch_size)
 
-    def most_words(self) -> int:
-        """Count the words of the largest batch there could be."""
-        lengths = np.sort(self.texts.lengths[self.numbers])
-        return int(lengths[-self.settings.batch_size :].sum())
+    def batch(self, epoch: int, index: int) -> Batch:
+        """Make a batch: a function of seed, epoch and index alone."""
+        numbers = self._batch_numbers(epoch, index)  # (B,)
+        texts = self._texts.take(numbers)
+        return Batch(
+            self.network.inputs(texts, len(self.parameters["table"])),
+            self._targets(numbers),
+            len(texts.ids),
+            np.random.default_rng((self.settings.seed, _DROPOUT, epoch, index)),
+        )
 
-    def batch(self, epoch: int, index: int) -> Array:
-        """Number the texts of a batch: a function of seed, epoch and index alone."""
+    def words(self, batch: Batch) -> int:
+        """Count the tokens of a batch's texts."""
+        return batch.words
+
+    def _batch_numbers(self, epoch: int, index: int) -> Array:
         if epoch != self._epoch:  # an epoch's order is drawn once
             rng = np.random.default_rng((self.settings.seed, _ORDER, epoch))
-            self._order, self._epoch = rng.permutation(self.numbers), epoch
+            self._order, self._epoch = rng.permutation(self._numbers), epoch
         start = index * self.settings.batch_size
         return self._order[start : start + self.settings.batch_size]  # (B,)
 
-    def dropout(self, epoch: int, index: int) -> Generator:
-        """Make the generator that decides what a batch drops."""
-        return np.random.default_rng((self.settings.seed, _DROPOUT, epoch, index))
+    def _targets(self, numbers: Array) -> Array:
+        raise NotImplementedError
 
 
 def split(numbers: Array, settings: TrainSettings) -> tuple[Array, Array]:
-    """Keep a random share of the texts for validation: numbers to learn from, numbers kept."""
+    """Keep a random share of the texts for validation: their numbers, and those to learn from."""
     kept = int(len(numbers) * settings.valid_share)
     order = np.random.default_rng((settings.seed, _SPLIT)).permutation(numbers)
-    return np.sort(order[kept:]), np.sort(order[:kept])
+    return np.sort(order[:kept]), np.sort(order[kept:])
 
 
 def _glorot(rng: Generator, inputs: int, outputs: int) -> Array:
@@ -210,7 +244,7 @@ def _distinct(ids: Array, size: int) -> tuple[Array, Array]:
 
 
 def _count_matrix(places: Array, columns: int, offsets: Array, share: bool) -> Array:
-    """Count words (N,) by their column in each text: (B, U) float32, or their shares of the text."""
+    """Count words (N,) by column in each text, or their share of the text: (B, U) float32."""
     lengths = np.diff(offsets)  # (B,)
     counts = np.zeros((len(lengths), columns), np.float32)  # (B, U)
     cells = places + np.repeat(np.arange(len(lengths)) * columns, lengths)  # (N,)
