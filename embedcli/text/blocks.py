@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,7 @@ class BlockEncoder:
     def lines(self, block: Block) -> list[list[str]]:
         """Return the tokens of a block's lines; the last is the part of a line that goes on."""
         lines: list[list[str]] = [[]]
-        for piece in self._tokenizer.pieces(self._text(block)):
+        for piece in chain.from_iterable(self._tokenizer.pieces(self._text(block))):
             if piece == LINE_END:
                 lines.append([])
             else:
@@ -94,38 +95,59 @@ class BlockEncoder:
         pieces: defaultdict[bytes, int] = defaultdict()
         pieces.default_factory = pieces.__len__
         pieces[LINE_END]
-        cut = self._tokenizer.pieces(data)
-        ids = np.fromiter(map(pieces.__getitem__, cut), np.int32, len(cut))  # (pieces,)
+        # Small parts: the pieces of one are given back before the next, and stay in the cache.
+        parts = [
+            np.fromiter(map(pieces.__getitem__, part), np.int32, len(part))
+            for part in self._tokenizer.pieces(data)
+        ]
         del pieces[LINE_END]
+        ids = np.concatenate(parts) if parts else np.empty(0, np.int32)  # (pieces in text,)
         return self._expand(list(pieces), ids)
 
     def _expand(
         self, pieces: list[bytes], ids: NDArray[np.int32]
     ) -> tuple[Iterable[str], NDArray[np.int32]]:
-        """Replace the ids of pieces (0 is the end of a line) by those of their tokens."""
-        tokens: defaultdict[str, int] = defaultdict()
-        tokens.default_factory = tokens.__len__
-        is_token, tokens_of = self._tokenizer.is_token, self._tokenizer.tokens_of
-        flat = [_END]
-        sizes = [1]
-        for piece in pieces:
-            if is_token(piece):
-                flat.append(tokens[piece.decode("ascii")])
-                sizes.append(1)
-            else:
-                found = tokens_of(piece)
-                flat += [tokens[token] for token in found]
-                sizes.append(len(found))
-        size = np.array(sizes, np.int32)  # (pieces + 1,)
-        start = np.cumsum(size) - size  # (pieces + 1,)
-        times = size[ids]  # (pieces in text,)
-        ends = np.cumsum(times)
-        places = np.repeat(start[ids] - (ends - times), times)  # (n,)
-        places += np.arange(len(places))
-        return tokens, np.array(flat, np.int32)[places]
+        """Replace the ids of pieces (from 1; 0 ends a line) by those of the tokens they give."""
+        flat: list[str] = []
+        size = np.ones(len(pieces) + 1, np.int32)  # (pieces + 1,)
+        done = 0
+        for place, tokens in self._tokenizer.cut_further(pieces):
+            flat += _decoded(pieces[done:place])
+            flat += tokens
+            size[place + 1] = len(tokens)
+            done = place + 1
+        flat += _decoded(pieces[done:])
+        index: defaultdict[str, int] = defaultdict()
+        index.default_factory = index.__len__
+        flat_ids = np.empty(len(flat) + 1, np.int32)  # (tokens of pieces + 1,)
+        flat_ids[0] = _END
+        flat_ids[1:] = np.fromiter(map(index.__getitem__, flat), np.int32, len(flat))
+        return index, _replaced(ids, flat_ids, size)
 
 
 _END = -1
+
+
+def _decoded(pieces: list[bytes]) -> list[str]:
+    return b"\n".join(pieces).decode("ascii").split("\n") if pieces else []
+
+
+def _replaced(
+    ids: NDArray[np.int32], flat: NDArray[np.int32], size: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """Replace each of `ids` by its `size[id]` values in `flat`, which holds them id by id: (n,)."""
+    start = np.cumsum(size) - size  # (v,)
+    first = flat[np.minimum(start, len(flat) - 1)]  # (v,)
+    times = size[ids]  # (pieces in text,)
+    replaced = np.repeat(first[ids], times)  # (n,)
+    several = np.flatnonzero(times > 1)
+    if len(several):
+        ends = np.cumsum(times)[several]
+        times = times[several]
+        within = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
+        places = np.repeat(ends - times, times) + within
+        replaced[places] = flat[np.repeat(start[ids[several]], times) + within]
+    return replaced
 
 
 def _first_places(ids: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -25,7 +25,8 @@ Case is folded by Unicode lower-casing, without knowing the language: I becomes 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 import regex
@@ -62,6 +63,11 @@ _JOINERS = b"'._,:"
 # Byte classes for the joiners' neighbours.
 _WORDLIKE, _DIGITLIKE = 1, 2
 
+# Characters of the longest token; longer ones (encoded data, sequences of genes) are left out.
+LONGEST = 1000
+# Bytes cut at a time, few enough for their pieces to stay in the processor's cache.
+_PART = 1 << 16
+
 # No UTF-8 text holds this byte, so it can stand for the end of a line among the pieces.
 LINE_END = b"\xff"
 
@@ -89,6 +95,7 @@ class Tokenizer:
             "char": _clusters,
         }
         self._cut = cuts[self.kind]
+        self._whole = self.kind != "char"
 
     def __getstate__(self) -> dict[str, object]:
         return {
@@ -105,31 +112,41 @@ class Tokenizer:
         >>> Tokenizer(TextSettings()).tokenize("Nice to see l'eau, don't you?")
         ['nice', 'to', 'see', "l'", 'eau', "don't", 'you']
         """
-        tokens: list[str] = []
         text = line.replace("\n", " ").encode("utf-8", "replace")
-        for piece in self.pieces(text):
-            tokens.extend(self.tokens_of(piece))
-        return tokens
+        return [
+            token
+            for piece in chain.from_iterable(self.pieces(text))
+            for token in self.tokens_of(piece)
+        ]
 
-    def pieces(self, text: bytes) -> list[bytes]:
-        """Cut UTF-8 bytes where no token can go on; a line's end becomes the piece `LINE_END`."""
+    def pieces(self, text: bytes) -> Iterator[list[bytes]]:
+        """Cut UTF-8 bytes where no token can go on, a part after the other.
+
+        The end of a line becomes the piece `LINE_END`.
+        """
         text = text.translate(self._table)
         if self.kind == "word":
             text = _drop_outer_joiners(text)
-        return text.replace(LINE_END, b" \xff ").split()
+        text = text.replace(LINE_END, b" \xff ")
+        start = 0
+        while start < len(text):
+            end = text.find(b" ", start + _PART)
+            end = len(text) if end < 0 else end
+            yield text[start:end].split()
+            start = end
 
-    def is_token(self, piece: bytes) -> bool:
-        """Tell whether a piece is one token as it stands, the common case."""
-        return piece.isascii() and b"'" not in piece and self.kind != "char"
+    def cut_further(self, pieces: Sequence[bytes]) -> Iterator[tuple[int, list[str]]]:
+        """Yield the place and the tokens of each piece that is not one token as it stands."""
+        for place, piece in enumerate(pieces):
+            if b"'" in piece or not piece.isascii() or len(piece) > LONGEST or not self._whole:
+                yield place, self.tokens_of(piece)
 
     def tokens_of(self, piece: bytes) -> list[str]:
         """Return the tokens of one of the `pieces`: none, one or more."""
-        if self.is_token(piece):
-            return [piece.decode("ascii")]
         text = piece.decode("utf-8")
         if self.normalize:
             text = unicodedata.normalize("NFC", text)
-        return [self._fold(token) for token in self._cut(text)]
+        return [self._fold(token) for token in self._cut(text) if len(token) <= LONGEST]
 
     def _words(self, text: str) -> Iterable[str]:
         if self.normalize:
@@ -190,18 +207,16 @@ def _neighbour_classes() -> NDArray[np.uint8]:
 _NEIGHBOUR = _neighbour_classes()
 _NEEDED = np.full(256, _WORDLIKE, np.uint8)  # (256,)
 _NEEDED[[ord(","), ord(":")]] = _DIGITLIKE
-_IS_JOINER = np.zeros(256, bool)  # (256,)
-_IS_JOINER[list(_JOINERS)] = True
+_IS_JOINER = bytes(byte in _JOINERS for byte in range(256))
 
 
 def _drop_outer_joiners(text: bytes) -> bytes:
     """Turn into blanks the apostrophes, stops and so on that do not stand inside a word."""
-    padded = np.frombuffer(b" " + text + b" ", np.uint8)
-    places = np.flatnonzero(_IS_JOINER[padded])
+    padded = b" " + text + b" "
+    places = np.flatnonzero(np.frombuffer(padded.translate(_IS_JOINER), bool))
     if not len(places):
         return text
-    beside = _NEIGHBOUR[padded[places - 1]] & _NEIGHBOUR[padded[places + 1]]
-    outer = places[(beside & _NEEDED[padded[places]]) == 0]
-    padded = padded.copy()
-    padded[outer] = _BLANK
-    return padded.tobytes()
+    bytes_ = np.frombuffer(bytearray(padded), np.uint8)
+    beside = _NEIGHBOUR[bytes_[places - 1]] & _NEIGHBOUR[bytes_[places + 1]]
+    bytes_[places[(beside & _NEEDED[bytes_[places]]) == 0]] = _BLANK
+    return bytes_.tobytes()
