@@ -200,8 +200,9 @@ class DampedSGD(Optimizer):
 
     def step_rows(self, weights: Array, state: State, gradient: RowGrad, lr: float, t: int) -> None:
         """Take a step with a coalesced gradient, each row damped by what it met."""
-        rate = lr / (1 + (lr * self.damping) * gradient.met)  # (N,)
-        damped = gradient.rows * rate.astype(weights.dtype, copy=False)[:, None]  # (N, D)
+        met = gradient.met.astype(weights.dtype, copy=False)  # (N,)
+        rate = lr / (1 + (lr * self.damping) * met)  # (N,)
+        damped = gradient.rows * rate[:, None]  # (N, D)
         rows = np.take(weights, gradient.ids, axis=0)  # (N, D)
         if self.weight_decay:
             rows *= 1 - lr * self.weight_decay

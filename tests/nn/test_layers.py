@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedcli.autodiff import ops
+from embedcli.autodiff.check import check_gradient
+from embedcli.autodiff.rows import RowGrad
+from embedcli.autodiff.tensor import Tensor
+from embedcli.nn.layers import POOLS, Dense, Dropout, Embedding, cut, make_pool
+from embedcli.nn.losses import squared_loss
+from embedcli.nn.optimizers import RMSprop
+
+IDS = np.array([0, 1, 2, 3, 4, 5, 1])
+OFFSETS = np.array([0, 5, 5, 7])
+
+
+def test_a_look_up_is_one_hot_times_the_table() -> None:
+    embedding = Embedding.make(7, 2, seed=4)
+    one_hot = np.eye(7, dtype=np.float32)[IDS]
+    np.testing.assert_array_equal(embedding(IDS).data, one_hot @ embedding.table.data)
+    assert embedding(IDS.reshape(7, 1)).shape == (7, 1, 2)
+    assert embedding.table.requires_grad
+
+
+def test_dense_is_a_product_and_a_bias() -> None:
+    dense = Dense.make(3, 2, np.random.default_rng(0))
+    x = Tensor(np.ones((4, 3), np.float32))
+    np.testing.assert_allclose(dense(x).data, np.tile(dense.weight.data.sum(0), (4, 1)), rtol=1e-6)
+    assert np.abs(dense.weight.data).max() <= np.sqrt(6 / 5)
+    assert not dense.bias.data.any()
+    weight, bias = np.ones((3, 2)), np.ones(2)
+    check_gradient(lambda x, w, b: Dense(w, b)(x), [np.arange(12.0).reshape(4, 3), weight, bias])
+
+
+def test_dropout_only_while_training() -> None:
+    x = Tensor(np.ones(1000, np.float32))
+    assert Dropout(0.5)(x, None) is x
+    assert Dropout(0.0)(x, np.random.default_rng(0)) is x
+    assert 300 < (Dropout(0.5)(x, np.random.default_rng(0)).data == 0).sum() < 700
+
+
+@pytest.mark.parametrize("name", [*POOLS, "flatten"])
+def test_pooling_has_a_gradient(name: str) -> None:
+    pool = make_pool(name, 6)
+    rows = np.random.default_rng(0).permutation(14).reshape(7, 2) / 14
+    check_gradient(lambda x: pool(x, OFFSETS), [rows])
+
+
+def test_flatten_pads_on_the_side_asked_for() -> None:
+    rows = Tensor(np.float32([[1, 2], [3, 4], [5, 6]]))
+    offsets = np.array([0, 1, 1, 3])
+    assert make_pool("flatten", 2)(rows, offsets).data.tolist() == [
+        [1, 2, 0, 0], [0, 0, 0, 0], [3, 4, 5, 6],
+    ]  # fmt: skip
+    assert make_pool("flatten", 2, "left")(rows, offsets).data[0].tolist() == [0, 0, 1, 2]
+    with pytest.raises(ValueError, match="3 rows does not fit a length of 2"):
+        make_pool("flatten", 2)(rows, np.array([0, 3]))
+    with pytest.raises(ValueError, match="needs a length"):
+        make_pool("flatten")
+
+
+def test_padding_trains_no_row() -> None:
+    embedding = Embedding.make(4, 2)
+    make_pool("flatten", 5)(embedding(np.array([3, 2])), np.array([0, 1, 2])).sum().backward()
+    assert isinstance(embedding.table.grad, RowGrad)
+    assert embedding.table.grad.coalesce().ids.tolist() == [2, 3]
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 9), max_size=8), max_size=6),
+    st.integers(1, 6),
+    st.sampled_from(["left", "right"]),
+)
+def test_cutting_texts(texts: list[list[int]], length: int, side: str) -> None:
+    ids = np.array(sum(texts, []), np.int32)  # noqa: RUF017
+    offsets = np.concatenate([[0], np.cumsum([len(text) for text in texts])]).astype(int)
+    cut_ids, cut_offsets = cut(ids, offsets, length, side)
+    found = [cut_ids[a:b].tolist() for a, b in pairwise(cut_offsets)]
+    assert found == [text[:length] if side == "right" else text[-length:] for text in texts]
+    assert cut_ids.dtype == ids.dtype
+
+
+def test_the_old_question_s_network_learns() -> None:
+    """Embedding(7, 2, input_length=5), Flatten, Dense(1) with sigmoid; rmsprop and mse."""
+    ids, offsets = np.array([0, 1, 2, 3, 4, 5, 1, 2, 3, 6]), np.array([0, 5, 10])
+    targets = np.float32([[1], [0]])
+    embedding = Embedding.make(7, 2)
+    dense = Dense.make(10, 1, np.random.default_rng(1))
+    flatten = make_pool("flatten", 5)
+    parameters = (embedding.table, dense.weight, dense.bias)
+    optimizer = RMSprop()
+    states = [optimizer.state_like(one.data) for one in parameters]
+    losses = []
+    for t in range(1, 301):
+        predicted = ops.sigmoid(dense(flatten(embedding(ids), offsets)))
+        loss = squared_loss(predicted, targets).mean
+        losses.append(loss.item())
+        loss.backward()
+        for one, state in zip(parameters, states, strict=True):
+            if isinstance(one.grad, RowGrad):
+                optimizer.step_rows(one.data, state, one.grad.coalesce(), 0.01, t)
+            elif one.grad is not None:
+                optimizer.step_dense(one.data, state, one.grad, 0.01, t)
+            one.grad = None
+    assert losses[0] == pytest.approx(0.25, abs=0.02)
+    assert losses[-1] < 0.01
+    assert all(one.dtype == np.float32 for one in parameters)
