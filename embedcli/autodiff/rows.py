@@ -71,7 +71,7 @@ class RowGrad:
 
     def coalesce(self) -> RowGrad:
         """Sum the rows of each id: unique ids in ascending order, in a fixed order of summation."""
-        if self.coalesced:
+        if self.coalesced or self._ascending():
             return self
         ids, order = sort_ids(self.ids)
         starts = run_starts(ids)  # (U,)
@@ -80,6 +80,11 @@ class RowGrad:
         result = RowGrad(ids[starts], total, self.shape, met)
         result.coalesced = True
         return result
+
+    def _ascending(self) -> bool:
+        """Whether the ids are distinct and in order as they are, as those of a count matrix."""
+        self.coalesced = bool((np.diff(self.ids) > 0).all())
+        return self.coalesced
 
     def scaled(self, factor: float) -> RowGrad:
         """Return the gradient times a number; what was met stays."""
