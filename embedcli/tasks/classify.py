@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +64,14 @@ class Classify(Supervised):
         self._valid = everything.take(kept) if len(kept) else None
         if valid is not None:
             self._valid = labelled(valid, self.labels)
-        self._weights = class_weights(settings.class_weights, self.labels, self._counts())
+        counts = self._counts()
+        self._weights = class_weights(settings.class_weights, self.labels, counts)
+        self.parameters["output.bias"].data[:] = _first_bias(counts / len(numbers), self.several)
+
+    @property
+    def resolved(self) -> Mapping[str, Any]:
+        """What `multi_label` turned out to be."""
+        return {"multi_label": self.several}
 
     def loss(self, batch: Batch) -> Loss:
         """Put the mean loss of a batch on the tape."""
@@ -188,6 +196,12 @@ def _usable(examples: Labelled, classes: int) -> NDArray[np.int64]:
     if classes < 2:
         raise CorpusError("found one label only; expected two or more to tell apart")
     return usable
+
+
+def _first_bias(shares: Array, several: bool) -> Array:
+    """Make outputs that say how often each label is borne, (C,), before anything is learnt."""
+    shares = np.clip(shares, 1e-6, 1 - 1e-6)
+    return np.log(shares) - (np.log1p(-shares) if several else 0)
 
 
 def _place(name: str, names: Sequence[str]) -> int:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -190,6 +191,11 @@ class Supervised:
         lengths = np.sort(self._texts.lengths[self._numbers])
         longest = int(lengths[-self.settings.batch_size :].sum())
         return {"table": min(len(self.parameters["table"]), longest)}
+
+    @property
+    def resolved(self) -> Mapping[str, Any]:
+        """What the settings that were `auto` turned out to be."""
+        return {}
 
     @property
     def batches(self) -> int:

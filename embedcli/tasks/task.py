@@ -42,6 +42,10 @@ class Task(Protocol):
         """Parameters whose gradient is a RowGrad, and the most distinct rows a batch can meet."""
 
     @property
+    def resolved(self) -> Mapping[str, Any]:
+        """What the task's settings that were `auto` turned out to be."""
+
+    @property
     def batches(self) -> int:
         """Batches of an epoch, the same in each."""
 
