@@ -203,6 +203,7 @@ class Training:
         state = self.state
         record: dict[str, Any] = {
             "epoch": state.epoch + 1,
+            "steps": (state.epoch + 1) * self.task.batches,
             "loss": state.loss / max(state.count, 1),
             "words": state.words,
         }
@@ -263,28 +264,16 @@ class Training:
         batch = self.task.batch(epoch, index)
         loss = self.task.loss(batch)
         loss.value.backward()
-        gradients: dict[str, Gradient] = {}
+        raw: dict[str, Gradient] = {}
         for name, tensor in self._trainable.items():
             if tensor.grad is not None:
-                gradients[name] = self._settled(name, tensor.grad)
+                raw[name] = tensor.grad
                 tensor.grad = None
-        if self.settings.clip_norm is not None:
-            clipped = clip_by_norm(list(gradients.values()), self.settings.clip_norm)
-            gradients = dict(zip(gradients, clipped, strict=True))
+        gradients = settled(raw, self.settings, self._frozen)
         norm = sum(square_norm(gradient) for gradient in gradients.values())
         sound = math.isfinite(loss.total) and math.isfinite(norm)
         words = self.task.words(batch)
         box.put(gradients, _Report(loss.total, loss.count, words, sound, worker))
-
-    def _settled(self, name: str, gradient: Gradient) -> Gradient:
-        """Sum the rows of each id, and leave out rows that are frozen."""
-        if not isinstance(gradient, RowGrad):
-            return gradient
-        gradient = gradient.coalesce()
-        if name not in self._frozen:
-            return gradient
-        free = np.flatnonzero(~self._frozen[name][gradient.ids])  # (N,)
-        return RowGrad(gradient.ids[free], gradient.rows[free], gradient.shape, gradient.met[free])
 
     def _update(
         self, worker: int, number: int, name: str, tensor: Tensor, epoch: int, indices: range
@@ -305,6 +294,32 @@ class Training:
                     self.state.trained[part.ids] += 1
             elif gradient is not None and number % self.workers == worker:
                 self._optimizer.step_dense(tensor.data, state, gradient, lr, t)
+
+
+def settled(
+    raw: Mapping[str, Gradient], settings: TrainSettings, frozen: Mapping[str, Array]
+) -> dict[str, Gradient]:
+    """Make gradients ready for the optimizer, by parameter.
+
+    The rows of each id are summed, those of frozen rows (masks (V,)) left out, and all of them
+    scaled down together where the settings limit their norm.
+    """
+    ready = {name: _free(gradient, frozen.get(name)) for name, gradient in raw.items()}
+    if settings.clip_norm is None:
+        return ready
+    clipped = clip_by_norm(list(ready.values()), settings.clip_norm)
+    return dict(zip(ready, clipped, strict=True))
+
+
+def _free(gradient: Gradient, frozen: Array | None) -> Gradient:
+    """Sum the rows of each id, and leave out rows that are frozen."""
+    if not isinstance(gradient, RowGrad):
+        return gradient
+    gradient = gradient.coalesce()
+    if frozen is None:
+        return gradient
+    free = np.flatnonzero(~frozen[gradient.ids])  # (N,)
+    return RowGrad(gradient.ids[free], gradient.rows[free], gradient.shape, gradient.met[free])
 
 
 def _useful_workers(settings: TrainSettings, batches: int) -> int:
