@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from embedcli.autodiff.memory import keep_freed_memory
 from embedcli.autodiff.rows import RowGrad
 from embedcli.autodiff.tensor import Array, Gradient, Tensor
 from embedcli.config import TrainSettings
@@ -142,6 +143,7 @@ class Training:
         """
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+        keep_freed_memory()
         with threadpool_limits(1, user_api="blas"):
             team = Team(self.workers, self._work)
             try:
