@@ -21,6 +21,17 @@ from typing import Any, Literal, TypeVar
 from embedcli.errors import ConfigError
 
 Auto = Literal["auto"]
+GROUPS = (
+    "Task",
+    "Run",
+    "Optimizer",
+    "Vocabulary",
+    "Text",
+    "Head",
+    "Labels",
+    "Validation",
+    "Start",
+)
 S = TypeVar("S", bound="Settings")
 
 # A settings file is a page of lines; YAML's own reader is slow on megabytes of brackets.
@@ -523,23 +534,17 @@ def to_yaml(settings: Settings) -> str:
     # Text
     """
     lines: list[str] = []
-    group = None
-    for name, spec in sorted(schema(type(settings)).items(), key=_by_group(type(settings))):
-        if spec.group != group:
-            lines.append(f"# {spec.group}")
-            group = spec.group
-        lines.append(f"{name}: {_scalar(spec, getattr(settings, name))}")
+    for group, specs in groups(type(settings)).items():
+        lines.append(f"# {group}")
+        lines += [f"{spec.name}: {_scalar(spec, getattr(settings, spec.name))}" for spec in specs]
     return "\n".join(lines) + "\n"
 
 
-def _by_group(settings: type[Settings]) -> Callable[[tuple[str, Spec]], int]:
-    order = groups(settings)
-    return lambda item: order.index(item[1].group)
-
-
-def groups(settings: type[Settings]) -> list[str]:
-    """List the groups of settings, in the order in which they first appear."""
-    return list(dict.fromkeys(spec.group for spec in schema(settings).values()))
+def groups(settings: type[Settings]) -> dict[str, list[Spec]]:
+    """Sort the settings by their groups, in the order of `GROUPS`."""
+    specs = schema(settings).values()
+    grouped = {group: [spec for spec in specs if spec.group == group] for group in GROUPS}
+    return {group: members for group, members in grouped.items() if members}
 
 
 def _scalar(spec: Spec, value: Any) -> str:

@@ -101,6 +101,23 @@ def new_folder(target: Path) -> Iterator[Path]:
             os.close(descriptor)
 
 
+@contextmanager
+def working_folder(target: Path) -> Iterator[Path]:
+    """Make a folder beside `target` for the time of the block; raises StoreError.
+
+    If this process dies meanwhile, the next `sweep` of `target` removes it.
+    """
+    target = Path(os.path.realpath(target))
+    with storing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder, descriptor = _locked_temporary(target, folder=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
 def previous(target: Path) -> Path:
     """Where the folder that `target` replaced is kept."""
     return target.with_name(f"{target.name}.previous")

@@ -59,19 +59,20 @@ class Command(_Unchecked, typer.core.TyperCommand):
     """A command whose help is plain text, in sections."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the arguments, the examples, then the options by their panels."""
-        sections: dict[str, list[tuple[str, str]]] = {}
+        """Write the arguments, the command's own options, then the settings by group."""
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record is not None:
-                title = getattr(param, "rich_help_panel", None) or "Options"
-                sections.setdefault(
-                    "Arguments" if param.param_type_name == "argument" else title, []
-                ).append(record)
-        general = sections.pop("Options", [])
-        for title, records in {**sections, "Options": general}.items():
-            with formatter.section(title):
-                formatter.write_dl(records)
+                if param.param_type_name == "argument":
+                    sections["Arguments"].append((param.metavar, param.help))
+                else:
+                    title = getattr(param, "rich_help_panel", None) or "Options"
+                    sections.setdefault(title, []).append(record)
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the examples as they are typed."""

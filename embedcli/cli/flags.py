@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from embedcli.config import Settings, Spec, schema
+from embedcli.config import Settings, Spec, groups
 from embedcli.errors import ConfigError
 
 METAVARS = {bool: "true|false", int: "N", float: "X", str: "TEXT"}
@@ -24,7 +24,8 @@ def with_settings(
     The command's own `**settings` then holds, by field name, the values of the flags that were
     given, and no others.
     """
-    specs = {name: spec for name, spec in schema(settings).items() if name not in leave_out}
+    every = (spec for specs in groups(settings).values() for spec in specs)
+    specs = {spec.name: spec for spec in every if spec.name not in leave_out}
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(function, eval_str=True)

@@ -33,7 +33,9 @@ ROWS_AT_ONCE = 1000  # read and written at a time, so that a long table takes no
 def lookup(
     words: Annotated[
         list[str] | None,
-        typer.Argument(help="Words to look up; none: one a line from standard input."),
+        typer.Argument(
+            metavar="WORD", help="Words to look up; none: one a line from standard input."
+        ),
     ] = None,
     model: flags.Model = flags.EMBEDDINGS,
     ids: Annotated[
@@ -148,11 +150,12 @@ def show_table(
     ] = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Print the table: index, token, count and vector of each row.
+    """Print the table, row by row.
 
-    A table for people shows 20 rows unless --rows says which; the other formats print all. Count
-    and norm sort from the largest. JSON: a list of {"index", "token", "count", "vector"}. TSV and
-    CSV: index, token, count, then the numbers; CSV has a line of names first.
+    A row is index, token, count and vector. A table for people shows 20 rows unless --rows says
+    which; the other formats print all. Count and norm sort from the largest. JSON: a list of
+    {"index", "token", "count", "vector"}. TSV and CSV: index, token, count, then the numbers; CSV
+    has a line of names first.
     """
     from embedcli import api
 

@@ -31,7 +31,9 @@ LABELS = ("label_prefix", "text_column", "label_column", "cache")
 def tokenize(
     corpus: Annotated[
         list[str] | None,
-        typer.Argument(help="Files, folders or globs; none or -: standard input."),
+        typer.Argument(
+            metavar="CORPUS", help="Files, folders or globs; none or -: standard input."
+        ),
     ] = None,
     output: Annotated[
         str, flags.one_of("--format", "ids", "tokens", "json", help="What to print.")
@@ -53,11 +55,11 @@ def tokenize(
     ] = None,
     **settings: Any,
 ) -> None:
-    """Cut text into tokens and number them by first appearance, from 0.
+    """Cut text into tokens and number them.
 
-    Prints one line for each line of the text, a blank one for a blank one. Every word is kept
-    unless --min-count, --max-vocab or --stop-words says otherwise. JSON: for each line a list of
-    {"token", "id"}.
+    Ids count from 0, by first appearance. Prints one line for each line of the text, a blank one
+    for a blank one. Every word is kept unless --min-count, --max-vocab or --stop-words says
+    otherwise. JSON: for each line a list of {"token", "id"}.
     """
     from embedcli import api
     from embedcli.text.vocabulary import Vocabulary
