@@ -14,11 +14,12 @@ from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, CorpusError
 from embedcli.nn.losses import Total, sigmoid_loss, softmax_loss
-from embedcli.tasks.supervised import Batch, Supervised, Texts, split
+from embedcli.tasks.supervised import CONSTANT, Batch, Supervised, Texts, split
 from embedcli.tasks.task import Loss, Validation
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import ClassTargets
 
+CLASS_WEIGHTS = f"{CONSTANT}weights"
 THRESHOLD = 0.5  # from this probability on, a text is said to bear one of several labels
 
 
@@ -46,12 +47,17 @@ class Labelled:
 class Classify(Supervised):
     """The task of saying which label, or labels, a text bears.
 
-    `valid` is a corpus encoded with the vocabulary of `corpus`. Raises CorpusError where there is
-    nothing to tell apart, ConfigError for class weights of unknown labels.
+    `valid` is a corpus encoded with the vocabulary of `corpus`; `weights` are parameters to go on
+    from. Raises CorpusError where there is nothing to tell apart, ConfigError for class weights of
+    unknown labels.
     """
 
     def __init__(
-        self, corpus: EncodedCorpus, settings: TrainSettings, valid: EncodedCorpus | None = None
+        self,
+        corpus: EncodedCorpus,
+        settings: TrainSettings,
+        valid: EncodedCorpus | None = None,
+        weights: Mapping[str, Array] | None = None,
     ) -> None:
         self.labels = targets_of(corpus).names
         everything = labelled(corpus, self.labels)
@@ -59,14 +65,18 @@ class Classify(Supervised):
         self.several = several_labels(everything, settings)
         kept, numbers = split(_usable(everything, len(self.labels)), settings)
         super().__init__(
-            everything.texts, numbers, len(corpus.vocabulary), len(self.labels), settings
+            everything.texts, numbers, len(corpus.vocabulary), len(self.labels), settings, weights
         )
         self._valid = everything.take(kept) if len(kept) else None
         if valid is not None:
             self._valid = labelled(valid, self.labels)
-        counts = self._counts()
-        self._weights = class_weights(settings.class_weights, self.labels, counts)
-        self.parameters["output.bias"].data[:] = _first_bias(counts / len(numbers), self.several)
+        if weights is None:
+            counts = self._counts()
+            weighed = class_weights(settings.class_weights, self.labels, counts)
+            if weighed is not None:
+                self.parameters[CLASS_WEIGHTS] = Tensor(weighed)
+            bias = self.parameters["output.bias"].data
+            bias[:] = _first_bias(counts / len(numbers), self.several)
 
     @property
     def resolved(self) -> Mapping[str, Any]:
@@ -106,9 +116,11 @@ class Classify(Supervised):
         return labels.ids  # (B,)
 
     def _loss(self, logits: Tensor, targets: Array) -> Total:
+        weighed = self.parameters.get(CLASS_WEIGHTS)
+        weights = None if weighed is None else weighed.data  # (C,)
         if self.several:
-            return sigmoid_loss(logits, targets, self._weights)
-        return softmax_loss(logits, targets, self._weights)
+            return sigmoid_loss(logits, targets, weights)
+        return softmax_loss(logits, targets, weights)
 
 
 def targets_of(corpus: EncodedCorpus) -> ClassTargets:

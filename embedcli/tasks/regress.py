@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +12,12 @@ from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import CorpusError
 from embedcli.nn.losses import squared_loss
-from embedcli.tasks.supervised import Batch, Supervised, Texts, split
+from embedcli.tasks.supervised import CONSTANT, Batch, Supervised, Texts, split
 from embedcli.tasks.task import Loss, Validation
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import NumberTargets
+
+MEAN, SCALE = f"{CONSTANT}mean", f"{CONSTANT}scale"
 
 
 @dataclass(frozen=True)
@@ -31,28 +34,35 @@ class Regress(Supervised):
     The network learns standard scores: targets less their mean, by their deviation (those of the
     texts learnt from; kept in the head as `target.mean` and `target.scale`). So the rate fits
     prices and shares alike, a network that has learnt nothing says the mean, and a loss of 1 is
-    that of the mean. `valid` is a corpus encoded with the vocabulary of `corpus`. Raises
-    CorpusError where there is nothing to learn from.
+    that of the mean. `valid` is a corpus encoded with the vocabulary of `corpus`; `weights` are
+    parameters to go on from. Raises CorpusError where there is nothing to learn from.
     """
 
     def __init__(
-        self, corpus: EncodedCorpus, settings: TrainSettings, valid: EncodedCorpus | None = None
+        self,
+        corpus: EncodedCorpus,
+        settings: TrainSettings,
+        valid: EncodedCorpus | None = None,
+        weights: Mapping[str, Array] | None = None,
     ) -> None:
         everything = numbered(corpus)
         kept, numbers = split(_usable(everything), settings)
         width = everything.values.shape[1]
-        super().__init__(everything.texts, numbers, len(corpus.vocabulary), width, settings)
+        super().__init__(
+            everything.texts, numbers, len(corpus.vocabulary), width, settings, weights
+        )
         self._values = everything.values
         self._valid = None
         if len(kept):
             self._valid = Numbered(everything.texts.take(kept), everything.values[kept])
         if valid is not None:
             self._valid = _of_width(numbered(valid), width)
-        learnt = np.asarray(everything.values[numbers], np.float64)  # (B, R)
-        deviation = learnt.std(axis=0)  # (R,)
-        scale = np.where(deviation > 0, deviation, 1)  # (R,)
-        self.parameters["target.mean"] = Tensor(learnt.mean(axis=0).astype(np.float32))
-        self.parameters["target.scale"] = Tensor(scale.astype(np.float32))
+        if weights is None:
+            learnt = np.asarray(everything.values[numbers], np.float64)  # (B, R)
+            deviation = learnt.std(axis=0)  # (R,)
+            scale = np.where(deviation > 0, deviation, 1)  # (R,)
+            self.parameters[MEAN] = Tensor(learnt.mean(axis=0).astype(np.float32))
+            self.parameters[SCALE] = Tensor(scale.astype(np.float32))
 
     def loss(self, batch: Batch) -> Loss:
         """Put the mean squared error of a batch's standard scores on the tape."""
@@ -75,13 +85,13 @@ class Regress(Supervised):
         return float(np.var(self._values[self._numbers], axis=0, dtype=np.float64).mean())
 
     def _targets(self, numbers: Array) -> Array:
-        mean, scale = self.parameters["target.mean"].data, self.parameters["target.scale"].data
+        mean, scale = self.parameters[MEAN].data, self.parameters[SCALE].data
         return (self._values[numbers] - mean) / scale  # (B, R)
 
 
 def numbers_of(scores: Array, parameters: dict[str, Tensor]) -> Array:
     """Turn the network's standard scores (B, R) into numbers of the targets' units."""
-    return np.asarray(scores * parameters["target.scale"].data + parameters["target.mean"].data)
+    return np.asarray(scores * parameters[SCALE].data + parameters[MEAN].data)
 
 
 def errors(truth: Array, said: Array) -> dict[str, float]:

@@ -28,6 +28,8 @@ from embedcli.errors import ConfigError
 from embedcli.nn.initializers import first_rows, uniform
 from embedcli.nn.layers import Dense, Dropout, cut, make_pool
 
+CONSTANT = "target."  # begins the names of parameters that are kept but not trained
+
 # Second number of a random stream's key, the first being the seed.
 _HEAD, _ORDER, _DROPOUT, _SPLIT = 11, 12, 13, 14
 
@@ -173,13 +175,26 @@ class Supervised:
     """
 
     def __init__(
-        self, texts: Texts, numbers: Array, rows: int, outputs: int, settings: TrainSettings
+        self,
+        texts: Texts,
+        numbers: Array,
+        rows: int,
+        outputs: int,
+        settings: TrainSettings,
+        weights: Mapping[str, Array] | None = None,
     ) -> None:
-        """Take the texts to learn from by their numbers; the table has `rows` rows."""
+        """Take the texts to learn from by their numbers; the table has `rows` rows.
+
+        `weights` are all the parameters to go on from; without, they are made new.
+        """
         self.settings = settings
         self.network = Network(settings)
-        arrays = {"table": self.network.make_table(rows), **self.network.make_head(outputs)}
-        self.parameters = {name: Tensor(array, True) for name, array in arrays.items()}
+        if weights is None:
+            weights = {"table": self.network.make_table(rows), **self.network.make_head(outputs)}
+        self.parameters = {
+            name: Tensor(array, requires_grad=not name.startswith(CONSTANT))
+            for name, array in weights.items()
+        }
         self._texts = texts
         self._numbers = numbers
         self._epoch = -1
