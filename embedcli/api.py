@@ -310,6 +310,62 @@ def order(table: EmbeddingTable, by: Literal["id", "count", "norm", "token"]) ->
     return np.argsort(-keys, kind="stable")  # (V,)
 
 
+@dataclass(frozen=True)
+class Description:
+    """What there is to say of a model folder, or of a file of vectors (then `settings` is None)."""
+
+    path: Path
+    words: int  # V
+    dim: int  # D
+    norms: tuple[float, float, float]  # smallest, mean, largest
+    files: Mapping[str, int]  # name → bytes
+    settings: TrainSettings | None = None
+    digest: str | None = None  # SHA-256 of table.npy
+    corpus: str | None = None  # SHA-256 of the text's bytes
+    version: str | None = None  # of the `embed` that wrote it
+    untrained: int | None = None  # words that no step of the training met
+    labels: Sequence[str] = ()
+    log: Sequence[Mapping[str, Any]] = ()
+
+
+def describe(path: str | Path = "embeddings", *, verify: bool = False) -> Description:
+    """Describe a model folder or a file of vectors.
+
+    `verify` compares every file of a folder with its digest first. Raises StoreError or
+    FormatError.
+    """
+    place = Path(path)
+    if place.is_file():
+        table = load(place)
+        sizes = {place.name: place.stat().st_size}
+        return Description(place, len(table), table.dim, _norms(table), sizes)
+    from embedcli import store
+
+    if verify:
+        store.verify(place)
+    model = store.load(place)
+    manifest = model.manifest
+    return Description(
+        path=place,
+        words=len(model.table),
+        dim=model.table.dim,
+        norms=_norms(model.table),
+        files={name: size for name, (size, _) in manifest.files.items()} if manifest else {},
+        settings=model.settings,
+        digest=manifest.digest if manifest else None,
+        corpus=model.corpus,
+        version=manifest.embed if manifest else None,
+        untrained=int(np.count_nonzero(model.trained == 0)),
+        labels=model.labels,
+        log=model.log,
+    )
+
+
+def _norms(table: EmbeddingTable) -> tuple[float, float, float]:
+    norms = table.norms()  # (V,)
+    return float(norms.min()), float(norms.mean()), float(norms.max())
+
+
 class Line(NamedTuple):
     """Tokens of a line and their ids; `ended` is false where a very long line goes on."""
 

@@ -20,6 +20,11 @@ COMMANDS = {
     "tokenize": "tokenize",
     "lookup": "look",
     "show-table": "look",
+    "neighbors": "ask",
+    "analogy": "ask",
+    "similarity": "ask",
+    "odd": "ask",
+    "info": "info",
 }
 
 

@@ -136,6 +136,17 @@ def paragraph(row: Any, precision: int) -> Iterable[str]:
         yield f" {' '.join(cells)}\n"
 
 
+def pairs(rows: Sequence[tuple[str, str]]) -> Iterable[str]:
+    """Lay out names and what is said of them, long sayings wrapped."""
+    import textwrap
+
+    names = max(width(visible(name)) for name, _ in rows) + 2
+    for name, text in rows:
+        lines = textwrap.wrap(visible(text), max(20, columns_of_page() - names)) or [""]
+        yield fit(visible(name), names) + lines[0] + "\n"
+        yield from (" " * names + line + "\n" for line in lines[1:])
+
+
 def room_beside(header: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
     """Count the columns of the page that `table_lines` leaves for one more column."""
     return columns_of_page() - sum(_widths([header, *rows])) - 2 * len(header)

@@ -1,0 +1,303 @@
+"""Ask a table: `neighbors`, `analogy`, `similarity`, `odd`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+import typer
+
+from embedcli.cli import flags, render
+from embedcli.cli.app import examples
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from embedcli.table import EmbeddingTable, Neighbors
+
+QUESTIONS_AT_ONCE = 256  # answered by one product each time
+FORMATS = ("table", "json", "tsv")
+METRICS = ("cosine", "dot", "euclidean")
+
+Metric = Annotated[
+    Literal["cosine", "dot", "euclidean"],
+    flags.one_of("--metric", *METRICS, help="How two vectors are compared."),
+]
+Oov = Annotated[
+    Literal["error", "skip"],
+    flags.one_of("--oov", "error", "skip", help="What to do with an unknown word."),
+]
+Output = Annotated[str, flags.one_of("--format", *FORMATS, help="How to print.")]
+K = Annotated[int, flags.number("-k", help="How many to find.")]
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="WORD",
+        help="Words; none: from standard input, a question a line, or at a prompt.",
+    ),
+]
+
+
+class Asked(NamedTuple):
+    """Questions of n words each: as spelt in the vocabulary, and their ids, (Q, n)."""
+
+    words: list[list[str]]
+    ids: NDArray[np.int64]
+
+
+class Answer(NamedTuple):
+    """A question's words, and the words that answer it with their scores, the best first."""
+
+    question: list[str]
+    found: list[tuple[str, float]]
+
+
+@examples(
+    "embed neighbors king",
+    "embed neighbors king queen -k 3 --format json",
+    "embed neighbors king --metric euclidean --exclude queen",
+)
+def neighbors(
+    words: Words = None,
+    model: flags.Model = flags.EMBEDDINGS,
+    k: K = 10,
+    metric: Metric = "cosine",
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="WORD", help="Leave this word out; repeatable.")
+    ] = None,
+    oov: Oov = "error",
+    output: Output = "table",
+    quiet: flags.Quiet = False,
+) -> None:
+    """Find the words nearest to a word.
+
+    The score is the cosine, the dot product, or the distance with a minus. JSON: a list of
+    {"token", "neighbors": [{"token", "score"}]}. TSV: the word, a neighbour, its score.
+    """
+    from embedcli import api
+
+    table = api.load(model)
+    banned = api.find(table, exclude or [], spelt_as=model).ids.tolist()
+
+    def answers() -> Iterator[Answer]:
+        for asked in _asked(table, words, 1, model, oov, quiet):
+            ids = asked.ids[:, 0]  # (Q,)
+            left_out = [[each, *banned] for each in ids.tolist()]
+            found = table.nearest(table.rows(ids), k, metric, left_out)
+            yield from _answers(table, asked, found)
+
+    _write(answers(), output, lambda a: {"token": a.question[0], "neighbors": _scored(a)})
+
+
+@examples(
+    "embed analogy man king woman",
+    "printf 'man king woman\nman father woman\n' | embed analogy --format tsv -k 1",
+    "embed analogy man king woman --method 3cosmul",
+)
+def analogy(
+    words: Words = None,
+    model: flags.Model = flags.EMBEDDINGS,
+    k: K = 10,
+    method: Annotated[
+        Literal["3cosadd", "3cosmul"],
+        flags.one_of("--method", "3cosadd", "3cosmul", help="How the words are weighed."),
+    ] = "3cosadd",
+    oov: Oov = "error",
+    output: Output = "table",
+    quiet: flags.Quiet = False,
+) -> None:
+    """Find D, so that A is to B as C is to D.
+
+    Looked for is B - A + C, of unit vectors. JSON: a list of {"tokens": [A, B, C], "neighbors":
+    [{"token", "score"}]}. TSV: A, B, C, an answer, its score.
+    """
+    import numpy as np
+
+    from embedcli import api
+
+    table = api.load(model)
+    signs = np.array([-1, 1, 1], np.float32)  # (N,)
+
+    def answers() -> Iterator[Answer]:
+        for asked in _asked(table, words, 3, model, oov, quiet):
+            yield from _answers(table, asked, table.analogies(asked.ids, signs, k, method))
+
+    _write(answers(), output, lambda a: {"tokens": a.question, "neighbors": _scored(a)})
+
+
+@examples(
+    "embed similarity king queen",
+    "printf 'king queen\nking river\n' | embed similarity --format tsv",
+)
+def similarity(
+    words: Words = None,
+    model: flags.Model = flags.EMBEDDINGS,
+    metric: Metric = "cosine",
+    oov: Oov = "error",
+    output: Output = "table",
+    quiet: flags.Quiet = False,
+) -> None:
+    """Compare words, two by two.
+
+    JSON: a list of {"tokens": [A, B], "score"}. TSV: A, B, their score.
+    """
+    from embedcli import api
+
+    table = api.load(model)
+
+    def scores() -> Iterator[tuple[list[str], float]]:
+        for asked in _asked(table, words, 2, model, oov, quiet):
+            one, two = ([pair[i] for pair in asked.words] for i in (0, 1))
+            yield from zip(asked.words, table.similarities(one, two, metric).tolist(), strict=True)
+
+    if output == "json":
+        render.write_json({"tokens": pair, "score": score} for pair, score in scores())
+    else:
+        line = render.tsv_line if output == "tsv" else _spaced
+        for pair, score in scores():
+            sys.stdout.write(render.raw(line([*pair, f"{score:.6g}"])))
+
+
+@examples("embed odd king queen prince river", "embed odd --format json apple pear bread cat")
+def odd(
+    words: Words = None,
+    model: flags.Model = flags.EMBEDDINGS,
+    oov: Oov = "error",
+    output: Output = "table",
+    quiet: flags.Quiet = False,
+) -> None:
+    """Find the word that does not go with the others.
+
+    Words are ordered by their cosine with the mean of all, the odd one first. JSON: a list of
+    {"tokens", "odd", "fits": [{"token", "score"}]}. TSV: the words, then a word and its score.
+    """
+    from embedcli import api
+
+    table = api.load(model)
+
+    def answers() -> Iterator[Answer]:
+        for asked in _asked(table, words, None, model, oov, quiet):
+            for question in asked.words:
+                fits = table.odd_one_out(question)
+                yield Answer(question, [(question[place], score) for place, score in fits])
+
+    _write(
+        answers(),
+        output,
+        lambda a: {"tokens": a.question, "odd": a.found[0][0], "fits": _scored(a)},
+    )
+
+
+def _asked(
+    table: EmbeddingTable,
+    given: list[str] | None,
+    size: int | None,
+    model: Path,
+    oov: Literal["error", "skip"],
+    quiet: bool,
+) -> Iterator[Asked]:
+    """Go through the questions, of `size` words each, whose words are all known, in blocks."""
+    import numpy as np
+
+    from embedcli import api
+
+    at_prompt = not given and sys.stdin.isatty()
+    for questions in _questions(given, size, at_prompt):
+        flat = [word for question in questions for word in question]
+        policy = "error" if oov == "error" and not at_prompt else "zero"
+        found = api.find(table, flat, oov=policy, spelt_as=model)  # type: ignore[arg-type]
+        if found.missed:
+            render.note(_missing(table, found.words, found.ids, at_prompt), quiet=quiet)
+        each = len(questions[0])
+        ids = found.ids.reshape(-1, each)  # (Q, n)
+        known = np.flatnonzero((ids >= 0).all(axis=1))  # (Q,)
+        words = [list(found.words[i * each : (i + 1) * each]) for i in known.tolist()]
+        if words:
+            yield Asked(words, ids[known])
+
+
+def _missing(
+    table: EmbeddingTable, words: Sequence[str], ids: NDArray[np.int64], at_prompt: bool
+) -> str:
+    unknown = [word for word, each in zip(words, ids, strict=True) if each < 0]
+    if not at_prompt:
+        return f"{len(unknown)} not in the vocabulary"
+    error = table.vocabulary.unknown(unknown[0])
+    return f"{error.message}; {error.hint}" if error.hint else error.message
+
+
+def _questions(
+    given: list[str] | None, size: int | None, at_prompt: bool
+) -> Iterator[list[list[str]]]:
+    """Go through the questions in blocks: those given, of a prompt, or of standard input."""
+    if given:
+        each = size or len(given)
+        if len(given) % each:
+            message = f"found {len(given)} words; expected {each} for each question"
+            raise typer.BadParameter(message)
+        yield [given[i : i + each] for i in range(0, len(given), each)]
+        return
+    lines = _prompted(size) if at_prompt else render.lines_of_stdin()
+    questions = (_split(line, size) for line in lines)
+    block = QUESTIONS_AT_ONCE if size and not at_prompt else 1
+    while several := list(islice(questions, block)):
+        yield several
+
+
+def _prompted(size: int | None) -> Iterator[str]:
+    import readline  # noqa: F401 - gives `input` its history
+
+    prompt = {1: "word> ", 2: "A B> ", 3: "A B C> ", None: "words> "}[size]
+    while True:
+        try:
+            line = input(prompt)
+        except EOFError:
+            print(file=sys.stderr)
+            return
+        if line.strip():
+            yield line
+
+
+def _split(line: str, size: int | None) -> list[str]:
+    if size == 1:
+        return [line.strip()]
+    words = line.split("\t") if "\t" in line else line.split()
+    if size is not None and len(words) != size:
+        raise typer.BadParameter(f"found {line!r}; expected {size} words a line")
+    return words
+
+
+def _answers(table: EmbeddingTable, asked: Asked, found: Neighbors) -> Iterator[Answer]:
+    for question, ids, scores in zip(asked.words, found.ids, found.scores, strict=True):
+        there = ids >= 0  # (k,)
+        words = table.vocabulary.tokens(ids[there])
+        yield Answer(question, list(zip(words, scores[there].tolist(), strict=True)))
+
+
+def _write(
+    answers: Iterable[Answer], output: str, record: Callable[[Answer], dict[str, Any]]
+) -> None:
+    if output == "json":
+        render.write_json(record(answer) for answer in answers)
+        return
+    for answer in answers:
+        if output == "tsv":
+            for word, score in answer.found:
+                line = render.tsv_line([*answer.question, word, f"{score:.6g}"])
+                sys.stdout.write(render.raw(line))
+        else:
+            sys.stdout.write(_spaced(answer.question))
+            rows = [[f"{score: .4f}", word] for word, score in answer.found]
+            sys.stdout.writelines(f"  {_spaced(row)}" for row in rows)
+
+
+def _scored(answer: Answer) -> list[dict[str, Any]]:
+    return [{"token": word, "score": float(f"{score:.6g}")} for word, score in answer.found]
+
+
+def _spaced(words: Sequence[str]) -> str:
+    return render.visible("  ".join(words)) + "\n"

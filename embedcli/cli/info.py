@@ -1,0 +1,81 @@
+"""Say what a model is: `info`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from embedcli.cli import flags, render
+from embedcli.cli.app import examples
+
+if TYPE_CHECKING:
+    from embedcli.api import Description
+
+
+@examples("embed info", "embed info --verify", "embed info --model vectors.txt --format json")
+def info(
+    model: flags.Model = flags.EMBEDDINGS,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare every file with its digest first.")
+    ] = False,
+    output: Annotated[
+        str, flags.one_of("--format", "table", "json", help="How to print.")
+    ] = "table",
+) -> None:
+    """Say what a model is: shape, norms, settings, sizes.
+
+    With --verify a flipped byte anywhere in a model folder is found: exit 1 and the file's name.
+    JSON: {"path", "words", "dim", "norms": [smallest, mean, largest], "files": {name: bytes},
+    "settings", "digest", "corpus", "version", "untrained", "labels", "log"}.
+    """
+    from embedcli import api
+
+    found = api.describe(model, verify=verify)
+    if output == "json":
+        sys.stdout.write(render.json_text({**asdict(found), "path": str(found.path)}) + "\n")
+    else:
+        sys.stdout.writelines(render.pairs(list(_rows(found, verify))))
+
+
+def _rows(found: Description, verified: bool) -> Iterator[tuple[str, str]]:
+    low, mean, high = found.norms
+    yield "path", str(found.path)
+    yield "shape", f"{found.words:,} × {found.dim} float32"
+    yield "norms", f"{low:.4f} to {high:.4f}, mean {mean:.4f}"
+    if found.settings is not None:
+        yield "task", found.settings.task
+        yield "untrained", f"{found.untrained:,} of {found.words:,} words"
+        if found.labels:
+            yield "labels", ", ".join(found.labels)
+        yield from _last_epoch(found.log)
+        yield "settings", _settings_in_words(found.settings)
+        yield "sha256", f"{found.digest}"
+        yield "digests", "as written" if verified else "not checked (--verify does)"
+        yield "written by", f"embed {found.version}"
+    from embedcli.files import readable
+
+    for name, size in found.files.items():
+        yield name, readable(size)
+
+
+def _last_epoch(log: Any) -> Iterator[tuple[str, str]]:
+    if log:
+        measured = {k: v for k, v in log[-1].items() if isinstance(v, float)}
+        text = ", ".join(f"{name} {value:.4f}" for name, value in measured.items())
+        yield f"epoch {log[-1]['epoch']}", text
+
+
+def _settings_in_words(settings: Any) -> str:
+    """List the settings that are not the defaults."""
+    from embedcli.config import schema
+
+    told = {
+        name: getattr(settings, name)
+        for name, spec in schema(type(settings)).items()
+        if getattr(settings, name) != spec.default and name != "task"
+    }
+    return ", ".join(f"{name} {flags.shown(value)}" for name, value in told.items()) or "defaults"
