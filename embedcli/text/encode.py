@@ -23,6 +23,7 @@ from embedcli.text.labels import (
     label_codec,
     parse_labels,
 )
+from embedcli.text.parallel import encode_blocks
 from embedcli.text.spool import Spool
 from embedcli.text.tokenizer import Tokenizer
 from embedcli.text.vocabulary import Vocabulary
@@ -76,8 +77,7 @@ def encode(
     ):
         words = _Words(vocabulary)
         lines = _LineNumbers()
-        for block in corpus.blocks():
-            found = encoder.encode(block)
+        for block, found in encode_blocks(corpus.blocks(), encoder, settings):
             ids.add(*words.add(found, ids.lines))
             if codec is not None:
                 targets.add(*_targets_of(block, found, codec))

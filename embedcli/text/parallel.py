@@ -1,0 +1,176 @@
+"""Blocks encoded by several processes, in the order of the text."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pickle
+import signal
+import socket
+import struct
+import traceback
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import Any, NoReturn
+
+import numpy as np
+
+from embedcli.config import TextSettings
+from embedcli.errors import CorpusError, EmbedError
+from embedcli.text.blocks import BlockEncoder, BlockIds
+from embedcli.text.corpus import BLOCK, Block
+from embedcli.workers import cores, shared_array
+
+# Fewer blocks are sooner done by the process itself.
+_FEW_BLOCKS = 3
+# Blocks a worker is given ahead, each in a slot of its own, so that none waits for the parent.
+_AHEAD = 2
+# Bytes of a slot: a block, or what becomes of one. Pages are taken when touched.
+_SLOT = 8 * BLOCK
+_LENGTH = struct.Struct("<q")
+
+
+def encode_blocks(
+    blocks: Iterator[Block], encoder: BlockEncoder, settings: TextSettings
+) -> Iterator[tuple[Block, BlockIds]]:
+    """Yield each block with its ids, in order, whatever the number of workers.
+
+    Raises CorpusError for text that cannot be decoded, and for a worker that died.
+    """
+    size = cores() if settings.workers == "auto" else settings.workers
+    first = list(islice(blocks, _FEW_BLOCKS))
+    if size == 1 or len(first) < _FEW_BLOCKS:
+        for block in chain(first, blocks):
+            yield block, encoder.encode(block)
+        return
+    workers: list[_Worker] = []
+    try:
+        for _ in range(size):
+            workers.append(_Worker(encoder, workers))
+        waiting: deque[tuple[Block, _Worker]] = deque()
+        for number, block in enumerate(chain(first, blocks)):
+            if len(waiting) == _AHEAD * size:
+                done, worker = waiting.popleft()
+                yield done, worker.take()
+            worker = workers[number % size]
+            worker.give(block)
+            waiting.append((block, worker))
+        while waiting:
+            done, worker = waiting.popleft()
+            yield done, worker.take()
+    finally:
+        for worker in workers:
+            worker.end()
+
+
+class _Worker:
+    """A forked process that encodes blocks, one after the other.
+
+    Blocks and results lie in memory shared with the parent; a socket says how long they are.
+    When either process dies the other sees the end of the socket, so that none is left alone.
+    """
+
+    def __init__(self, encoder: BlockEncoder, siblings: list[_Worker]) -> None:
+        self._slots = shared_array((_AHEAD, _SLOT), np.uint8)  # (_AHEAD, _SLOT)
+        self._given = self._taken = 0
+        self._line, theirs = socket.socketpair()
+        with warnings.catch_warnings():
+            # Python 3.12 warns of forking beside threads; BLAS's are idle and not used here.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._pid = os.fork()
+        if self._pid == 0:
+            for line in [*(sibling._line for sibling in siblings), self._line]:
+                line.close()  # or the death of the parent would not be seen
+            self._serve(encoder, theirs)
+        theirs.close()
+
+    def give(self, block: Block) -> None:
+        """Hand a block over; at most `_AHEAD` may be on their way."""
+        if block.labels is not None:
+            block = dataclasses.replace(block, labels=())  # the parent keeps them
+        try:
+            _send(self._line, self._slots[self._given % _AHEAD], block)
+        except OSError:
+            self._bury()
+        self._given += 1
+
+    def take(self) -> BlockIds:
+        """Wait for the ids of the block given first."""
+        try:
+            result = _receive(self._line, self._slots[self._taken % _AHEAD])
+        except (OSError, EOFError):
+            self._bury()
+        self._taken += 1
+        if isinstance(result, BaseException):
+            raise result
+        found: BlockIds = result
+        return found
+
+    def end(self) -> None:
+        """End the process; nothing of it is left."""
+        self._line.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)  # it holds nothing that could be lost
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
+
+    def _bury(self) -> NoReturn:
+        _, status = os.waitpid(self._pid, 0)
+        how = f"by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "on its own"
+        raise CorpusError(
+            f"a worker that read the text ended {how}",
+            hint="if memory ran out, take fewer --workers",
+        )
+
+    def _serve(self, encoder: BlockEncoder, line: socket.socket) -> NoReturn:
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)  # the parent decides
+            while True:
+                slot = self._slots[self._taken % _AHEAD]
+                block = _receive(line, slot)
+                _send(line, slot, _result(encoder, block))
+                self._taken += 1
+        except (OSError, EOFError):
+            os._exit(0)  # the parent is gone, or needs no more
+        finally:
+            os._exit(1)
+
+
+def _result(encoder: BlockEncoder, block: Block) -> BlockIds | Exception:
+    try:
+        return encoder.encode(block)
+    except EmbedError as error:
+        return error
+    except Exception:
+        return RuntimeError(f"in a worker:\n{traceback.format_exc()}")
+
+
+def _send(line: socket.socket, slot: Any, content: object) -> None:
+    """Put an object in a shared slot and say so; one too large for it goes through the socket."""
+    data = pickle.dumps(content, protocol=5)
+    if len(data) <= len(slot):
+        slot[: len(data)] = np.frombuffer(data, np.uint8)
+        line.sendall(_LENGTH.pack(len(data)))
+    else:
+        line.sendall(_LENGTH.pack(-len(data)) + data)
+
+
+def _receive(line: socket.socket, slot: Any) -> Any:
+    """Wait for an object from the other process; raises EOFError if that ended."""
+    (length,) = _LENGTH.unpack(_exactly(line, _LENGTH.size))
+    data = slot[:length].tobytes() if length >= 0 else _exactly(line, -length)
+    return pickle.loads(data)
+
+
+def _exactly(line: socket.socket, size: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < size:
+        part = line.recv(min(size - len(parts), 1 << 20))
+        if not part:
+            raise EOFError
+        parts += part
+    return bytes(parts)
