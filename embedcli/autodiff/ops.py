@@ -387,11 +387,12 @@ def _windows(stream: Array, tile: int, halo: int) -> Made:
 
 def _windows_back(gradient: Array, saved: Any, _: int) -> Array:
     shape, tile = saved
-    stream = np.zeros(shape, gradient.dtype)  # (T·S + 2·halo, D)
+    tiles, width, dim = gradient.shape
+    stream = np.empty(shape, gradient.dtype)  # (T·S + 2·halo, D)
+    stream[: tiles * tile].reshape(tiles, tile, dim)[:] = gradient[:, :tile]
+    stream[tiles * tile :] = 0
     row, column = stream.strides
-    for start in range(
-        0, gradient.shape[1], tile
-    ):  # columns that lie S apart never fall on the same row
+    for start in range(tile, width, tile):  # columns that lie S apart never fall on the same row
         part = gradient[:, start : start + tile]  # (T, ≤S, D)
         target = as_strided(stream[start:], part.shape, (tile * row, row, column))
         target += part
@@ -529,8 +530,7 @@ def _sigmoid_cross_entropy(logits: Array, labels: Array | float, weights: Array 
     np.subtract(np.abs(half), loss, out=loss)
     half *= 1 - 2 * labels
     loss += half
-    total = np.vdot(weights, loss) if weights.shape == loss.shape else (loss * weights).sum()
-    return total, (squashed, labels, weights)
+    return np.vdot(np.broadcast_to(weights, loss.shape), loss), (squashed, labels, weights)
 
 
 def _sigmoid_cross_entropy_back(gradient: Array, saved: tuple[Array, ...], _: int) -> Array:

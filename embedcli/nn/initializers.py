@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -39,6 +40,11 @@ def zeros(rng: Generator, shape: tuple[int, ...], scale: float = 0.0) -> Array:
     """Return float32 zeros; nothing is drawn."""
     del rng, scale
     return np.zeros(shape, np.float32)
+
+
+def glorot(rng: Generator, inputs: int, outputs: int) -> Array:
+    """Draw a layer's weight (inputs, outputs) as Keras's Dense does (Glorot & Bengio 2010, §4.2)."""
+    return uniform(rng, (inputs, outputs), math.sqrt(6 / (inputs + outputs)))
 
 
 INITIALIZERS: dict[str, Draw] = {

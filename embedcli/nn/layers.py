@@ -5,7 +5,6 @@ The texts of a batch are ids (N,) and offsets (B+1,): text b is ids[offsets[b]:o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from numpy.random import Generator
 
 from embedcli.autodiff import ops
 from embedcli.autodiff.tensor import Array, Tensor
-from embedcli.nn.initializers import first_rows, uniform
+from embedcli.nn.initializers import first_rows, glorot
 
 Pool = Callable[[Tensor, Array], Tensor]  # rows (N, D) and offsets (B+1,) to (B, D) or (B, L·D)
 
@@ -46,15 +45,9 @@ class Dense:
 
     @classmethod
     def make(cls, inputs: int, outputs: int, rng: Generator) -> Dense:
-        """Start from Glorot's uniform numbers and a bias of zero, as Keras's Dense does.
-
-        Source: Glorot & Bengio 2010, equation 16.
-        """
-        scale = math.sqrt(6 / (inputs + outputs))
-        return cls(
-            Tensor(uniform(rng, (inputs, outputs), scale), requires_grad=True),
-            Tensor(np.zeros(outputs, np.float32), requires_grad=True),
-        )
+        """Start from Glorot's uniform numbers and a bias of zero."""
+        bias = np.zeros(outputs, np.float32)
+        return cls(Tensor(glorot(rng, inputs, outputs), True), Tensor(bias, True))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply to a batch."""

@@ -4,7 +4,8 @@
 An optimizer works on plain arrays: the weights, and state arrays shaped as `Optimizer.slots`
 says, which the caller makes (they may lie in shared memory). Formulas and constants are those of
 Keras 3 (keras/src/optimizers) where a rule names no other source; weight decay is Keras's too:
-decoupled, `w -= lr · decay · w` before the step (Loshchilov & Hutter 2019, Algorithm 2).
+decoupled, `w -= lr · decay · w` before the step (Loshchilov & Hutter 2019, Algorithm 2). In a row
+step it falls on the rows of the gradient alone.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ Source: Joulin et al. 2017, "Bag of tricks for efficient text classification".
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +24,7 @@ from embedcli.autodiff import ops
 from embedcli.autodiff.tensor import Array, Tensor, no_grad
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError
-from embedcli.nn.initializers import first_rows, uniform
+from embedcli.nn.initializers import first_rows, glorot
 from embedcli.nn.layers import Dense, Dropout, cut, make_pool
 
 CONSTANT = "target."  # begins the names of parameters that are kept but not trained
@@ -105,11 +104,11 @@ class Network:
         width = of.dim * of.length if of.pool == "flatten" and of.length else of.dim
         head: dict[str, Array] = {}
         if of.hidden:
-            head["hidden.weight"] = _glorot(rng, width, of.hidden)  # (D, H)
+            head["hidden.weight"] = glorot(rng, width, of.hidden)  # (D, H)
             head["hidden.bias"] = np.zeros(of.hidden, np.float32)  # (H,)
             width = of.hidden
         blank = np.zeros((width, outputs), np.float32)  # (H, C)
-        head["output.weight"] = _glorot(rng, width, outputs) if of.init == "zeros" else blank
+        head["output.weight"] = glorot(rng, width, outputs) if of.init == "zeros" else blank
         head["output.bias"] = np.zeros(outputs, np.float32)  # (C,)
         return head
 
@@ -248,10 +247,6 @@ def split(numbers: Array, settings: TrainSettings) -> tuple[Array, Array]:
     kept = int(len(numbers) * settings.valid_share)
     order = np.random.default_rng((settings.seed, _SPLIT)).permutation(numbers)
     return np.sort(order[:kept]), np.sort(order[kept:])
-
-
-def _glorot(rng: Generator, inputs: int, outputs: int) -> Array:
-    return uniform(rng, (inputs, outputs), math.sqrt(6 / (inputs + outputs)))
 
 
 def _distinct(ids: Array, size: int) -> tuple[Array, Array]:

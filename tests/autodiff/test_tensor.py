@@ -29,7 +29,7 @@ def test_a_chain_of_100_000_nodes() -> None:
 
 def test_a_long_chain_is_let_go_without_backward() -> None:
     def run() -> None:
-        _, last = chain(300_000)
+        _, last = chain(100_000)
         del last
         gc.collect()
 

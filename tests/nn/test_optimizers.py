@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedcli.autodiff.rows import RowGrad
@@ -125,6 +125,7 @@ def test_a_gradient_is_not_changed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REFERENCES)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_a_row_step_is_the_dense_step_of_those_rows(name: str, data: st.DataObject) -> None:
     optimizer, _ = REFERENCES[name]
@@ -145,6 +146,7 @@ def test_a_row_step_is_the_dense_step_of_those_rows(name: str, data: st.DataObje
 
 
 @pytest.mark.parametrize("name", ["sgd", "adagrad", "damped_sgd"])
+@settings(max_examples=25)
 @given(st.sets(st.integers(0, 5)), st.integers(0, STEPS - 1))
 def test_rows_without_a_gradient_rest_as_in_the_dense_step(
     name: str, chosen: set[int], number: int
@@ -211,8 +213,8 @@ def test_row_steps_keep_float32_and_weight_decay() -> None:
 
 
 def test_an_optimizer_takes_its_constants_from_the_settings() -> None:
-    settings = TrainSettings(optimizer="sgd", momentum=0.5, nesterov=True, weight_decay=0.1)
-    assert make_optimizer(settings) == SGD(momentum=0.5, nesterov=True, weight_decay=0.1)
+    chosen = TrainSettings(optimizer="sgd", momentum=0.5, nesterov=True, weight_decay=0.1)
+    assert make_optimizer(chosen) == SGD(momentum=0.5, nesterov=True, weight_decay=0.1)
     assert make_optimizer(TrainSettings(optimizer="damped_sgd")) == DampedSGD()
     with pytest.raises(ConfigError, match="momentum with optimizer adam"):
         make_optimizer(TrainSettings(optimizer="adam", momentum=0.5))
