@@ -66,7 +66,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         sweep(target)
         temporary, descriptor = _locked_temporary(target, folder=False)
         try:
-            with os.fdopen(descriptor, "wb", buffering=1 << 20) as out:
+            # Opened by name, so that a library that wants one can write to `out.name`.
+            with open(temporary, "wb", 1 << 20, opener=lambda *_: descriptor) as out:
                 if target.exists():
                     os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode))
                 yield out

@@ -1,0 +1,90 @@
+"""Vectors to and from files: one module a format, told apart by their content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from embedcli.errors import FormatError
+from embedcli.formats import (
+    fasttext,
+    fasttext_bin,
+    glove,
+    model,
+    npy,
+    projector,
+    safetensors,
+    word2vec,
+    word2vec_binary,
+)
+from embedcli.formats.base import Format, Options, Read, read_head
+from embedcli.table import EmbeddingTable
+
+# In the order in which they are tried.
+FORMATS: dict[str, Format] = {
+    "model": model.FORMAT,
+    "npy": npy.FORMAT,
+    "safetensors": safetensors.FORMAT,
+    "fasttext-bin": fasttext_bin.FORMAT,
+    "word2vec-binary": word2vec_binary.FORMAT,
+    "projector": projector.FORMAT,
+    "fasttext": fasttext.FORMAT,
+    "word2vec": word2vec.FORMAT,
+    "glove": glove.FORMAT,
+}
+
+# Files that are met where vectors are expected, and why they are not read.
+_STRANGERS = {
+    b"\x80\x02": "a Python pickle, which can run any program: it is never opened",
+    b"\x80\x03": "a Python pickle, which can run any program: it is never opened",
+    b"\x80\x04": "a Python pickle, which can run any program: it is never opened",
+    b"\x80\x05": "a Python pickle, which can run any program: it is never opened",
+    b"PK\x03\x04": "a zip archive; unpack it first",
+    b"\x89HDF": "an HDF5 file",
+    b"FiFu": "a finalfusion file; finalfusion's own tools write word2vec binary from it",
+    b"PAR1": "a Parquet file",
+}
+
+
+def sniff(path: Path) -> str:
+    """Find the format of a file or folder by its content; raises FormatError, StoreError."""
+    if not path.is_dir() and not model.sniff(path, b""):
+        return _sniff_file(path)
+    if (path / "vectors.tsv").is_file():
+        return "projector"
+    return "model"
+
+
+def _sniff_file(path: Path) -> str:
+    head = read_head(path)
+    for magic, what in _STRANGERS.items():
+        if head.startswith(magic):
+            raise FormatError(f"{path}: {what}", "in gensim, save_word2vec_format writes one")
+    for name, each in FORMATS.items():
+        if each.sniff(path, head):
+            return name
+    raise FormatError(f"{path}: not a known format of vectors", f"embed reads {', '.join(FORMATS)}")
+
+
+def read(path: Path, options: Options | None = None) -> Read:
+    """Read vectors from a file or folder in any format; raises FormatError, StoreError."""
+    path = path / "vectors.tsv" if (path / "vectors.tsv").is_file() else path
+    return FORMATS[sniff(path)].read(path, options or Options())
+
+
+def open_table(path: Path) -> EmbeddingTable:
+    """Open vectors in any format, memory-mapped where it allows; raises as `read`."""
+    return read(path).table
+
+
+def convert(source: Path, target: Path, to: str, options: Options | None = None) -> Read:
+    """Write the vectors of `source` to `target` in the format named `to`; returns what was read.
+
+    Memory does not grow with the numbers, only with the words. Raises FormatError, StoreError.
+    """
+    writer = FORMATS[to].write if to in FORMATS else None
+    if writer is None:
+        writable = ", ".join(name for name, each in FORMATS.items() if each.write)
+        raise FormatError(f"{to!r} is not a format that is written; expected one of {writable}")
+    found = read(source, options)
+    writer(target, found.table)
+    return found

@@ -1,0 +1,325 @@
+"""fastText's `.bin`: words, their rows and the rows of their character n-grams.
+
+A word's vector is the mean of its own row and those of its n-grams (Bojanowski et al. 2017,
+"Enriching word vectors with subword information"; fastText `FastText::getWordVector`,
+`Dictionary::computeSubwords`, `Dictionary::load`, `DenseMatrix::load`, `QMatrix::load`).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedcli.errors import FormatError
+from embedcli.formats.base import Collector, Format, Options, Read, require_file
+
+T = TypeVar("T", bound=np.generic)
+
+_MAGIC = 793712314
+_VERSIONS = (11, 12)
+_ARGS = struct.Struct(
+    "<12id"
+)  # dim ws epoch minCount neg wordNgrams loss model bucket minn maxn ..
+_SIZES = struct.Struct("<3iq")  # words and labels, words, labels, tokens
+_ENTRY = struct.Struct("<qb")  # count, type
+_TWO_SIZES = struct.Struct("<2q")
+_INT = struct.Struct("<i")
+_QUANTIZER = struct.Struct("<4i")  # dimensions, parts, width of a part, of the last
+_SUPERVISED = 3
+_CENTROIDS = 256  # of a product quantizer
+_END_OF_LINE = b"</s>"
+_FNV_START = np.uint32(2166136261)
+_FNV_PRIME = np.uint32(16777619)
+_BLOCK = 2048  # words
+_MOST_DIMENSIONS = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Subwords:
+    """How a model finds the rows of a word's n-grams."""
+
+    words: int  # rows before those of the n-grams
+    bucket: int
+    shortest: int
+    longest: int
+    kept: NDArray[np.int32] | None  # of a pruned model: (P, 2) buckets and their rows
+
+    def rows(self, tokens: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Find the rows of n-grams: which token each belongs to, in order, and its row, (G,)."""
+        owners, buckets = _hashed_ngrams(tokens, self.shortest, self.longest, self.bucket)
+        if self.kept is not None:
+            order = np.argsort(self.kept[:, 0], kind="stable")  # (P,)
+            places = np.searchsorted(self.kept[order, 0], buckets)  # (G,)
+            places = order[np.minimum(places, len(order) - 1)] if len(order) else places
+            found = np.isin(buckets, self.kept[:, 0])
+            owners, buckets = owners[found], self.kept[places[found], 1].astype(np.int64)
+        return owners, buckets + self.words
+
+    def rows_needed(self) -> int:
+        """Count the rows that the words and their n-grams can reach."""
+        if not self.longest:
+            return self.words
+        return self.words + (
+            self.bucket if self.kept is None else int(self.kept[:, 1].max(initial=-1)) + 1
+        )
+
+
+class _Cursor:
+    """A place in the bytes of a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.bytes = np.memmap(path, np.uint8, "r").view(np.ndarray)
+        self.place = 0
+
+    def take(self, form: struct.Struct) -> tuple[int, ...]:
+        """Read numbers."""
+        return form.unpack(self.array(np.uint8, form.size).tobytes())
+
+    def flag(self) -> bool:
+        """Read one byte that says yes or no."""
+        return bool(self.array(np.uint8, 1)[0])
+
+    def array(self, dtype: type[T], *shape: int) -> NDArray[T]:
+        """Map an array; raises FormatError where the file ends before it does."""
+        size = np.dtype(dtype).itemsize
+        for length in shape:
+            size *= length
+        if min(shape) < 0 or size > len(self.bytes) - self.place:
+            raise FormatError(
+                f"{self.path}: byte {self.place}: {shape} numbers, beyond the end of the file",
+                "the file may be cut off",
+            )
+        found = self.bytes[self.place : self.place + size].view(dtype).reshape(shape)
+        self.place += size
+        return found
+
+
+def sniff(path: Path, head: bytes) -> bool:  # noqa: ARG001 - every format is asked alike
+    """Whether the file begins with fastText's number, or with the settings of an older one."""
+    if len(head) < 8 + _ARGS.size:
+        return False
+    if struct.unpack_from("<i", head)[0] == _MAGIC:
+        return True
+    dim, ws, epoch, least, neg, grams, loss, model, bucket, minn, maxn, _, t = _ARGS.unpack_from(
+        head
+    )
+    likely: bool = (
+        0 < dim <= _MOST_DIMENSIONS and 0 < ws < 1000 and 0 < epoch < 100_000 and least >= 0
+    )
+    known = 1 <= loss <= 4 and 1 <= model <= 3 and neg >= 0 and grams >= 0 and bucket >= 0
+    return likely and known and 0 <= minn <= maxn < 1000 and 0 <= t < 1
+
+
+def read(path: Path, options: Options) -> Read:
+    """Read the words of a model and their full vectors, of a quantized model too.
+
+    Raises FormatError.
+    """
+    require_file(path)
+    cursor = _Cursor(path)
+    new = struct.unpack("<i", cursor.bytes[:4].tobytes())[0] == _MAGIC
+    version = cursor.take(struct.Struct("<2i"))[1] if new else 0
+    if new and version not in _VERSIONS:
+        raise FormatError(f"{path}: fastText version {version}; versions {_VERSIONS} are read")
+    args = cursor.take(_ARGS)
+    dim, model, bucket, shortest, longest = args[0], args[7], args[8], args[9], args[10]
+    if not 0 < dim <= _MOST_DIMENSIONS or bucket < 0:
+        raise FormatError(f"{path}: vectors of {dim} numbers and {bucket} buckets")
+    if version == 11 and model == _SUPERVISED:
+        longest = 0  # those models have none, whatever they say
+    tokens, counts, kept = _dictionary(cursor, new=new)
+    matrix = _matrix(cursor, quantized=new and cursor.flag())
+    subwords = _Subwords(len(tokens), bucket, shortest, longest if bucket else 0, kept)
+    if matrix.shape[1] != dim or matrix.shape[0] < subwords.rows_needed():
+        raise FormatError(f"{path}: a matrix of {matrix.shape} for {len(tokens)} words of {dim}")
+    collector = Collector(path, dim, options)
+    for start in range(0, len(tokens), _BLOCK):
+        block = tokens[start : start + _BLOCK]
+        collector.add(
+            block,
+            _vectors(block, start, matrix, subwords),  # (N, D)
+            lambda place: f"{path}: word {start + place}",  # noqa: B023 - called at once
+        )
+        if options.progress is not None:
+            options.progress(start + len(block), len(tokens))
+    found = collector.finish()
+    if not found.skipped:
+        found.table.vocabulary.counts = counts
+    return found
+
+
+def _dictionary(
+    cursor: _Cursor, *, new: bool
+) -> tuple[list[bytes], NDArray[np.int64], NDArray[np.int32] | None]:
+    """Read the words, their counts, and which buckets a pruned model kept."""
+    size, words, labels, _ = cursor.take(_SIZES)
+    pruned = cursor.take(struct.Struct("<q"))[0] if new else -1
+    left = len(cursor.bytes) - cursor.place
+    if not 0 <= words <= size or size != words + labels or size * 10 > left:
+        raise FormatError(f"{cursor.path}: {size} entries, {words} words, {labels} labels")
+    tokens: list[bytes] = []
+    counts = np.empty(words, np.int64)  # (V,)
+    # Only as far as its entries can reach are the bytes copied, a block at a time.
+    data, base = b"", cursor.place
+    place = 0
+    for entry in range(size):
+        end = data.find(b"\0", place)
+        if end < 0 or end + 1 + _ENTRY.size > len(data):
+            base += place
+            data = cursor.bytes[base : base + (1 << 22)].tobytes()
+            place = 0
+            end = data.find(b"\0")
+            if end < 0 or end + 1 + _ENTRY.size > len(data):
+                raise FormatError(f"{cursor.path}: byte {base}: a word without an end")
+        count, kind = _ENTRY.unpack_from(data, end + 1)
+        if (kind != 0) != (entry >= words):
+            raise FormatError(f"{cursor.path}: byte {base + place}: words and labels are mixed")
+        if entry < words:
+            tokens.append(data[place:end])
+            counts[entry] = count
+        place = end + 1 + _ENTRY.size
+    cursor.place = base + place
+    return tokens, counts, _kept_buckets(cursor, pruned)
+
+
+def _kept_buckets(cursor: _Cursor, pruned: int) -> NDArray[np.int32] | None:
+    if pruned < 0:
+        return None
+    pairs = cursor.array(np.int32, pruned, 2)  # (P, 2)
+    if pruned and pairs.min() < 0:
+        raise FormatError(f"{cursor.path}: a pruned model with rows below 0")
+    return pairs
+
+
+@dataclass(frozen=True)
+class _Dense:
+    """Rows as they are, (rows, D)."""
+
+    array: NDArray[np.float32]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    def take(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read rows, (N, D)."""
+        return self.array.take(ids, axis=0)
+
+
+@dataclass(frozen=True)
+class _Quantized:
+    """Rows cut in M parts, each the nearest of 256 (product quantization, Jégou et al. 2011)."""
+
+    shape: tuple[int, ...]  # (rows, D)
+    codes: NDArray[np.uint8]  # (rows, M)
+    centroids: NDArray[np.float32]  # (M, 256, width), the last part padded
+    norms: NDArray[np.float32] | None  # (rows,)
+
+    def take(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read rows, (N, D)."""
+        parts = self.centroids[np.arange(self.codes.shape[1]), self.codes[ids]]  # (N, M, width)
+        rows = parts.reshape(len(ids), -1)[:, : self.shape[1]]  # (N, D)
+        return rows if self.norms is None else rows * self.norms[ids, None]
+
+
+def _matrix(cursor: _Cursor, *, quantized: bool) -> _Dense | _Quantized:
+    if not quantized:
+        return _Dense(cursor.array(np.float32, *cursor.take(_TWO_SIZES)))
+    with_norms = cursor.flag()
+    rows, dim = cursor.take(_TWO_SIZES)
+    codes = cursor.array(np.uint8, *cursor.take(_INT))
+    centroids = _quantizer(cursor, dim)
+    if rows < 0 or codes.size != rows * len(centroids):
+        raise FormatError(f"{cursor.path}: {codes.size} codes for {rows} rows")
+    norms = None
+    if with_norms:
+        norm_codes = cursor.array(np.uint8, rows)  # (rows,)
+        norms = _quantizer(cursor, 1)[0, norm_codes, 0]  # (rows,)
+    return _Quantized((rows, dim), codes.reshape(rows, -1), centroids, norms)
+
+
+def _quantizer(cursor: _Cursor, dim: int) -> NDArray[np.float32]:
+    """Read the centroids of each part, (M, 256, width); the last part may be narrower."""
+    found, parts, width, last = cursor.take(_QUANTIZER)
+    if found != dim or not 0 < last <= width or (parts - 1) * width + last != dim:
+        raise FormatError(f"{cursor.path}: byte {cursor.place}: a quantizer that fits no rows")
+    whole = cursor.array(np.float32, parts - 1, _CENTROIDS, width)
+    centroids = np.zeros((parts, _CENTROIDS, width), np.float32)  # (M, 256, width)
+    centroids[:-1] = whole
+    centroids[-1, :, :last] = cursor.array(np.float32, _CENTROIDS, last)
+    return centroids
+
+
+def _vectors(
+    tokens: Sequence[bytes], first: int, matrix: _Dense | _Quantized, subwords: _Subwords
+) -> NDArray[np.float32]:
+    """Mean of the own row and those of the n-grams, for the words from id `first` on: (N, D)."""
+    own = np.arange(len(tokens))  # (N,)
+    owners, rows = subwords.rows(tokens)  # (G,)
+    order = np.argsort(np.concatenate([own, owners]), kind="stable")  # (N + G,)
+    gathered = matrix.take(np.concatenate([own + first, rows])[order])  # (N + G, D)
+    lengths = 1 + np.bincount(owners, minlength=len(tokens))  # (N,)
+    sums: NDArray[np.float32] = np.add.reduceat(
+        gathered, np.cumsum(lengths) - lengths, axis=0
+    )  # (N, D)
+    sums /= lengths[:, None]
+    return sums
+
+
+def _hashed_ngrams(
+    tokens: Sequence[bytes], shortest: int, longest: int, bucket: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Hash the character n-grams of every `<token>`: owners and buckets, (G,), in no order.
+
+    A character is a byte and the UTF-8 continuation bytes after it; a bracket alone is no n-gram.
+    """
+    whole = [b"" if token == _END_OF_LINE else b"<" + token + b">" for token in tokens]
+    text = np.frombuffer(b"".join(whole), np.uint8)
+    # FNV-1a, but over signed bytes, as fastText has it.
+    signed = text.view(np.int8).astype(np.int32).view(np.uint32)
+    starts = np.append(np.flatnonzero(text & 0xC0 != 0x80), len(text))  # (C + 1,)
+    owner = np.repeat(np.arange(len(tokens)), [len(word) for word in whole])[starts[:-1]]  # (C,)
+    edge = np.diff(owner, prepend=-1, append=-1) != 0  # (C + 1,)
+    bracket = edge[:-1] | edge[1:]  # (C,)
+    owners, buckets = [], []
+    first = np.arange(len(owner))  # (G,) first character of each n-gram
+    hashes = np.full(len(owner), _FNV_START)  # (G,)
+    for length in range(1, longest + 1):
+        inside = first + length - 1 < len(owner)
+        first, hashes = first[inside], hashes[inside]
+        inside = owner[first] == owner[first + length - 1]
+        first, hashes = first[inside], hashes[inside]
+        if not len(first):
+            break
+        _hash_character(hashes, signed, starts, first + length - 1)
+        if length >= shortest:
+            wanted = ~bracket[first] if length == 1 else slice(None)
+            owners.append(owner[first[wanted]])
+            buckets.append((hashes[wanted] % np.uint32(bucket)).astype(np.int64))
+    none = np.empty(0, np.int64)
+    return np.concatenate([none, *owners]), np.concatenate([none, *buckets])
+
+
+def _hash_character(
+    hashes: NDArray[np.uint32],
+    signed: NDArray[np.uint32],
+    starts: NDArray[np.int64],
+    characters: NDArray[np.int64],
+) -> None:
+    """Take one more character into each hash (G,), byte after byte."""
+    places, ends = starts[characters], starts[characters + 1]  # (G,)
+    going = np.arange(len(hashes))
+    while len(going):
+        hashes[going] = (hashes[going] ^ signed[places[going]]) * _FNV_PRIME
+        places[going] += 1
+        going = going[places[going] < ends[going]]
+
+
+FORMAT = Format("fastText .bin: words with their full vectors (read only)", sniff, read, None)

@@ -1,0 +1,242 @@
+"""Vectors as lines of text, a word and its numbers: what word2vec, fastText and GloVe share."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import importlib
+import itertools
+import lzma
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedcli.errors import FormatError
+from embedcli.files import atomic_write
+from embedcli.formats.base import Collector, Options, Read, Where, open_stream, write_blocks
+from embedcli.table import EmbeddingTable
+
+_HEADER = re.compile(rb"\s*(\d{1,19})[ \t]+(\d{1,9})\s*")
+_NUMBER = re.compile(rb"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)", re.I)
+_LINES_LOOKED_AT = 200
+_BOM = b"\xef\xbb\xbf"
+_BLANKS = b" \t"
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
+
+
+def header(head: bytes) -> tuple[int, int] | None:
+    """Read V and D from the first line, if it holds just these."""
+    match = _HEADER.fullmatch(head.removeprefix(_BOM).partition(b"\n")[0])
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def has_header(head: bytes) -> bool:
+    """Whether text begins with a line of V and D, and not with a word and a number."""
+    found = header(head)
+    if found is None:
+        return False
+    lines = [line for line in _whole_lines(head)[1:] if line.strip()]
+    return not lines or found[1] == 1 or len(lines[0].split()) > 2
+
+
+def looks_numeric(head: bytes) -> int:
+    """Tell how many numbers end most lines of text that has no header; 0 if it is not vectors."""
+    dims: Counter[int] = Counter()
+    for line in _whole_lines(head.removeprefix(_BOM))[:_LINES_LOOKED_AT]:
+        fields = line.split()
+        if fields:
+            dims[_numbers_at_end(fields[1:])] += 1
+    return dims.most_common(1)[0][0] if dims else 0
+
+
+def _numbers_at_end(fields: Sequence[bytes]) -> int:
+    for count, each in enumerate(reversed(fields)):
+        if not _NUMBER.fullmatch(each):
+            return count
+    return len(fields)
+
+
+def _whole_lines(head: bytes) -> list[bytes]:
+    """Lines of the first bytes of a file, without the last if it was cut."""
+    lines = head.split(b"\n")
+    return lines[:-1] if len(lines) > 1 else lines
+
+
+def read_lines(path: Path, options: Options, *, counted: bool) -> Read:
+    """Read words and numbers; with `counted`, after a header that says how many of each.
+
+    Raises FormatError, with the line, for one without the right number of numbers, and where
+    there are not as many lines as the header says.
+    """
+    with open_stream(path, options) as stream:
+        blocks = stream.line_blocks()
+        lines = next(blocks, [b""])
+        lines[0] = lines[0].removeprefix(_BOM)
+        number = 1
+        expected = None
+        if counted:
+            said = header(lines[0])
+            if said is None:
+                raise FormatError(f"{path}:1: found {lines[0][:80]!r}; expected a header")
+            expected, dim = said
+            lines, number = lines[1:], 2
+        else:
+            dim = looks_numeric(b"\n".join([*lines[:_LINES_LOOKED_AT], b""]))
+        if not dim:
+            raise FormatError(f"{path}:1: found no numbers; expected a word and its vector")
+        collector = Collector(path, dim, options)
+        for more in itertools.chain([lines], blocks):
+            _take(collector, path, dim, more, number)
+            if expected is not None and collector.seen > expected:
+                raise FormatError(f"{path}: more than the {expected} vectors its header says")
+            number += len(more)
+    if expected is not None and collector.seen < expected:
+        raise FormatError(
+            f"{path}: {collector.seen} vectors; its header says {expected}",
+            "the file may be cut off; if it is right so, correct the first number",
+        )
+    return collector.finish()
+
+
+def _take(collector: Collector, path: Path, dim: int, lines: list[bytes], first: int) -> None:
+    """Parse lines, of which the first is line `first` of the file."""
+    blank = [place for place, line in enumerate(lines) if not line.strip(_BLANKS)]
+    places: Sequence[int] = range(len(lines))
+    if blank:
+        places = [place for place, line in enumerate(lines) if line.strip(_BLANKS)]
+        lines = [lines[place] for place in places]
+    if not lines:
+        return
+
+    def where(place: int) -> str:
+        return f"{path}:{first + places[place]}"
+
+    words, rests = _split(lines, dim, where)
+    collector.add(words, parse_numbers(rests, dim, where), where)
+
+
+def _split(lines: list[bytes], dim: int, where: Where) -> tuple[list[bytes], list[bytes]]:
+    """Part lines into words and the text of their numbers."""
+    parts = [line.rstrip(_BLANKS).partition(b" ") for line in lines]
+    words = [part[0] for part in parts]
+    rests = [part[2] for part in parts]
+    for place, rest in enumerate(rests):
+        if rest.count(b" ") != dim - 1 or not rest or not words[place]:
+            words[place], rests[place] = _split_from_right(lines[place], dim, where(place))
+    return words, rests
+
+
+def _split_from_right(line: bytes, dim: int, place: str) -> tuple[bytes, bytes]:
+    """Part a line whose word holds blanks, or whose numbers stand apart by more than one."""
+    line = line.rstrip(_BLANKS)
+    fields = line.rsplit(b" ", dim)
+    if len(fields) <= dim or b"" in fields[1:] or b"\t" in b" ".join(fields[1:]):
+        fields = line.rsplit(None, dim)
+    if len(fields) <= dim:
+        raise FormatError(f"{place}: {len(fields) - 1} numbers; expected a word and {dim} numbers")
+    return fields[0], b" ".join(fields[1:])
+
+
+def parse_numbers(rests: list[bytes], dim: int, where: Where) -> NDArray[np.float32]:
+    """Parse the numbers of lines, (N, D); raises FormatError at the first that is not one."""
+    with warnings.catch_warnings(), np.errstate(over="ignore"):
+        warnings.simplefilter("error", DeprecationWarning)  # what NumPy before 2.3 does
+        try:
+            flat = np.fromstring(b" ".join(rests), np.float32, sep=" ")
+        except (ValueError, DeprecationWarning):
+            flat = np.empty(0, np.float32)
+    if len(flat) == len(rests) * dim:
+        return flat.reshape(-1, dim)  # (N, D)
+    for place, rest in enumerate(rests):
+        fields = rest.split()
+        bad = [each for each in fields if not _NUMBER.fullmatch(each)]
+        if bad or len(fields) != dim:
+            found = repr(bad[0][:40]) if bad else f"{len(fields)} numbers"
+            raise FormatError(f"{where(place)}: found {found}; expected {dim} numbers")
+    raise FormatError(f"{where(0)}: numbers that cannot be read; expected {dim} a line")
+
+
+def write_lines(
+    path: Path,
+    table: EmbeddingTable,
+    *,
+    counted: bool,
+    end: bytes = b"\n",
+    forbidden: str = " \t\r\v\f",
+) -> None:
+    """Write words and numbers, the fewest digits that give the same float32 again.
+
+    Compressed where the name ends in .gz, .bz2, .xz or .zst. Raises FormatError for a word with
+    a `forbidden` character, StoreError where the file cannot be written.
+    """
+    refused = re.compile(f"[{re.escape(forbidden)}]")
+    with atomic_write(path) as file, _compressed(path, file) as out:
+        if counted:
+            out.write(b"%d %d\n" % (len(table), table.dim))
+        for start, words, rows in write_blocks(table, path):
+            for place, word in enumerate(words):
+                if refused.search(word) or (not start + place and word.startswith("\ufeff")):
+                    raise FormatError(
+                        f"{path}: the word {word!r} (id {start + place}) cannot be written there",
+                        "npy, safetensors and the model folder hold any word",
+                    )
+            numbers = zip(words, shortest_digits(rows), strict=True)
+            lines = b"".join(b" ".join([word.encode(), *row]) + end for word, row in numbers)
+            if not counted and not start and looks_numeric(lines) != table.dim:
+                raise FormatError(
+                    f"{path}: words that end in numbers cannot be told from the vectors there",
+                    "word2vec text has a header that tells how many numbers there are",
+                )
+            out.write(lines)
+
+
+def shortest_digits(rows: NDArray[np.float32]) -> list[list[bytes]]:
+    """Write numbers with the fewest digits that read back as the same float32."""
+    digits: list[list[bytes]] = rows.astype("S").tolist()
+    return digits
+
+
+@contextmanager
+def _compressed(path: Path, file: BinaryIO) -> Iterator[BinaryIO]:
+    """Compress what is written to `file`, by the extension of `path`."""
+    if path.suffix == ".gz":
+        with gzip.GzipFile("", "wb", 6, file, mtime=0) as out:
+            yield cast("BinaryIO", out)
+    elif path.suffix == ".bz2":
+        with bz2.BZ2File(file, "wb") as out:
+            yield cast("BinaryIO", out)
+    elif path.suffix == ".xz":
+        with lzma.LZMAFile(file, "wb") as out:
+            yield cast("BinaryIO", out)
+    elif path.suffix == ".zst":
+        with _zstandard(path).ZstdCompressor().stream_writer(file, closefd=False) as out:
+            yield out
+    else:
+        yield file
+
+
+def _zstandard(path: Path) -> Any:
+    try:
+        return importlib.import_module("zstandard")
+    except ImportError:
+        raise FormatError(
+            f"{path}: needs the zstandard library, which is not installed",
+            "pip install 'embedcli[zst]'",
+        ) from None
+
+
+def header_then_text(head: bytes) -> bool:
+    """Whether what follows the header of V and D is text, not the bytes of numbers."""
+    after = head.partition(b"\n")[2]
+    line, newline, _ = after.partition(b"\n")
+    fields = line.split()
+    if _numbers_at_end(fields[1:] if newline else fields[1:-1]):
+        return True
+    return not _CONTROL.search(after[:1000])

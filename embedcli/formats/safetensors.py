@@ -1,0 +1,110 @@
+"""safetensors: a matrix `embedding` (V, D) and its words as UTF-8 lines, a tensor `vocabulary`.
+
+Of files by others the only float matrix is taken, and words from `vocab.txt` beside them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedcli import files
+from embedcli.errors import FormatError, VocabularyError
+from embedcli.formats.base import Format, Options, Read, require_file, write_blocks
+from embedcli.table import EmbeddingTable
+from embedcli.text.vocabulary import Vocabulary
+
+_WORDS = "vocabulary"
+_MATRIX = "embedding"
+_DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
+
+
+def sniff(path: Path, head: bytes) -> bool:
+    """Whether the file begins with the length of a JSON header, and the header."""
+    length = int.from_bytes(head[:8], "little")
+    return head[8:9] == b"{" and path.is_file() and 2 <= length <= path.stat().st_size - 8
+
+
+def read(path: Path, options: Options) -> Read:  # noqa: ARG001
+    """Read the matrix and its words; raises FormatError, also where the library is missing."""
+    require_file(path)
+    library = _library(path)
+    try:
+        with library.safe_open(path, framework="numpy") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            matrices = [
+                name
+                for name, each in slices.items()
+                if len(each.get_shape()) == 2 and each.get_dtype() in _DTYPES
+            ]
+            if len(matrices) != 1:
+                raise FormatError(f"{path}: {len(matrices)} matrices of floats; expected one")
+            if 0 in slices[matrices[0]].get_shape():
+                raise FormatError(f"{path}: holds no vectors")
+            words = file.get_tensor(_WORDS) if _WORDS in slices else None
+    except (library.SafetensorError, OSError, ValueError, TypeError) as error:
+        raise FormatError(f"{path}: {error}") from error
+    vectors = _mapped(path, matrices[0])  # (V, D)
+    vocabulary = _vocabulary(path, words)
+    if len(vocabulary) != len(vectors):
+        raise FormatError(f"{path}: {len(vocabulary)} words for {vectors.shape} vectors")
+    return Read(EmbeddingTable(vocabulary, vectors))
+
+
+def _mapped(path: Path, name: str) -> NDArray[Any]:
+    """Map a matrix of a file that the library found whole; itself it would copy it."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(length))[name]
+    begin = 8 + length + entry["data_offsets"][0]
+    vectors: NDArray[Any] = np.memmap(
+        path, _DTYPES[entry["dtype"]], "r", begin, tuple(entry["shape"])
+    ).view(np.ndarray)
+    return vectors
+
+
+def _vocabulary(path: Path, words: NDArray[Any] | None) -> Vocabulary:
+    beside = path.with_name("vocab.txt")
+    try:
+        if words is not None:
+            return Vocabulary(words.tobytes().decode().split("\n")[:-1])
+        if beside.is_file():
+            return Vocabulary.read(beside)
+    except VocabularyError as error:
+        raise FormatError(f"{path}: {error.message}", error.hint) from error
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: words that are not UTF-8") from error
+    raise FormatError(f"{path}: a matrix without words", f"put them, one a line, into {beside}")
+
+
+def write(path: Path, table: EmbeddingTable) -> None:
+    """Write a file for `safetensors.numpy.load_file`; raises FormatError, StoreError."""
+    library = importlib.import_module(f"{_library(path).__name__}.numpy")
+    for _ in write_blocks(table, path):
+        pass  # finite?
+    tensors = {
+        _MATRIX: np.ascontiguousarray(table.vectors, "<f4"),
+        _WORDS: np.frombuffer(table.vocabulary.to_bytes(), np.uint8),
+    }
+    with files.atomic_write(path) as out:
+        library.save_file(tensors, out.name)
+
+
+def _library(path: Path) -> Any:
+    try:
+        return importlib.import_module("safetensors")
+    except ImportError:
+        raise FormatError(
+            f"{path}: needs the safetensors library, which is not installed",
+            "pip install 'embedcli[safetensors]'",
+        ) from None
+
+
+FORMAT = Format(
+    "safetensors: matrix `embedding` and words as lines, tensor `vocabulary`", sniff, read, write
+)
