@@ -128,7 +128,8 @@ def load(folder: Path) -> Model:
             raise ValueError(f"{len(table)} words, but {trained.shape} {first_lines.shape}")
     prefix = "optimizer."
     with _damage(folder, "log.jsonl"):
-        log = [json.loads(line) for line in (folder / "log.jsonl").open(encoding="utf-8")]
+        lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        log = [json.loads(line) for line in lines]
     return Model(
         table=table,
         settings=_read_settings(folder),
