@@ -1,1 +1,15 @@
-"""Reverse-mode differentiation of NumPy arrays; knows nothing of words."""
+"""Reverse-mode differentiation of NumPy arrays; knows nothing of words.
+
+>>> from embedcli.autodiff import Tensor, ops
+>>> x = Tensor([0.0, 1.0], requires_grad=True)
+>>> ops.exp(x).sum().backward()
+>>> [round(float(slope), 3) for slope in x.grad]
+[1.0, 2.718]
+"""
+
+from embedcli.autodiff import ops
+from embedcli.autodiff.check import check_gradient
+from embedcli.autodiff.rows import RowGrad
+from embedcli.autodiff.tensor import PRIMITIVES, Primitive, Tensor, no_grad
+
+__all__ = ["PRIMITIVES", "Primitive", "RowGrad", "Tensor", "check_gradient", "no_grad", "ops"]

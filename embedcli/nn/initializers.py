@@ -43,7 +43,7 @@ def zeros(rng: Generator, shape: tuple[int, ...], scale: float = 0.0) -> Array:
 
 
 def glorot(rng: Generator, inputs: int, outputs: int) -> Array:
-    """Draw a layer's weight (inputs, outputs) as Keras's Dense does (Glorot & Bengio 2010, §4.2)."""
+    """Draw a layer's weight (inputs, outputs) as Keras does (Glorot & Bengio 2010, §4.2)."""
     return uniform(rng, (inputs, outputs), math.sqrt(6 / (inputs + outputs)))
 
 

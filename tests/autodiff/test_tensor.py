@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import sys
 import threading
 
@@ -157,3 +158,9 @@ def test_a_table_used_by_gather_and_whole() -> None:
     table = Tensor(np.ones((3, 2)), requires_grad=True)
     (ops.gather(table, np.array([1, 1])).sum() + (table * 2).sum()).backward()
     np.testing.assert_array_equal(table.grad, [[2, 2], [4, 4], [2, 2]])
+
+
+def test_operators_work_whatever_is_imported_first() -> None:
+    program = "from embedcli.autodiff.tensor import Tensor; print((Tensor([1.0]) * 2).item())"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.stdout == "2.0\n", run.stderr
