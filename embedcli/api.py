@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from embedcli.errors import ConfigError, VocabularyError
+from embedcli.errors import ConfigError, FormatError, VocabularyError
 from embedcli.table import EmbeddingTable
 
 if TYPE_CHECKING:
+    from embedcli import explain as explaining
     from embedcli.config import TextSettings, TrainSettings
+    from embedcli.formats.base import Options, Read
     from embedcli.tasks.task import Task
     from embedcli.text.encode import EncodedCorpus
     from embedcli.text.labels import LabelKind
@@ -30,6 +32,15 @@ OovId = Literal["error", "skip", "unknown"]
 Source = str | Path
 
 SAMPLE = Path(__file__).parent / "data" / "sample.txt"
+FORMAT_OF_SUFFIX = {
+    "": "model",
+    ".npy": "npy",
+    ".txt": "word2vec",
+    ".vec": "fasttext",
+    ".bin": "word2vec-binary",
+    ".safetensors": "safetensors",
+    ".tsv": "projector",
+}
 TARGETS: dict[str, LabelKind] = {"classify": "class", "regress": "number"}
 
 
@@ -115,7 +126,8 @@ def _train(
     found = _start_from_vectors(task, corpus.vocabulary, settings)
     training = Training(task, settings, frozen=_frozen(found, settings, len(corpus.vocabulary)))
     resolved = _resolved(settings, corpus, task, training)
-    settings = replace(settings, **resolved)
+    # The number of workers changes nothing, so two folders may differ by no byte.
+    settings = replace(settings, **{k: v for k, v in resolved.items() if k != "workers"})
     report(
         Prepared(
             sources=places,
@@ -220,13 +232,18 @@ def load(path: str | Path = "embeddings") -> EmbeddingTable:
     >>> load("embeddings")["king"].shape  # doctest: +SKIP
     (100,)
     """
-    if Path(path).is_file():
+    place = Path(path)
+    if place.exists() and not _is_model(place):
         from embedcli import formats
 
-        return formats.open_table(Path(path))
+        return formats.open_table(place)
     from embedcli import store
 
-    return store.load_table(Path(path))
+    return store.load_table(place)
+
+
+def _is_model(place: Path) -> bool:
+    return (place / "manifest.json").is_file()
 
 
 @dataclass(frozen=True)
@@ -335,9 +352,9 @@ def describe(path: str | Path = "embeddings", *, verify: bool = False) -> Descri
     FormatError.
     """
     place = Path(path)
-    if place.is_file():
+    if place.exists() and not _is_model(place):
         table = load(place)
-        sizes = {place.name: place.stat().st_size}
+        sizes = {each.name: each.stat().st_size for each in _files(place)}
         return Description(place, len(table), table.dim, _norms(table), sizes)
     from embedcli import store
 
@@ -359,6 +376,10 @@ def describe(path: str | Path = "embeddings", *, verify: bool = False) -> Descri
         labels=model.labels,
         log=model.log,
     )
+
+
+def _files(place: Path) -> list[Path]:
+    return sorted(place.iterdir()) if place.is_dir() else [place]
 
 
 def _norms(table: EmbeddingTable) -> tuple[float, float, float]:
@@ -464,8 +485,66 @@ def tokenizer_of(path: str | Path) -> Tokenizer:
     from embedcli.config import TextSettings
     from embedcli.text.tokenizer import Tokenizer
 
-    if Path(path).is_file():
+    if Path(path).exists() and not _is_model(Path(path)):
         return Tokenizer(TextSettings())
     from embedcli import store
 
     return Tokenizer(store.load(Path(path)).settings)
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    to: str | None = None,
+    *,
+    options: Options | None = None,
+) -> Read:
+    """Write vectors in another format and return what was read, with what was left out.
+
+    `to` is the name of a format; none: the one that the name of `target` tells. Raises FormatError
+    or StoreError.
+
+    >>> convert("embeddings", "vectors.txt.gz", "word2vec")  # doctest: +SKIP
+    """
+    from embedcli import formats
+
+    return formats.convert(Path(source), Path(target), to or _format_of(Path(target)), options)
+
+
+def _format_of(target: Path) -> str:
+    """Tell a format by the name of a file that is to be written."""
+    name = target.name.lower()
+    for ending in (".gz", ".bz2", ".xz", ".zst"):
+        name = name.removesuffix(ending)
+    suffix = Path(name).suffix
+    if suffix not in FORMAT_OF_SUFFIX:
+        known = ", ".join(suffix or "a folder" for suffix in FORMAT_OF_SUFFIX)
+        raise FormatError(f"{target}: the name tells no format; expected {known}", "--to FORMAT")
+    return FORMAT_OF_SUFFIX[suffix]
+
+
+def explain(
+    text: str,
+    model: str | Path = "embeddings",
+    *,
+    labels: Sequence[str] = (),
+    seed: int | None = None,
+) -> explaining.Step:
+    """Take one step of learning on a text, in a copy, and lay open all that it met.
+
+    `labels` are the right ones, or numbers, for a supervised model; `seed` draws other windows and
+    noise words. Raises StoreError, VocabularyError or ConfigError.
+    """
+    from embedcli import store
+    from embedcli.explain import explain_step
+
+    return explain_step(store.load(Path(model)), text, labels, seed)
+
+
+def explain_word(word: str, model: str | Path = "embeddings") -> explaining.Word:
+    """Tell what became of a word in training; raises StoreError or VocabularyError."""
+    from embedcli import store
+    from embedcli.explain import explain_word as tell
+
+    opened = store.load(Path(model))
+    return tell(opened, find(opened.table, [word], spelt_as=model).words[0])

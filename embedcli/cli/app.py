@@ -25,6 +25,8 @@ COMMANDS = {
     "similarity": "ask",
     "odd": "ask",
     "info": "info",
+    "explain": "explain",
+    "convert": "convert",
 }
 
 

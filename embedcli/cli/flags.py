@@ -108,7 +108,7 @@ def one_of(*words: str, help: str) -> Any:  # noqa: A002 - typer's word
     choices = tuple(word for word in words if not word.startswith("-"))
 
     def read(value: str) -> str:
-        if value not in choices:
+        if value is not None and value not in choices:
             raise typer.BadParameter(f"found {value!r}; expected {', '.join(choices)}")
         return value
 
@@ -137,13 +137,14 @@ def whole(text: str, flag: str | None = None) -> int:
     return int(text)
 
 
-def _as_path(value: Any) -> Any:
+def as_path(value: Any) -> Any:
+    """Make a path of what was typed."""
     return None if value is None else Path(value)
 
 
 def path(*names: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer's word
     """Make an option that takes a path."""
-    return typer.Option(*names, metavar="PATH", callback=_as_path, help=help, **more)
+    return typer.Option(*names, metavar="PATH", callback=as_path, help=help, **more)
 
 
 Model = Annotated[

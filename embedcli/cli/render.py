@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 import unicodedata
@@ -81,10 +82,22 @@ def json_text(value: Any) -> str:
     >>> json_text({"word": "a\u202eb"})
     '{"word": "a\\u202eb"}'
     """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), ensure_ascii=False)
     if text.isascii() and text.isprintable():
         return text
     return "".join(json.dumps(c)[1:-1] if _is_harmful(c) else c for c in text)
+
+
+def _finite(value: Any) -> Any:
+    """Put null, as JSON has no other word, in the place of every number that is not finite."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_json(values: Iterable[Any]) -> None:
@@ -109,9 +122,9 @@ def raw(text: str) -> str:
     return visible(text, keep="\n\t") if sys.stdout.isatty() else text
 
 
-def numbers(row: Any) -> list[float | None]:
-    """Return a float32 row with the fewest digits that read back to the same; not-a-number None."""
-    return [float(str(value)) if abs(value) < float("inf") else None for value in row]
+def numbers(row: Any) -> list[float]:
+    """Return a float32 row as numbers with the fewest digits that read back to the same."""
+    return [float(str(value)) for value in row]
 
 
 def vector_in(row: Any, columns: int, precision: int) -> str:

@@ -1,0 +1,83 @@
+"""Vectors from one format to another: `convert`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from embedcli.cli import flags, render
+from embedcli.cli.app import examples
+
+FORMATS = (
+    "model",
+    "npy",
+    "word2vec",
+    "word2vec-binary",
+    "glove",
+    "fasttext",
+    "safetensors",
+    "projector",
+)
+SECONDS_BETWEEN_LINES = 5.0
+
+
+@examples(
+    "embed convert embeddings vectors.txt",
+    "embed convert glove.6B.50d.txt.gz glove --to model",
+    "embed convert cc.hi.300.bin hindi.safetensors",
+    "embed convert embeddings projector --to projector",
+)
+def convert(
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", callback=flags.as_path, help="Model or vectors.")
+    ],
+    target: Annotated[
+        Path, typer.Argument(metavar="OUT", callback=flags.as_path, help="What to write.")
+    ],
+    to: Annotated[
+        str | None,
+        flags.one_of("--to", *FORMATS, help="The format; without, the name of OUT tells it."),
+    ] = None,
+    encoding: Annotated[
+        str, typer.Option(metavar="TEXT", help="Encoding of the words in IN.")
+    ] = "utf-8",
+    errors: Annotated[
+        Literal["strict", "replace", "skip"],
+        flags.one_of("strict", "replace", "skip", help="What to do with bytes that are not of it."),
+    ] = "strict",
+    quiet: flags.Quiet = False,
+) -> None:
+    """Write a table in another format.
+
+    The format of IN is found from its content; fastText's .bin is read too. A name of OUT that
+    ends in .gz, .bz2, .xz or .zst is compressed where the format is text. Says what was written
+    and how many rows were left out, by the reason.
+    """
+    from embedcli import api
+    from embedcli.formats.base import Options
+
+    watch = _Watch(quiet)
+    options = Options(encoding=encoding, errors=errors, progress=watch)
+    found = api.convert(source, target, to, options=options)
+    for reason, count in found.skipped.items():
+        render.note(f"{count:,} rows left out: {reason}", quiet=quiet)
+    rows, dim = found.table.vectors.shape
+    sys.stdout.write(f"{render.visible(str(target))}  {rows} × {dim} float32\n")
+
+
+class _Watch:
+    """Says now and then how much of a long file is read."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.shown = time.monotonic()
+
+    def __call__(self, done: int, size: int) -> None:
+        now = time.monotonic()
+        if now - self.shown >= SECONDS_BETWEEN_LINES:
+            self.shown = now
+            render.note(f"{done / max(size, 1):4.0%} of {size:,} bytes read", quiet=self.quiet)
