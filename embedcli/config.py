@@ -556,5 +556,5 @@ def _scalar(spec: Spec, value: Any) -> str:
         return str(value)
     import yaml
 
-    text: str = yaml.safe_dump(value, allow_unicode=True, width=math.inf, default_style="'")
+    text: str = yaml.safe_dump(value, allow_unicode=True, width=math.inf, default_style='"')
     return text.rstrip("\n")

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from embedcli import __version__
+from embedcli.cli.app import COMMANDS
+
+from .conftest import save_model
+
+EMBED = [sys.executable, "-m", "embedcli"]
+
+
+def test_help_lists_every_command(embed):
+    for argv in ([], ["--help"]):
+        found = embed(*argv)
+        assert (found.code, found.err) == (0, "")
+        assert all(f"  {name} " in found.out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_has_examples_and_fits_the_page(embed, name):
+    found = embed(name, "--help")
+    assert found.code == 0
+    assert "\nExamples:\n  " in found.out
+    assert f"embed {name}" in found.out
+    assert max(map(len, found.out.partition("Examples:")[0].splitlines())) <= 80
+
+
+def test_version(embed):
+    assert embed("--version") == (0, f"embed {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["lokup"], "No such command 'lokup'. Did you mean lookup?"),
+        (["lookup", "--fromat", "x"], "No such option: --fromat"),
+        (["lookup", "--format", "xml"], "found 'xml'; expected table, json, tsv, npy"),
+        (["train", "--dim", "x"], "--dim: found 'x'; expected a whole number"),
+        (["train", "--dim", "0"], "--dim: found 0"),
+        (["train", "--task", "x"], "expected skipgram, cbow, classify or regress"),
+        (["neighbors", "-k", "-3", "king"], "expected a whole number"),
+        (["convert", "one"], "missing"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_2(embed, argv, said):
+    found = embed(*argv)
+    assert (found.code, found.out) == (2, "")
+    assert said in found.err
+    assert "hint: embed" in found.err
+    assert found.err.count("\n") == 2
+
+
+def test_a_bug_keeps_its_traceback(embed, model, monkeypatch):
+    from embedcli import api
+
+    monkeypatch.setattr(api, "load", lambda path: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        embed("lookup", "king")
+
+
+def test_an_interrupt_ends_with_130(embed, monkeypatch):
+    from embedcli import api
+
+    def interrupted(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "load", interrupted)
+    assert embed("lookup", "king") == (130, "", "error: interrupted\n")
+
+
+def run(*argv: str, cwd: Path, **more: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*EMBED, *argv], cwd=cwd, text=True, capture_output=True, timeout=60, check=False, **more
+    )
+
+
+def test_a_closed_pipe_ends_quietly(tmp_path):
+    save_model(tmp_path / "embeddings", [f"w{i}" for i in range(20_000)])
+    line = f"{' '.join(EMBED)} show-table --format tsv | head -n 1; exit ${{PIPESTATUS[0]}}"
+    found = subprocess.run(
+        ["bash", "-c", line], cwd=tmp_path, text=True, capture_output=True, timeout=60, check=False
+    )
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout.startswith("0\tw0\t")
+
+
+def test_sigterm_ends_with_143(tmp_path):
+    process = subprocess.Popen(
+        [*EMBED, "tokenize"], cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    process.stdin.write("a\n" * 1_000_000)  # more than a pipe holds: it is reading by now
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "Traceback" not in said
+
+
+def test_output_is_utf8_whatever_the_locale(tmp_path):
+    save_model(tmp_path / "embeddings", ["नमस्ते"])
+    found = run("show-table", "--format", "tsv", cwd=tmp_path, env={**os.environ, "LC_ALL": "C"})
+    assert found.stdout.startswith("0\tनमस्ते\t")
+
+
+HEAVY = {"pydantic", "rich", "yaml", "hypothesis", "importlib.metadata"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "heavy"),
+    [(["--help"], HEAVY | {"numpy"}), (["lookup", "king"], HEAVY), (["--version"], HEAVY)],
+)
+def test_nothing_heavy_is_imported_to_start(tmp_path, argv, heavy):
+    save_model(tmp_path / "embeddings", ["king"])
+    script = (
+        "import sys\nfrom embedcli.cli import main\n"
+        f"assert main({argv!r}) == 0\nprint(*sys.modules, file=sys.stderr)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert not heavy & set(found.stderr.split())
+
+
+def test_completion(tmp_path):
+    asked = {
+        **os.environ,
+        "_EMBED_COMPLETE": "complete_bash",
+        "COMP_WORDS": "embed look",
+        "COMP_CWORD": "1",
+    }
+    assert run(cwd=tmp_path, env=asked).stdout.split() == ["lookup"]
+    asked["COMP_WORDS"], asked["COMP_CWORD"] = "embed train --task cb", "3"
+    assert run(cwd=tmp_path, env=asked).stdout.split() == ["cbow"]

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedcli import config
+from embedcli.config import Settings, TextSettings, TrainSettings
+from embedcli.errors import ConfigError
+from embedcli.nn.initializers import INITIALIZERS
+from embedcli.nn.optimizers import OPTIMIZERS
+from embedcli.tasks import TASKS
+
+
+def read(tmp_path: Path, text: str) -> dict[str, object]:
+    path = tmp_path / "c.yaml"
+    path.write_text(text, encoding="utf-8", newline="")
+    return config.read_yaml(path, TrainSettings)
+
+
+@pytest.mark.parametrize(
+    ("name", "known"), [("task", TASKS), ("optimizer", OPTIMIZERS), ("init", INITIALIZERS)]
+)
+def test_choices_are_those_of_the_dicts(name, known):
+    assert set(config.schema(TrainSettings)[name].choices) == set(known)
+
+
+def test_every_default_is_allowed_and_every_group_has_its_place():
+    TrainSettings()
+    specs = config.schema(TrainSettings)
+    assert {spec.group for spec in specs.values()} == set(config.GROUPS)
+    assert sum(map(len, config.groups(TrainSettings).values())) == len(specs)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("lr: 1e-3", {"lr": 0.001}),
+        ("lr: 1", {"lr": 1.0}),
+        ("dim: 7", {"dim": 7}),
+        ("min_count: auto", {"min_count": "auto"}),
+        ("min-count: 3", {"min_count": 3}),
+        ("max_vocab: null", {"max_vocab": None}),
+        ("max_vocab:", {"max_vocab": None}),
+        ("subsample: none", {"subsample": None}),
+        ("normalize: no", {"normalize": False}),
+        ("multi_label: TRUE", {"multi_label": True}),
+        ("checkpoint_every: 1000", {"checkpoint_every": "1000"}),
+        ("label_prefix: '#'", {"label_prefix": "#"}),
+        ("stop_words: रोक.txt", {"stop_words": "रोक.txt"}),
+        ("# nothing\n", {}),
+        ("", {}),
+        ("\ufeffdim: 7\r\n", {"dim": 7}),
+        ("{dim: 7, lr: 0.5}", {"dim": 7, "lr": 0.5}),
+    ],
+)
+def test_a_plain_value_is_read_as_its_setting_wants_it(tmp_path, text, value):
+    assert read(tmp_path, text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("dim: 1.5", "c.yaml:1: dim: found '1.5'; expected a whole number from 1 to 100000"),
+        ("dim: true", "dim: found 'true'"),
+        ("dim: '7'", "dim: found '7'"),
+        ("dim: 0", "dim: found 0; expected a whole number from 1"),
+        ("dim: १०", "dim: found"),
+        ("\n\nlr: 0", "c.yaml:3: lr: found 0.0; expected a number above 0"),
+        ("lr: nan", "lr: found 'nan'"),
+        ("lr: 1e999", "lr: found '1e999'"),
+        ("dim:", "dim: found"),
+        ("normalize: maybe", "normalize: found 'maybe'; expected true or false"),
+        ("task: cbwo", "expected skipgram, cbow, classify or regress"),
+        ("dim: 3\ndim: 3", "c.yaml:2: dim: given twice"),
+        ("min_count: 3\nmin-count: 3", "c.yaml:2: min-count: given twice"),
+        ("dim: [3]", "dim: found a list"),
+        ("dim: {a: 3}", "dim: found a mapping inside"),
+        ("- dim", "c.yaml:1: found a list"),
+        ("dim", "found text alone"),
+        ("dim: &a 3\nwindow: *a", "c.yaml:2: window: found an alias"),
+        ("dim: !!python/object/apply:os.getpid []", "dim: found the tag"),
+        ("dim: 3\n---\ndim: 4", "c.yaml:3: "),
+        ("dim: 3\n\tlr: 3", "c.yaml:2: not YAML"),
+        ("dim: \x00", "not YAML"),
+        ("[" * 30_000, "found a list"),
+        ("dim: " + "9" * 30_000, "dim: found"),
+        ("#" * 100_000, "larger than 65536 bytes"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(tmp_path, text, said):
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, text)
+    assert said in caught.value.message
+    assert len(caught.value.message) < 400
+
+
+def test_a_file_that_explodes_does_not(tmp_path):
+    lines = ["a: &a [x,x,x,x,x,x,x,x,x]"]
+    for x, y in itertools.pairwise("abcdefghi"):
+        lines.append(f"{y}: &{y} [{','.join([f'*{x}'] * 9)}]")
+    with pytest.raises(ConfigError, match="a: found a list"):
+        read(tmp_path, "\n".join(lines))
+
+
+def test_bytes_that_are_not_utf8(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_bytes(b"dim: 3\nlabel_prefix: caf\xe9\n")
+    with pytest.raises(ConfigError, match=r"c\.yaml:2: not UTF-8"):
+        config.read_yaml(path, TrainSettings)
+
+
+def test_an_unknown_key_gets_the_nearest(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, "widnow: 3")
+    assert caught.value.hint == "Did you mean window?"
+    with pytest.raises(ConfigError) as caught:
+        config.resolve(TrainSettings, given={"epoch": 3})
+    assert caught.value.hint == "Did you mean epochs?"
+
+
+@pytest.mark.parametrize(
+    "values", [{"dim": 1.5}, {"dim": True}, {"dim": "7"}, {"lr": float("nan")}, {"task": "x"}]
+)
+def test_settings_made_in_python_are_checked_too(values):
+    with pytest.raises(ConfigError):
+        TrainSettings(**values)
+
+
+def test_later_layers_are_stronger(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("task: regress\ndim: 3\nepochs: 9\n")
+    resolved = config.resolve(TrainSettings, config=str(path), given={"epochs": 2})
+    preset = config.read_yaml(config.presets()["regress"], TrainSettings)
+    assert (resolved.task, resolved.dim, resolved.epochs) == ("regress", 3, 2)
+    assert resolved.optimizer == preset["optimizer"]
+    plain = config.resolve(TrainSettings, config=str(path), given={"task": "classify"})
+    assert plain.dim == 3
+    assert plain.lr == config.read_yaml(config.presets()["classify"], TrainSettings)["lr"]
+
+
+def test_a_preset_by_name_or_a_hint():
+    assert config.resolve(TrainSettings, config="question").dim == 2
+    with pytest.raises(ConfigError) as caught:
+        config.resolve(TrainSettings, config="qestion")
+    assert caught.value.hint == "Did you mean question?"
+
+
+@pytest.mark.parametrize("name", sorted(config.presets()))
+def test_presets_are_read_and_explained(name):
+    path = config.presets()[name]
+    settings = config.resolve(TrainSettings, config=name)
+    assert name == "question" or settings.task == name
+    assert path.read_text(encoding="utf-8").startswith("#")
+
+
+TEXT = st.text(max_size=20)
+
+
+@given(
+    prefix=TEXT,
+    stop_words=st.none() | TEXT,
+    lr=st.floats(1e-30, 1e30),
+    max_vocab=st.none() | st.integers(1, 10**9),
+    min_count=st.just("auto") | st.integers(1, 100),
+    fold=st.booleans(),
+)
+def test_what_is_written_is_read_back(
+    tmp_path_factory, prefix, stop_words, lr, max_vocab, min_count, fold
+):
+    settings = TrainSettings(
+        label_prefix=prefix,
+        stop_words=stop_words,
+        lr=lr,
+        max_vocab=max_vocab,
+        min_count=min_count,
+        fold_case=fold,
+    )
+    path = tmp_path_factory.getbasetemp() / "round.yaml"
+    path.write_text(config.to_yaml(settings), encoding="utf-8", newline="")
+    assert TrainSettings(**config.read_yaml(path, TrainSettings)) == settings
+
+
+def test_text_settings_are_a_part_of_train_settings():
+    assert issubclass(TrainSettings, TextSettings)
+    assert issubclass(TextSettings, Settings)
+    assert all(field.kw_only for field in dataclasses.fields(TrainSettings))
