@@ -111,7 +111,8 @@ class BlockEncoder:
         flat: list[str] = []
         size = np.ones(len(pieces) + 1, np.int32)  # (pieces + 1,)
         done = 0
-        for place, tokens in self._tokenizer.cut_further(pieces):
+        for place in self._tokenizer.unfinished(pieces).tolist():
+            tokens = self._tokenizer.tokens_of(pieces[place])
             flat += _decoded(pieces[done:place])
             flat += tokens
             size[place + 1] = len(tokens)

@@ -59,12 +59,15 @@ _INVISIBLE = regex.compile(r"[\p{Cc}\p{Cf}]+")
 
 _BLANK = ord(" ")
 _NEWLINE = ord("\n")
+_APOSTROPHE = ord("'")
 _JOINERS = b"'._,:"
 # Byte classes for the joiners' neighbours.
 _WORDLIKE, _DIGITLIKE = 1, 2
 
 # Characters of the longest token; longer ones (encoded data, sequences of genes) are left out.
 LONGEST = 1000
+# Pieces whose tokens are remembered.
+_MOST_MET = 1 << 15
 # Bytes cut at a time, few enough for their pieces to stay in the processor's cache.
 _PART = 1 << 16
 
@@ -95,7 +98,7 @@ class Tokenizer:
             "char": _clusters,
         }
         self._cut = cuts[self.kind]
-        self._whole = self.kind != "char"
+        self._met: dict[bytes, list[str]] = {}
 
     def __getstate__(self) -> dict[str, object]:
         return {
@@ -135,18 +138,29 @@ class Tokenizer:
             yield text[start:end].split()
             start = end
 
-    def cut_further(self, pieces: Sequence[bytes]) -> Iterator[tuple[int, list[str]]]:
-        """Yield the place and the tokens of each piece that is not one token as it stands."""
-        for place, piece in enumerate(pieces):
-            if b"'" in piece or not piece.isascii() or len(piece) > LONGEST or not self._whole:
-                yield place, self.tokens_of(piece)
+    def unfinished(self, pieces: Sequence[bytes]) -> NDArray[np.int64]:
+        """Return the places of those `pieces` that are not one token as they stand."""
+        if self.kind == "char":
+            return np.arange(len(pieces))
+        text = np.frombuffer(b"\n".join([*pieces, b""]), np.uint8)
+        ends = np.flatnonzero(text == _NEWLINE)  # (pieces,)
+        special = np.searchsorted(ends, np.flatnonzero((text >= 128) | (text == _APOSTROPHE)))
+        long = np.flatnonzero(np.diff(ends, prepend=-1) > LONGEST)
+        return np.unique(np.concatenate([special, long]))
 
     def tokens_of(self, piece: bytes) -> list[str]:
         """Return the tokens of one of the `pieces`: none, one or more."""
-        text = piece.decode("utf-8")
-        if self.normalize:
-            text = unicodedata.normalize("NFC", text)
-        return [self._fold(token) for token in self._cut(text) if len(token) <= LONGEST]
+        found = self._met.get(piece)
+        if found is None:
+            text = piece.decode("utf-8")
+            if self.normalize:
+                text = unicodedata.normalize("NFC", text)
+            found = [self._fold(token) for token in self._cut(text) if len(token) <= LONGEST]
+            if len(piece) <= LONGEST:
+                if len(self._met) >= _MOST_MET:
+                    self._met.clear()
+                self._met[piece] = found
+        return found
 
     def _words(self, text: str) -> Iterable[str]:
         if self.normalize:
