@@ -1,0 +1,656 @@
+"""Explanations as pictures: SVG that needs nothing else, and a page of HTML around it.
+
+Everything that comes from a text or a model is escaped; nothing is loaded and no script runs.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from embedcli.cli import render, story
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from embedcli.explain import Candidate, Change, Example, Neighbor, Step, Word
+
+WIDTH = 960
+MARGIN = 40
+INK, MUTED, LINE, PAPER = "#1c2333", "#667085", "#d7dce5", "#ffffff"
+RIGHT, WRONG, ACCENT = "#12805c", "#b4540a", "#3b4cca"
+COLD, WARM = (33, 102, 172), (200, 80, 30)  # of numbers below and above zero
+LEVELS = 8  # shades on each side of zero
+WORD_COLORS = (
+    "#3b4cca", "#c2410c", "#0f766e", "#9d2f77", "#5b7a10", "#6d3fc0", "#b45309", "#0369a1",
+)  # fmt: skip
+SANS = "'Noto Sans', 'Segoe UI', 'Helvetica Neue', Arial, 'Noto Sans Devanagari', sans-serif"
+MONO = "'DejaVu Sans Mono', Consolas, Menlo, monospace"
+NUMBERS_SHOWN = 100  # of a row
+LEGIBLE = 38  # pixels of a cell that has room for its number
+ROWS_SHOWN = 24  # of each parameter
+NOISE_SHOWN = 10  # columns of the table of answers
+EXAMPLES_SHOWN = 24  # places asked about
+TOKENS_SHOWN = 24
+LEGEND = 90
+ONE_HOT_SHOWN = 14  # cells of a one-hot vector
+
+Color = tuple[int, int, int]
+
+
+class Sheet:
+    """Shapes on a page, from the top down; `y` is where the next one goes."""
+
+    def __init__(self) -> None:
+        self.y = float(MARGIN)
+        self._shapes: list[str] = []
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        words: str,
+        *,
+        size: float = 13,
+        color: str = INK,
+        anchor: str = "start",
+        bold: bool = False,
+        mono: bool = False,
+        turn: float = 0,
+    ) -> None:
+        """Write one line."""
+        style = f' font-family="{MONO}"' if mono else ""
+        style += ' font-weight="600"' if bold else ""
+        style += f' text-anchor="{anchor}"' if anchor != "start" else ""
+        style += f' transform="rotate({turn:g} {x:.1f} {y:.1f})"' if turn else ""
+        self._shapes.append(
+            f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size:g}" fill="{color}"{style}>'
+            f"{escaped(words)}</text>"
+        )
+
+    def box(
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        *,
+        fill: str = "none",
+        stroke: str = "none",
+        radius: float = 0,
+        dashed: bool = False,
+        tip: str = "",
+    ) -> None:
+        """Draw a rectangle; `tip` shows under the pointer."""
+        style = f' rx="{radius:g}"' if radius else ""
+        style += f' stroke="{stroke}"' if stroke != "none" else ""
+        style += ' stroke-dasharray="4 3"' if dashed else ""
+        shape = f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
+        title = f"<title>{escaped(tip)}</title>" if tip else ""
+        self._shapes.append(f'{shape} fill="{fill}"{style}>{title}</rect>')
+
+    def path(self, course: str, *, color: str = LINE, width: float = 1, fill: str = "none") -> None:
+        """Draw a line along an SVG path."""
+        stroke = f' stroke="{color}" stroke-width="{width:g}"' if width else ""
+        self._shapes.append(f'<path d="{course}" fill="{fill}"{stroke}/>')
+
+    def heading(self, number: int, words: str, *, x: float = MARGIN) -> None:
+        """Begin a part of the page."""
+        self.y += 34
+        self.box(x, self.y - 17, 24, 24, fill=ACCENT, radius=12)
+        self.text(x + 12, self.y, str(number), size=13, color=PAPER, anchor="middle", bold=True)
+        self.text(x + 36, self.y + 1, words, size=17, bold=True)
+        self.y += 26
+
+    def paragraph(self, words: str, *, size: float = 13, color: str = MUTED) -> None:
+        """Write lines as wide as the page."""
+        line = ""
+        for word in words.split():
+            if line and text_width(f"{line} {word}", size) > WIDTH - 2 * MARGIN:
+                self._line(line, size, color)
+                line = ""
+            line = f"{line} {word}" if line else word
+        self._line(line, size, color)
+        self.y += 4
+
+    def _line(self, words: str, size: float, color: str) -> None:
+        self.text(MARGIN, self.y, words, size=size, color=color)
+        self.y += size * 1.45
+
+    def strip(
+        self, x: float, y: float, row: NDArray[Any], width: float, height: float, largest: float
+    ) -> None:
+        """Draw numbers as cells from blue (-largest) through white to orange (largest)."""
+        cell = width / max(len(row), 1)
+        shades = _shades(row, largest)
+        self.box(x, y, width, height, fill="#f7f8fa")
+        for shade in sorted(set(shades.tolist()) - {0}):
+            places = np.flatnonzero(shades == shade)
+            course = "".join(
+                f"M{x + place * cell:.1f} {y:.1f}h{cell:.2f}v{height:g}h-{cell:.2f}z"
+                for place in places.tolist()
+            )
+            self.path(course, width=0, fill=_color(shade))
+        self.box(x, y, width, height, stroke=LINE)
+        if cell < LEGIBLE or height < 16:
+            return
+        for place, (value, shade) in enumerate(zip(row.tolist(), shades.tolist(), strict=True)):
+            color = PAPER if abs(shade) > LEVELS * 0.6 else INK
+            middle = x + (place + 0.5) * cell
+            self.text(
+                middle, y + height / 2 + 4, f"{value:.3g}", size=10.5, color=color, anchor="middle"
+            )
+
+    def legend(self, x: float, y: float, largest: float) -> None:
+        """Draw what the colours of strips mean, 90 pixels wide, numbers on both sides."""
+        self.text(x - 6, y + 9, f"-{largest:.3g}", size=11, color=MUTED, anchor="end", mono=True)
+        scale = np.linspace(-largest, largest, 2 * LEVELS + 1)
+        self.strip(x, y, scale, LEGEND, 10, largest)
+        self.text(x + LEGEND + 6, y + 9, f"{largest:.3g}", size=11, color=MUTED, mono=True)
+
+    def svg(self, title: str) -> str:
+        """Return the picture."""
+        height = math.ceil(self.y + MARGIN)
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+            f'width="{WIDTH}" height="{height}" font-family="{SANS}" role="img">\n'
+            f"<title>{escaped(title)}</title>\n"
+            f'<rect width="{WIDTH}" height="{height}" fill="{PAPER}"/>\n'
+            + "\n".join(self._shapes)
+            + "\n</svg>\n"
+        )
+
+
+def escaped(words: str) -> str:
+    """Make a text harmless within XML and HTML, control characters as backslash escapes."""
+    return (
+        html.escape(render.visible(words)).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
+    )
+
+
+def text_width(words: str, size: float) -> float:
+    """Guess how wide a text will be, in pixels; a little too much rather than too little."""
+    return render.width(render.visible(words)) * size * 0.54
+
+
+def clipped(words: str, size: float, width: float) -> str:
+    """Cut a text to a width in pixels."""
+    columns = max(2, int(width / (size * 0.58)))
+    shown = render.visible(words)
+    return shown if render.width(shown) <= columns else render.fit(shown, columns).rstrip()
+
+
+def _shades(row: NDArray[Any], largest: float) -> NDArray[np.int64]:
+    """Round numbers to shades from -LEVELS to LEVELS; what is not a number is 0."""
+    scaled = np.nan_to_num(np.asarray(row, np.float64) / (largest or 1), posinf=1, neginf=-1)
+    return np.rint(np.clip(scaled, -1, 1) * LEVELS).astype(np.int64)
+
+
+def _color(shade: int) -> str:
+    red, green, blue = _mixed(WARM if shade > 0 else COLD, abs(shade) / LEVELS)
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def _mixed(color: Color, share: float) -> Color:
+    red, green, blue = (round(255 + (part - 255) * share) for part in color)
+    return red, green, blue
+
+
+def _largest(rows: Iterable[NDArray[Any]]) -> float:
+    """Return the largest size of the numbers in some rows; 1 where all are 0."""
+    return max((float(np.abs(row).max()) for row in rows if row.size), default=0) or 1.0
+
+
+def step_svg(step: Step) -> str:
+    """Draw one step of learning."""
+    sheet = Sheet()
+    sheet.y += 12
+    sheet.text(
+        MARGIN, sheet.y, f"“{clipped(step.text, 26, WIDTH - 2 * MARGIN)}”", size=26, bold=True
+    )
+    sheet.y += 30
+    sheet.paragraph(story.title(step), size=15)
+    colors = _word_colors(step)
+    _draw_look_up(sheet, step, colors)
+    sheet.heading(3, "The right answer")
+    sheet.paragraph(story.answer(step))
+    sheet.heading(4, "Forward, to the loss")
+    if step.examples[0].centre is None:
+        _draw_outputs(sheet, step.examples[0])
+    else:
+        _draw_answers(sheet, step)
+    sheet.y += 18
+    sheet.paragraph(story.loss(step), color=INK)
+    sheet.heading(5, "Backward: the gradient of each row, and one step of the optimizer")
+    sheet.paragraph(f"{story.backward()} {story.update(step)}")
+    for name, group in groupby(step.changes, lambda change: change.parameter):
+        _draw_changes(sheet, name, list(group), colors)
+    sheet.heading(6, "What stays")
+    sheet.paragraph(story.unchanged(step))
+    return sheet.svg(story.title(step))
+
+
+def _word_colors(step: Step) -> dict[int, str]:
+    ids = dict.fromkeys(token.id for token in step.tokens if token.id is not None)
+    return {each: WORD_COLORS[place % len(WORD_COLORS)] for place, each in enumerate(ids)}
+
+
+def _draw_look_up(sheet: Sheet, step: Step, colors: dict[int, str]) -> None:
+    """Draw the tokens with their ids, and threads from them to the rows they pick."""
+    rows_left, width = MARGIN + 300.0, 400.0
+    top = sheet.y
+    sheet.heading(1, "Tokens and ids")
+    sheet.y = top
+    sheet.heading(2, f"Look-up: rows of W ({step.shape[0]:,} × {step.shape[1]})", x=rows_left)
+    top = sheet.y = sheet.y + 4
+    ends = _draw_tokens(sheet, step, colors)
+    bottom, sheet.y = sheet.y, top
+    picked = sorted(
+        (c for c in step.changes if c.parameter == "table" and c.row in ends),
+        key=lambda change: change.row or 0,
+    )
+    largest = _largest(change.before for change in picked)
+    last = -1
+    for change in picked:
+        index = change.row or 0
+        _draw_gap(sheet, rows_left, width, index - last - 1)
+        for x, y in ends[index]:
+            middle = (x + rows_left) / 2
+            course = f"M{x} {y:.1f}C{middle} {y:.1f} {middle} {sheet.y + 11:.1f} "
+            sheet.path(
+                f"{course}{rows_left - 8} {sheet.y + 11:.1f}", color=colors[index], width=1.6
+            )
+        sheet.strip(rows_left, sheet.y, change.before[:NUMBERS_SHOWN], width, 22, largest)
+        right = rows_left + width + 12.0
+        number = str(index)
+        sheet.text(right, sheet.y + 16, number, size=12, color=colors[index], mono=True)
+        right += text_width(number, 13) + 10
+        label = clipped(change.name, 14, WIDTH - MARGIN - right)
+        sheet.text(right, sheet.y + 16, label, size=14, color=colors[index], bold=True)
+        sheet.y += 28
+        last = index
+    _draw_gap(sheet, rows_left, width, step.shape[0] - last - 1)
+    for x in (rows_left - 5, rows_left + width + 5):
+        sheet.path(f"M{x} {top - 4:.1f}V{sheet.y:.1f}", color=INK, width=2)
+    sheet.y += 12
+    _draw_legend(sheet, rows_left + 60, largest, step.shape[1])
+    sheet.y = max(bottom, sheet.y) + 26
+    if picked:
+        _draw_one_hot(sheet, step, picked[0], colors, largest)
+    sheet.paragraph(story.look_up(step))
+
+
+def _draw_tokens(
+    sheet: Sheet, step: Step, colors: dict[int, str]
+) -> dict[int, list[tuple[float, float]]]:
+    """Draw the tokens one below the other; returns where the threads of each id begin."""
+    ends: dict[int, list[tuple[float, float]]] = {}
+    width = 190
+    for token in step.tokens[:TOKENS_SHOWN]:
+        known = token.id is not None
+        color = colors[token.id] if token.id is not None else MUTED
+        sheet.box(
+            MARGIN, sheet.y, width, 26, fill=_tint(color), stroke=color, radius=6,
+            dashed=not token.kept,
+        )  # fmt: skip
+        shown = clipped(token.token, 14, width - 60)
+        sheet.text(MARGIN + 10, sheet.y + 18, shown, size=14, color=INK if known else MUTED)
+        label = str(token.id) if known else "unknown"
+        sheet.text(
+            MARGIN + width - 10, sheet.y + 17, label, size=12, color=color, anchor="end", mono=True
+        )
+        if token.id is not None and token.kept:
+            ends.setdefault(token.id, []).append((MARGIN + width + 2, sheet.y + 13))
+        sheet.y += 32
+    left_out = len(step.tokens) - TOKENS_SHOWN
+    if left_out > 0:
+        sheet.text(MARGIN, sheet.y + 12, f"and {left_out:,} more", size=12, color=MUTED)
+        sheet.y += 24
+    return ends
+
+
+def _draw_gap(sheet: Sheet, left: float, width: float, rows: int) -> None:
+    """Draw rows that were not picked as one band."""
+    if rows <= 0:
+        return
+    sheet.box(left, sheet.y, width, 16, fill="#f2f4f7")
+    words = f"{rows:,} row{'s' * (rows > 1)} not looked up"
+    sheet.text(left + width / 2, sheet.y + 12, words, size=10.5, color=MUTED, anchor="middle")
+    sheet.y += 22
+
+
+def _draw_legend(sheet: Sheet, x: float, largest: float, dim: int) -> None:
+    sheet.legend(x, sheet.y, largest)
+    if dim > NUMBERS_SHOWN:
+        words = f"the first {NUMBERS_SHOWN} of {dim} numbers"
+        sheet.text(x + 200, sheet.y + 9, words, size=11, color=MUTED)
+
+
+def _draw_one_hot(
+    sheet: Sheet, step: Step, change: Change, colors: dict[int, str], largest: float
+) -> None:
+    """Draw that a one-hot vector times the table is the row."""
+    rows, index = step.shape[0], change.row or 0
+    first = min(max(0, index - ONE_HOT_SHOWN // 2), max(0, rows - ONE_HOT_SHOWN))
+    x, y, cell = float(MARGIN), sheet.y, 20.0
+    if first:
+        sheet.text(x, y + 15, "…", color=MUTED)
+        x += 18
+    for place in range(first, min(first + ONE_HOT_SHOWN, rows)):
+        one = place == index
+        fill = _tint(colors[index]) if one else PAPER
+        sheet.box(x, y, cell, 22, fill=fill, stroke=colors[index] if one else LINE)
+        color = colors[index] if one else MUTED
+        sheet.text(
+            x + cell / 2, y + 15, "1" if one else "0", size=11, color=color, anchor="middle",
+            mono=True, bold=one,
+        )  # fmt: skip
+        x += cell
+    if first + ONE_HOT_SHOWN < rows:
+        sheet.text(x + 6, y + 15, "…", color=MUTED)
+        x += 22
+    sheet.text(x + 12, y + 16, "× W  =", size=14, bold=True)
+    sheet.strip(x + 74, y, change.before[:NUMBERS_SHOWN], 300, 22, largest)
+    sheet.y += 46
+
+
+def _draw_outputs(sheet: Sheet, example: Example) -> None:
+    """Draw what the head says of a text as bars, and what is right."""
+    shown = sorted(example.candidates, key=lambda each: (-each.wanted, -each.said))
+    if shown[0].kind == "number":
+        _draw_numbers(sheet, example.candidates)
+        return
+    left, width = MARGIN + 190, 480
+    for each in shown[:ROWS_SHOWN]:
+        color = RIGHT if each.wanted else WRONG
+        name = clipped(each.name, 14, 176)
+        sheet.text(left - 12, sheet.y + 15, name, size=14, anchor="end", bold=bool(each.wanted))
+        sheet.box(left, sheet.y, width, 20, fill="#f2f4f7", radius=4)
+        sheet.box(left, sheet.y, max(2, width * each.said), 20, fill=color, radius=4)
+        words = f"{each.said:.4f}" + ("   right: 1" if each.wanted else "   right: 0")
+        sheet.text(left + width + 12, sheet.y + 15, words, size=12, color=color, mono=True)
+        sheet.y += 28
+    _draw_rest(sheet, len(shown) - ROWS_SHOWN, "labels")
+
+
+def _draw_numbers(sheet: Sheet, candidates: Sequence[Candidate]) -> None:
+    """Draw each number that was said beside the right one, on a line."""
+    left, width = MARGIN + 190, 480
+    for each in candidates[:ROWS_SHOWN]:
+        low, high = sorted((each.said, each.right))
+        pad = (high - low) * 0.4 or max(abs(high), 1.0)
+        low, high = low - pad, high + pad
+        y = sheet.y + 24
+        sheet.text(left - 12, y + 5, f"number {each.id + 1}", size=14, anchor="end", bold=True)
+        sheet.path(f"M{left} {y:.1f}h{width}", color=LINE, width=2)
+        for value, words, color, shift in (
+            (each.said, "said", WRONG, -12),
+            (each.right, "right", RIGHT, 24),
+        ):
+            x = left + width * (value - low) / (high - low)
+            sheet.box(x - 6, y - 6, 12, 12, fill=color, radius=6)
+            shown = f"{words} {value:.5g}"
+            sheet.text(x, y + shift, shown, size=12, color=color, anchor="middle", mono=True)
+        sheet.y += 66
+    _draw_rest(sheet, len(candidates) - ROWS_SHOWN, "numbers")
+
+
+def _draw_answers(sheet: Sheet, step: Step) -> None:
+    """Draw the words asked for at each place: a row a place, a column a word of the text or noise.
+
+    A cell says the probability that was given, and is the darker the more wrong that is.
+    """
+    places = [place for place, token in enumerate(step.tokens) if token.kept][:TOKENS_SHOWN]
+    columns = {place: number for number, place in enumerate(places)}
+    noise = _noise_columns(step.examples)
+    left, cell = (
+        MARGIN + 150,
+        min(40.0, (WIDTH - 2 * MARGIN - 190) / (len(places) + len(noise) + 1)),
+    )
+    noise_left = left + len(places) * cell + 22
+    sheet.y += 74
+    for place, number in columns.items():
+        x = left + (number + 0.6) * cell
+        name = clipped(step.tokens[place].token, 12, 90)
+        sheet.text(x, sheet.y - 8, name, size=12, turn=-45, color=RIGHT)
+    for number, name in enumerate(noise):
+        x = noise_left + (number + 0.6) * cell
+        sheet.text(x, sheet.y - 8, clipped(name, 12, 90), size=12, turn=-45, color=WRONG)
+    for example in step.examples[:EXAMPLES_SHOWN]:
+        centre = example.centre or 0
+        name = clipped(step.tokens[centre].token, 14, 140)
+        sheet.text(left - 12, sheet.y + 19, name, size=14, anchor="end", bold=True)
+        if centre in columns and step.task == "skipgram":
+            x = left + columns[centre] * cell
+            sheet.text(x + cell / 2, sheet.y + 18, "•", color=MUTED, anchor="middle")
+        if step.task == "cbow":
+            for place in set(example.inputs) & columns.keys():
+                x = left + columns[place] * cell
+                sheet.box(x + 2, sheet.y + 2, cell - 4, 24, stroke=RIGHT, radius=4, dashed=True)
+        drawn = 0
+        for each in example.candidates:
+            if each.wanted and each.place in columns:
+                _draw_answer(sheet, left + columns[each.place] * cell, cell, each)
+            elif not each.wanted and drawn < len(noise):
+                _draw_answer(sheet, noise_left + drawn * cell, cell, each)
+                drawn += 1
+        sheet.y += 30
+    sheet.y += 12
+    _draw_rest(sheet, len(step.examples) - EXAMPLES_SHOWN, "places")
+    more = max(sum(not each.wanted for each in e.candidates) for e in step.examples) - len(noise)
+    key = "Green: stands in the window (right: 1). Orange: drawn as noise (right: 0). A cell says "
+    key += "the probability that was given; the darker, the more wrong it is."
+    sheet.paragraph(key + (f" {more} more noise words are not drawn." if more > 0 else ""))
+
+
+def _noise_columns(examples: Sequence[Example]) -> list[str]:
+    """Head the columns of noise: by its words where all places share them, else by nothing."""
+    names = [[each.name for each in e.candidates if not each.wanted] for e in examples]
+    longest = max(map(len, names), default=0)
+    shared = all(each == names[0] for each in names)
+    return names[0][:NOISE_SHOWN] if shared else [""] * min(longest, NOISE_SHOWN)
+
+
+def _draw_answer(sheet: Sheet, x: float, cell: float, answer: Candidate) -> None:
+    error = abs(answer.wanted - answer.said)
+    base = (18, 128, 92) if answer.wanted else (180, 84, 10)
+    red, green, blue = _mixed(base, 0.12 + 0.88 * error)
+    tip = f"{answer.name}: said {answer.said:.4f}, right {answer.wanted:g}, loss {answer.loss:.4f}"
+    sheet.box(
+        x + 2, sheet.y + 2, cell - 4, 24, fill=f"#{red:02x}{green:02x}{blue:02x}", radius=4, tip=tip
+    )
+    if cell >= 24:
+        color = PAPER if error > 0.5 else INK
+        said = f"{answer.said:.2f}".removeprefix("0")
+        sheet.text(
+            x + cell / 2, sheet.y + 18, said, size=10.5, color=color, anchor="middle", mono=True
+        )
+
+
+def _draw_changes(
+    sheet: Sheet, name: str, changes: Sequence[Change], colors: dict[int, str]
+) -> None:
+    """Draw gradient, row before and row after, for each row of one parameter."""
+    left, width, gap = MARGIN + 150, 204.0, 16
+    shown = changes[:ROWS_SHOWN]
+    steepest = _largest(part for change in shown for part in (change.gradient, change.parts))
+    largest = _largest(part for change in shown for part in (change.before, change.after))
+    sheet.y += 22
+    sheet.text(MARGIN, sheet.y, name, size=14, bold=True, mono=True)
+    for number, words in enumerate(("gradient", "before", "after")):
+        x = left + number * (width + gap)
+        sheet.text(x, sheet.y, words, size=12, color=MUTED)
+    sheet.y += 10
+    for change in shown:
+        if len(change.parts) > 1:
+            for number, part in enumerate(change.parts[:TOKENS_SHOWN], 1):
+                label = f"look-up {number}"
+                sheet.text(left - 12, sheet.y + 9, label, size=10.5, color=MUTED, anchor="end")
+                sheet.strip(left, sheet.y, part[:NUMBERS_SHOWN], width, 10, steepest)
+                sheet.text(
+                    left + width + 4, sheet.y + 9,
+                    "+" if number < len(change.parts) else "=", size=12, color=MUTED,
+                )  # fmt: skip
+                sheet.y += 13
+        color = colors.get(change.row, INK) if change.row is not None else INK
+        label = clipped(_label(change), 13, 136)
+        sheet.text(left - 12, sheet.y + 14, label, size=13, anchor="end", color=color, bold=True)
+        for number, row in enumerate((change.gradient, change.before, change.after)):
+            x = left + number * (width + gap)
+            scale = largest if number else steepest
+            sheet.strip(x, sheet.y, row.ravel()[:NUMBERS_SHOWN], width, 19, scale)
+        moved = float(np.linalg.norm(change.after - change.before))
+        x = left + 3 * (width + gap) - 8
+        sheet.text(x, sheet.y + 14, f"moved {moved:.2g}", size=11, color=MUTED, mono=True)
+        sheet.y += 25
+    _draw_rest(sheet, len(changes) - ROWS_SHOWN, "rows")
+    sheet.y += 4
+    sheet.legend(left + 62, sheet.y, steepest)
+    sheet.legend(left + width + gap + 62, sheet.y, largest)
+    sheet.y += 22
+
+
+def _label(change: Change) -> str:
+    if change.row is not None:
+        return change.name
+    return " × ".join(map(str, change.gradient.shape))
+
+
+def _draw_rest(sheet: Sheet, count: int, what: str) -> None:
+    if count > 0:
+        sheet.text(MARGIN + 150, sheet.y + 12, f"and {count:,} more {what}", size=12, color=MUTED)
+        sheet.y += 24
+
+
+def _tint(color: str) -> str:
+    """Return a pale shade of a colour."""
+    red, green, blue = _mixed((int(color[1:3], 16), int(color[3:5], 16), int(color[5:], 16)), 0.08)
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def word_svg(word: Word) -> str:
+    """Draw the story of a word."""
+    sheet = Sheet()
+    sheet.y += 16
+    sheet.text(MARGIN, sheet.y, clipped(word.token, 30, WIDTH - 2 * MARGIN), size=30, bold=True)
+    sheet.y += 30
+    for sentence in (story.place(word), story.training(word), story.move(word)):
+        sheet.paragraph(sentence, size=14, color=INK)
+    sheet.heading(1, "Its row, at first and now")
+    rows = [("now", word.now)]
+    if word.start is not None:
+        rows.insert(0, ("at first", word.start))
+    largest = _largest(row for _, row in rows)
+    left = MARGIN + 80
+    for label, row in rows:
+        sheet.text(left - 12, sheet.y + 17, label, size=13, anchor="end", color=MUTED)
+        sheet.strip(left, sheet.y, row[:NUMBERS_SHOWN], WIDTH - MARGIN - left, 24, largest)
+        sheet.y += 32
+    _draw_legend(sheet, left + 60, largest, len(word.now))
+    sheet.y += 26
+    sheet.heading(2, "Its neighbours, at first and now")
+    _draw_neighbors(sheet, word)
+    return sheet.svg(f"The story of {render.visible(word.token)}")
+
+
+def _draw_neighbors(sheet: Sheet, word: Word) -> None:
+    """Draw both lists with bars for cosines, and threads between words that are in both."""
+    top, half = sheet.y, (WIDTH - 2 * MARGIN - 120) / 2
+    places: dict[int, float] = {}
+    for column, (title, found) in enumerate(
+        (("at first", word.neighbors_then), ("now", word.neighbors_now))
+    ):
+        sheet.y = top
+        x = MARGIN + column * (half + 120)
+        sheet.text(x, sheet.y, title, size=13, color=MUTED)
+        sheet.y += 12
+        for each in found:
+            _draw_neighbor(sheet, x, half, each)
+            middle = sheet.y + 12
+            if column == 0:
+                places[each.id] = middle
+            elif each.id in places:
+                start = MARGIN + half + 6
+                course = f"M{start} {places[each.id]:.1f}C{start + 54} {places[each.id]:.1f} "
+                sheet.path(f"{course}{x - 60} {middle:.1f} {x - 6} {middle:.1f}", color=ACCENT)
+            sheet.y += 28
+    sheet.y = top + 12 + 28 * max(len(word.neighbors_then), len(word.neighbors_now), 1)
+
+
+def _draw_neighbor(sheet: Sheet, x: float, width: float, neighbor: Neighbor) -> None:
+    bar = width - 230
+    sheet.text(x, sheet.y + 17, clipped(neighbor.token, 14, 150), size=14)
+    sheet.box(x + 160, sheet.y + 6, bar, 12, fill="#f2f4f7", radius=3)
+    color = ACCENT if neighbor.cosine >= 0 else WRONG
+    sheet.box(x + 160, sheet.y + 6, max(2, bar * abs(neighbor.cosine)), 12, fill=color, radius=3)
+    shown = f"{neighbor.cosine:.4f}"
+    sheet.text(x + width, sheet.y + 17, shown, size=12, color=MUTED, anchor="end", mono=True)
+
+
+def step_html(step: Step) -> str:
+    """Make a page of one step: the picture, and below it all the numbers of the rows."""
+    tables = [
+        _numbers_table(name, list(group))
+        for name, group in groupby(step.changes, lambda change: change.parameter)
+    ]
+    return _page(step.text, step_svg(step), "".join(tables))
+
+
+def word_html(word: Word) -> str:
+    """Make a page of the story of a word."""
+    rows = [] if word.start is None else [("", "at first", word.start)]
+    table = _table("row", [*rows, (str(word.id), "now", word.now)])
+    return _page(word.token, word_svg(word), table)
+
+
+def _numbers_table(name: str, changes: Sequence[Change]) -> str:
+    rows: list[tuple[str, str, Any]] = []
+    for change in changes:
+        index = "" if change.row is None else str(change.row)
+        label = _label(change)
+        if len(change.parts) > 1:
+            rows += [("", f"{label}, look-up {n}", part) for n, part in enumerate(change.parts, 1)]
+        rows.append((index, f"{label}, gradient", change.gradient.ravel()))
+        rows.append((index, f"{label}, before", change.before.ravel()))
+        rows.append((index, f"{label}, after", change.after.ravel()))
+    return _table(name, rows)
+
+
+def _table(title: str, rows: Sequence[tuple[str, str, NDArray[Any]]]) -> str:
+    lines = "".join(
+        f"<tr><td>{index}</td><th scope=row>{escaped(label)}</th><td class=n>"
+        + " ".join(f"{value:.6g}" for value in row)
+        + "</td></tr>\n"
+        for index, label, row in rows
+    )
+    summary = f"<summary>All numbers of {escaped(title)}</summary>"
+    return f"<details>{summary}<div><table>{lines}</table></div></details>\n"
+
+
+def _page(title: str, svg: str, rest: str) -> str:
+    return (
+        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escaped(title)}</title>\n<style>{STYLE}</style>\n"
+        f"<main>\n{svg}{rest}</main>\n</html>\n"
+    )
+
+
+STYLE = f"""
+body {{ margin: 0; background: #eef0f4; color: {INK}; font: 14px/1.5 {SANS}; }}
+main {{ max-width: {WIDTH}px; margin: 2rem auto; background: {PAPER}; border-radius: 12px;
+  box-shadow: 0 1px 8px #1c233322; overflow: hidden; padding-bottom: 1.5rem; }}
+svg {{ display: block; width: 100%; height: auto; }}
+details {{ margin: .4rem {MARGIN}px; }}
+summary {{ cursor: pointer; font-weight: 600; color: {ACCENT}; }}
+details div {{ overflow: auto; max-height: 30rem; }}
+table {{ border-collapse: collapse; font-size: 12px; white-space: nowrap; }}
+th, td {{ text-align: left; padding: 2px 8px; border-bottom: 1px solid {LINE}; font-weight: 400; }}
+th {{ position: sticky; left: 0; background: {PAPER}; }}
+.n {{ font-family: {MONO}; }}
+"""

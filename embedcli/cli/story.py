@@ -1,0 +1,143 @@
+"""What an explanation says in sentences; told on the terminal and written beside the picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from embedcli.explain import Change, Step, Word
+
+
+def title(step: Step) -> str:
+    """Say what is explained."""
+    rows, dim = step.shape
+    return f"One step of learning: {step.task}, on a table of {rows:,} words × {dim} numbers"
+
+
+def look_up(step: Step) -> str:
+    """Say that the look-up is a product."""
+    rows, dim = step.shape
+    return (
+        f"An id picks its row of the table W ({rows:,} × {dim}). A one-hot vector, 1 at the id and "
+        f"0 elsewhere, times W is the same row (largest difference here: "
+        f"{step.one_hot_difference:g}): {rows:,} × {dim} products, all but {dim} of them with 0."
+    )
+
+
+def answer(step: Step) -> str:
+    """Say where the right answer comes from."""
+    of = step.settings
+    drawn = (
+        f"A centre's window reaches 1 to {of.window} words to either side, drawn anew each time. "
+        f"Noise words are drawn by count to the power {of.noise_power:g}, {of.negatives} for each "
+        f"right answer; neighbouring centres share a draw, and each word of it weighs its part."
+    )
+    return {
+        "skipgram": "The text is its own answer: each word is asked in turn which words stand "
+        f"around it (right: 1), and which were drawn at random (right: 0). {drawn}",
+        "cbow": "The text is its own answer: the words around a place, pooled, are asked which "
+        f"word stands there (right: 1), and which were drawn at random (right: 0). {drawn}",
+        "classify": "The right label comes with the text; nothing in the words says it. The rows "
+        f"of the words are pooled ({of.pool}), and the head scores each label.",
+        "regress": "The right number comes with the text. The rows of the words are pooled "
+        f"({of.pool}), and the head says a number, which is learnt as a standard score: less the "
+        "mean of the corpus, by its deviation.",
+    }[of.task]
+
+
+def loss(step: Step) -> str:
+    """Say what the loss is made of."""
+    how = {
+        "skipgram": "each answer costs -weight · log(probability of what is right)",
+        "cbow": "each answer costs -weight · log(probability of what is right)",
+        "classify": "it is -log(probability of what is right)",
+        "regress": "it is (said - right)², in standard scores",
+    }[step.task]
+    mean = f"{step.total:.4f} / {step.count:g} = {step.total / max(step.count, 1e-30):.4f}"
+    return f"Loss {mean}: {how}. Differentiated is {step.loss:.4f}."
+
+
+def backward() -> str:
+    """Say which rows get a gradient."""
+    return (
+        "The chain rule goes back from the loss to every row that was looked up, and to no other. "
+        "A row that was looked up several times gets the sum."
+    )
+
+
+def update(step: Step) -> str:
+    """Say what the optimizer does."""
+    constants = ", ".join(
+        f"{name} {value:g}" for name, value in step.optimizer.items() if name != "name" and value
+    )
+    state = "" if not any(c.state_before for c in step.changes) else ", with its state as saved"
+    with_constants = f" ({constants})" if constants else ""
+    schedule = step.settings.schedule
+    ended = "" if schedule == "constant" else f", where the {schedule} schedule began"
+    return (
+        f"Step {step.number:,} of {step.optimizer['name']}{with_constants} at rate {step.rate:g}"
+        f"{ended}{state}. It is taken in a copy: the model stays as it is."
+    )
+
+
+def unchanged(step: Step) -> str:
+    """Say how many rows rest."""
+    parts = [
+        f"{count:,} of {step.shape[0]:,} rows of {name}" for name, count in step.unchanged.items()
+    ]
+    return f"No gradient, no step: {' and '.join(parts)} stay as they were."
+
+
+def label_of(change: Change) -> str:
+    """Name a row or a parameter."""
+    if change.row is not None:
+        return change.name
+    return f"{change.parameter} {' × '.join(map(str, change.gradient.shape))}"
+
+
+def place(word: Word) -> str:
+    """Say where a word stood in the corpus."""
+    ordinal = f"Word {word.id + 1:,} of {word.words:,} to appear (id {word.id})"
+    line = "" if word.first_line is None else f", first in line {word.first_line:,}"
+    if word.count is None or word.share is None:
+        return f"{ordinal}{line}. Counts are not known."
+    return (
+        f"{ordinal}{line}. It stands {_times(word.count)} in the corpus, {word.share:.2%} of its "
+        f"words: number {word.rank:,} by count."
+    )
+
+
+def training(word: Word) -> str:
+    """Say how often a word was trained, and what that means."""
+    if word.trained:
+        return (
+            f"Its row was changed by {word.trained:,} step{'s' * (word.trained > 1)} of training."
+        )
+    why = "the settings keep it as it is" if word.frozen else "no step met it"
+    return f"Its row was never trained ({why}): it is what it began as."
+
+
+def move(word: Word) -> str:
+    """Say how far the row is from its first numbers."""
+    if word.moved is None or word.turned is None or word.usually_moved is None:
+        return "Where its row began cannot be made again: it started from given vectors."
+    if word.moved == 0:
+        return "Its row is, to the last bit, the numbers that the seed drew; neighbours are chance."
+    compared = _compared(word.moved, word.usually_moved)
+    return (
+        f"Its row moved by {word.moved:.4f} from the numbers that the seed drew "
+        f"(cosine with them {word.turned:.3f}); {compared}."
+    )
+
+
+def _compared(moved: float, usual: float) -> str:
+    if usual == 0:
+        return "most rows did not move"
+    ratio = moved / usual
+    if ratio < 0.5:
+        return f"little: a row in the middle of the table moved by {usual:.4f}"
+    return f"a row in the middle of the table moved by {usual:.4f}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"

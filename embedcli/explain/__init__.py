@@ -1,0 +1,17 @@
+"""What training does, laid open: one step of learning on a text, and the story of a word."""
+
+from embedcli.explain.examples import Candidate, Example
+from embedcli.explain.step import Change, Step, Token, explain_step
+from embedcli.explain.word import Neighbor, Word, explain_word
+
+__all__ = [
+    "Candidate",
+    "Change",
+    "Example",
+    "Neighbor",
+    "Step",
+    "Token",
+    "Word",
+    "explain_step",
+    "explain_word",
+]

@@ -1,0 +1,347 @@
+"""One step of learning on one text: training's own code, with all that it met written down."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedcli.autodiff.rows import RowGrad
+from embedcli.autodiff.tensor import Gradient
+from embedcli.config import TrainSettings
+from embedcli.errors import ConfigError, VocabularyError
+from embedcli.explain.examples import Candidate, Example, examples_of
+from embedcli.nn.optimizers import Optimizer, make_optimizer
+from embedcli.store import Model
+from embedcli.table import EmbeddingTable
+from embedcli.tasks import TASKS
+from embedcli.tasks.regress import MEAN
+from embedcli.text.encode import EncodedCorpus
+from embedcli.text.labels import ClassTargets, Numbers, NumberTargets, parse_labels
+from embedcli.text.tokenizer import Tokenizer
+from embedcli.text.vocabulary import Vocabulary
+from embedcli.training import settled
+
+Rows = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """A token of the text; `id` is None for one that is not in the vocabulary."""
+
+    token: str
+    id: int | None
+    count: int | None  # in the corpus
+    kept: bool  # False: unknown, cut off, or a frequent word that was thinned out this time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A row of a table, or a whole parameter of the head, and what the step does to it.
+
+    Arrays are (D,) for a row, and of the parameter's shape where `row` is None; `parts` holds
+    the gradient of each look-up, (times, D), which add up to `gradient`.
+    """
+
+    parameter: str
+    row: int | None
+    name: str  # the word of a row, otherwise empty
+    parts: Rows
+    gradient: Rows  # as the optimizer gets it: summed, and clipped where the settings say so
+    met: float  # (weighted) pairs the row took part in
+    before: Rows
+    after: Rows
+    state_before: Mapping[str, Rows]  # the optimizer's, by slot
+    state_after: Mapping[str, Rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Everything that one step of learning on a text reads, computes and changes."""
+
+    task: str
+    text: str
+    settings: TrainSettings
+    shape: tuple[int, int]  # (V, D) of the table
+    tokens: Sequence[Token]
+    one_hot_difference: float  # largest |one-hot × W - the row looked up|
+    examples: Sequence[Example]
+    loss: float  # what is differentiated
+    total: float  # the sum that training reports, divided by `count`
+    count: float
+    optimizer: Mapping[str, Any]  # its name and constants
+    rate: float
+    number: int  # the t of the optimizer's formula: steps taken so far, and this one
+    changes: Sequence[Change]
+    unchanged: Mapping[str, int]  # rows that stay as they are, by table
+
+
+def explain_step(
+    model: Model, text: str, answer: Sequence[str] = (), seed: int | None = None
+) -> Step:
+    """Take one step of the model's task on a text, in a copy of the rows that it changes.
+
+    `answer` holds the labels or numbers that are right for the text (classify, regress); `seed`
+    draws other windows and noise words than the model's own. Raises VocabularyError where no word
+    of the text is known, ConfigError where the answer is missing or is not one.
+    """
+    settings = _settings(model.settings, seed)
+    vocabulary = model.table.vocabulary
+    tokens = Tokenizer(settings).tokenize(text)
+    every = vocabulary.ids_of(tokens, unknown=-1)  # (N,)
+    known = np.flatnonzero(every >= 0)  # (n,)
+    ids = every[known]  # (n,)
+    if not len(ids):
+        raise _no_known_word(tokens, vocabulary)
+    task = TASKS[settings.task](
+        _corpus(ids, vocabulary, _targets(answer, model)),
+        settings,
+        weights={"table": model.table.vectors, **model.head},
+    )
+    loss = task.loss(task.batch(0, 0))
+    loss.value.backward()
+    raw = {name: each.grad for name, each in task.parameters.items() if each.grad is not None}
+    kept, examples = examples_of(task, task.batch(0, 0), len(ids))
+    step = _Stepper(make_optimizer(settings), model, ids[kept])
+    changes = [
+        change
+        for name, gradient in settled(raw, settings, _frozen(model)).items()
+        for change in step.changes(name, raw[name], gradient)
+    ]
+    counts = vocabulary.counts
+    return Step(
+        task=settings.task,
+        text=text,
+        settings=settings,
+        shape=(len(model.table), model.table.dim),
+        tokens=[
+            Token(
+                token=token,
+                id=int(each) if each >= 0 else None,
+                count=None if counts is None or each < 0 else int(counts[each]),
+                kept=place in known[kept],
+            )
+            for place, (token, each) in enumerate(zip(tokens, every, strict=True))
+        ],
+        one_hot_difference=one_hot_difference(model.table, np.unique(ids)),
+        examples=[_in_text(example, known, _namer(model)) for example in examples],
+        loss=loss.value.item(),
+        total=loss.total,
+        count=loss.count,
+        optimizer={"name": settings.optimizer, **dataclasses.asdict(step.optimizer)},
+        rate=settings.lr,
+        number=step.number,
+        changes=changes,
+        unchanged=_unchanged(raw, changes),
+    )
+
+
+def one_hot_difference(table: EmbeddingTable, ids: NDArray[Any]) -> float:
+    """Multiply one-hot vectors of ids (n,) with the whole table; largest difference from its rows.
+
+    The table is gone through block by block, so that no (n, V) matrix nor copy is made.
+    """
+    product = np.zeros((len(ids), table.dim), np.float32)  # (n, D)
+    for start, block in table.blocks():
+        one_hot = (ids[:, None] == np.arange(start, start + len(block))).astype(np.float32)
+        product += one_hot @ block  # (n, B) @ (B, D)
+    return float(np.abs(product - table.rows(ids)).max())
+
+
+class _Stepper:
+    """Takes the optimizer's step on copies of the rows that have a gradient."""
+
+    def __init__(self, optimizer: Optimizer, model: Model, ids: NDArray[Any]) -> None:
+        self.optimizer = optimizer
+        self.rate = model.settings.lr
+        self.number = (model.log[-1].get("steps", 0) if model.log else 0) + 1
+        self._model = model
+        self._times = Counter(ids.tolist())
+
+    def changes(self, name: str, raw: Gradient, gradient: Gradient) -> Iterator[Change]:
+        """Go through what changes of a parameter, in the order of its rows."""
+        weights = self._model.table.vectors if name == "table" else self._model.head[name]
+        if isinstance(gradient, RowGrad) and isinstance(raw, RowGrad):
+            yield from self._rows(name, weights, raw, gradient)
+        elif not isinstance(gradient, RowGrad):
+            yield self._dense(name, np.array(weights), gradient)
+
+    def _rows(self, name: str, weights: Rows, raw: RowGrad, gradient: RowGrad) -> Iterator[Change]:
+        ids = gradient.ids  # (U,)
+        local = RowGrad(
+            np.arange(len(ids)), gradient.rows, (len(ids), weights.shape[1]), gradient.met
+        )
+        before = weights[ids]  # (U, D)
+        state_before = self._state(name, before, ids)
+        after = before.copy()  # (U, D)
+        state_after = {slot: array.copy() for slot, array in state_before.items()}
+        self.optimizer.step_rows(after, state_after, local, self.rate, self.number)
+        tokens = self._model.table.vocabulary.tokens(ids)
+        # A row that only pads a batch has a gradient of zeros and stays.
+        for place, row in enumerate(ids.tolist()):
+            if gradient.rows[place].any() or (after[place] != before[place]).any():
+                yield Change(
+                    parameter=name,
+                    row=row,
+                    name=tokens[place],
+                    parts=self._parts(name, raw, row),
+                    gradient=gradient.rows[place],
+                    met=float(gradient.met[place]),
+                    before=before[place],
+                    after=after[place],
+                    state_before={slot: array[place] for slot, array in state_before.items()},
+                    state_after={slot: array[place] for slot, array in state_after.items()},
+                )
+
+    def _dense(self, name: str, weights: Rows, gradient: Rows) -> Change:
+        before = self._state(name, weights, slice(None))
+        after = {slot: array.copy() for slot, array in before.items()}
+        stepped = weights.copy()
+        self.optimizer.step_dense(stepped, after, gradient, self.rate, self.number)
+        return Change(
+            parameter=name,
+            row=None,
+            name="",
+            parts=gradient[None],  # (1, ...)
+            gradient=gradient,
+            met=1.0,
+            before=weights,
+            after=stepped,
+            state_before=before,
+            state_after=after,
+        )
+
+    def _state(self, name: str, weights: Rows, rows: Any) -> dict[str, Rows]:
+        """Copy the saved state of some rows, or make their first where none was saved."""
+        state = self.optimizer.state_like(weights)
+        for slot, array in state.items():
+            saved = self._model.optimizer.get(f"{name}/{slot}")
+            if saved is not None:
+                array[...] = saved[rows]
+        return state
+
+    def _parts(self, name: str, raw: RowGrad, row: int) -> Rows:
+        """Return the gradient of each look-up of a row, (times, D).
+
+        Pooling by counts looks a word up once for all its places; each of them has its share.
+        """
+        parts = raw.rows[raw.ids == row]  # (times, D)
+        times = self._times[row]
+        if name == "table" and len(parts) == 1 and times > 1:
+            return np.repeat(parts / times, times, axis=0)  # (times, D)
+        met: Rows = parts[parts.any(axis=1)]
+        return met
+
+
+def _settings(settings: TrainSettings, seed: int | None) -> TrainSettings:
+    """Return the model's settings for a corpus of one text, all of it in one batch."""
+    return dataclasses.replace(
+        settings,
+        seed=settings.seed if seed is None else seed,
+        valid=None,
+        valid_share=0.0,
+    )
+
+
+def _no_known_word(tokens: Sequence[str], vocabulary: Vocabulary) -> VocabularyError:
+    if not tokens:
+        return VocabularyError("the text has no word; expected one that the table knows")
+    return vocabulary.unknown(tokens[0])
+
+
+def _corpus(
+    ids: NDArray[np.int32], vocabulary: Vocabulary, targets: ClassTargets | NumberTargets | None
+) -> EncodedCorpus:
+    """Make a corpus of one line, with the vocabulary and the counts of the whole one."""
+    return EncodedCorpus(
+        ids=ids,
+        offsets=np.array([0, len(ids)]),
+        vocabulary=vocabulary,
+        first_lines=np.empty(0, np.int64),
+        fingerprint="",
+        targets=targets,
+        min_count=1,
+    )
+
+
+def _targets(answer: Sequence[str], model: Model) -> ClassTargets | NumberTargets | None:
+    """Read the labels or numbers that are right for the text."""
+    task = model.settings.task
+    if task == "classify":
+        return _labels(answer, model.labels)
+    if task == "regress":
+        return _numbers(answer, model.head[MEAN].shape[0])
+    if answer:
+        raise ConfigError(f"label: a {task} model makes its own; expected none")
+    return None
+
+
+def _labels(answer: Sequence[str], names: Sequence[str]) -> ClassTargets:
+    known = f"the labels are {', '.join(names[:10])}{', …' if len(names) > 10 else ''}"
+    if not answer:
+        raise ConfigError("label: none given; expected the right one for this text", known)
+    for label in answer:
+        if label not in names:
+            raise ConfigError(f"label: {label!r} is no label of this model", known)
+    ids = np.array([names.index(label) for label in answer], np.int32)  # (n,)
+    return ClassTargets(tuple(names), ids, np.array([0, len(ids)]))
+
+
+def _numbers(answer: Sequence[str], width: int) -> NumberTargets:
+    if len(answer) != width:
+        raise ConfigError(
+            f"label: found {len(answer)} numbers; this model says {width} for a text",
+            " ".join(["--label 1.5"] * width),
+        )
+    values = parse_labels(Numbers(), answer, lambda _: "label")  # (R,)
+    return NumberTargets(values[None])  # (1, R)
+
+
+def _frozen(model: Model) -> dict[str, NDArray[np.bool_]]:
+    """Say which rows the settings keep from changing; those of words `found` were never trained."""
+    if model.settings.freeze == "none":
+        return {}
+    if model.settings.freeze == "all":
+        return {"table": np.ones(len(model.table), np.bool_)}
+    return {"table": np.asarray(model.trained) == 0}
+
+
+def _namer(model: Model) -> Callable[[Candidate], str]:
+    def name(candidate: Candidate) -> str:
+        if candidate.kind == "label":
+            return model.labels[candidate.id]
+        return "" if candidate.kind == "number" else model.table.vocabulary.token(candidate.id)
+
+    return name
+
+
+def _in_text(
+    example: Example, known: NDArray[np.int64], name: Callable[[Candidate], str]
+) -> Example:
+    """Turn places among the known words into places among all tokens, and name the candidates."""
+
+    def place(of: int | None) -> int | None:
+        return None if of is None else int(known[of])
+
+    return Example(
+        centre=place(example.centre),
+        inputs=[int(known[each]) for each in example.inputs],
+        candidates=[
+            dataclasses.replace(each, place=place(each.place), name=name(each))
+            for each in example.candidates
+        ],
+    )
+
+
+def _unchanged(raw: Mapping[str, Gradient], changes: Iterable[Change]) -> dict[str, int]:
+    changed = Counter(change.parameter for change in changes)
+    return {
+        name: gradient.shape[0] - changed[name]
+        for name, gradient in raw.items()
+        if isinstance(gradient, RowGrad)
+    }
