@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from .conftest import WORDS
+
+
+def test_info(embed, model):
+    found = embed("info")
+    assert found.code == 0
+    assert "shape        8 × 4 float32" in found.out
+    assert "untrained    0 of 8 words" in found.out
+    assert "not checked" in found.out
+
+
+def test_info_json(embed, model):
+    record = json.loads(embed("info", "--format", "json").out)
+    assert (record["words"], record["dim"], record["untrained"]) == (8, 4, 0)
+    assert record["settings"]["dim"] == 4
+    norms = np.linalg.norm(model.vectors, axis=1)
+    assert record["norms"] == pytest.approx([norms.min(), norms.mean(), norms.max()])
+    assert record["files"]["table.npy"] == 128 + 8 * 4 * 4
+
+
+def test_verify_finds_a_flipped_byte(embed, model, tmp_path):
+    assert embed("info", "--verify").code == 0
+    path = tmp_path / "embeddings" / "vocab.txt"
+    path.write_bytes(path.read_bytes().replace(b"king", b"kinh"))
+    found = embed("info", "--verify")
+    assert found.code == 1
+    assert "vocab.txt" in found.err
+
+
+@pytest.mark.parametrize(
+    ("name", "to"),
+    [
+        ("v.txt", None),
+        ("v.txt.gz", None),
+        ("v.vec", None),
+        ("v.bin", None),
+        ("v.npy", None),
+        ("v.tsv", None),
+        ("v.glove", "glove"),
+        ("copy", None),
+    ],
+)
+def test_convert_there_and_look_up(embed, model, name, to):
+    argv = ["convert", "embeddings", name, *(["--to", to] if to else [])]
+    assert embed(*argv) == (0, f"{name}  8 × 4 float32\n", "")
+    shown = json.loads(embed("show-table", "--model", name, "--format", "json").out)
+    assert [record["token"] for record in shown] == WORDS
+    vectors = np.float32([record["vector"] for record in shown])
+    np.testing.assert_array_equal(vectors, model.vectors)
+    assert "8 × 4" in embed("info", "--model", name).out
+
+
+def test_convert_says_what_it_left_out(embed, tmp_path):
+    (tmp_path / "v.txt").write_text("3 2\na 1 2\na 3 4\nb 5 6\n")
+    found = embed("convert", "v.txt", "v.npy")
+    assert found == (0, "v.npy  2 × 2 float32\n", "1 rows left out: repeated\n")
+
+
+def test_convert_needs_to_know_the_format(embed, model):
+    found = embed("convert", "embeddings", "v.xyz")
+    assert found.code == 1
+    assert "hint: --to FORMAT" in found.err
+
+
+def test_formats_of_the_flag_are_those_that_are_written(embed, model):
+    from embedcli.cli.convert import FORMATS
+    from embedcli.formats import FORMATS as KNOWN
+
+    assert set(FORMATS) == {name for name, each in KNOWN.items() if each.write}

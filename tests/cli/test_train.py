@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+REVIEWS = """\
+__label__good what a lovely warm film
+__label__bad what a dull cold film
+__label__good warm and lovely and bright
+__label__bad cold and dull and grey
+"""
+FLAGS = ["--task", "classify", "--dim", "8", "--epochs", "3", "--quiet"]
+
+
+@pytest.fixture
+def reviews(tmp_path):
+    (tmp_path / "reviews.txt").write_text(REVIEWS)
+
+
+def test_train_says_where_the_table_is(embed, reviews, tmp_path):
+    found = embed("train", "reviews.txt", "--task", "classify", "--dim", "8", "--epochs", "3")
+    assert found.code == 0
+    where, digest = found.out.splitlines()
+    assert where == "embeddings/table.npy  10 × 8 float32"
+    assert np.load(tmp_path / "embeddings/table.npy", allow_pickle=False).shape == (10, 8)
+    manifest = json.loads((tmp_path / "embeddings/manifest.json").read_text())
+    assert digest == f"sha256 {manifest['files']['table.npy']['sha256']}"
+    assert "4 lines, 20 words, 10 of them different" in found.err
+    assert "auto: min_count 1, " in found.err
+    assert "multi_label false" in found.err
+    assert "epoch 3/3  100%  loss 0." in found.err
+    assert "try: embed lookup " in found.err
+
+
+def test_quiet_prints_the_result_alone(embed, reviews):
+    found = embed("train", "reviews.txt", *FLAGS)
+    assert (found.code, found.err, len(found.out.splitlines())) == (0, "", 2)
+
+
+def test_the_resolved_settings_are_saved_and_can_be_used_again(embed, reviews, tmp_path):
+    one = embed("train", "reviews.txt", *FLAGS, "--seed", "3")
+    saved = (tmp_path / "embeddings/config.yaml").read_text()
+    assert "min_count: 1\n" in saved
+    assert "multi_label: false\n" in saved
+    assert "dim: 8\n" in saved
+    again = embed(
+        "train", "reviews.txt", "--config", "embeddings/config.yaml", "--out", "two", "--quiet"
+    )
+    assert again.out.splitlines()[1] == one.out.splitlines()[1]
+
+
+def test_two_lines_train_the_questions_own_set_up(embed, tmp_path):
+    (tmp_path / "two.txt").write_text(
+        "__label__1 Hope to see you soon\n__label__0 Nice to see you again\n"
+    )
+    found = embed("train", "two.txt", "--config", "question", "--quiet")
+    assert found.out.startswith("embeddings/table.npy  7 × 2 float32")
+
+
+def test_training_from_stdin(embed, stdin, tmp_path):
+    stdin(REVIEWS)
+    assert embed("train", "-", *FLAGS, "--out", "m").code == 0
+    assert (tmp_path / "m/table.npy").is_file()
+
+
+def test_validation_is_shown_and_logged(embed, reviews, tmp_path):
+    argv = [flag for flag in FLAGS if flag != "--quiet"]
+    found = embed("train", "reviews.txt", *argv, "--valid", "reviews.txt")
+    assert "accuracy" in found.err
+    log = (tmp_path / "embeddings/log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in log] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["nowhere.txt"], "nowhere.txt"),
+        (["reviews.txt", "--config", "nowhere.yaml"], "nowhere.yaml: no such file or preset"),
+        (["empty.txt"], "error: "),
+        (["reviews.txt", "--freeze", "found"], "hint: --vectors FILE"),
+        (["reviews.txt", "--out", "mine"], "mine: not a model folder"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_error(embed, reviews, tmp_path, argv, said):
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("years of work")
+    found = embed("train", *FLAGS, *argv)
+    assert (found.code, found.out) == (1, "")
+    assert said in found.err
+    assert found.err.count("error: ") == 1
+    assert (tmp_path / "mine/thesis.txt").read_text() == "years of work"
+    assert not list(tmp_path.glob(".*"))
+    assert not (tmp_path / "embeddings").exists()
+
+
+def test_vectors_of_others_to_start_from(embed, reviews, tmp_path):
+    (tmp_path / "v.txt").write_text("2 2\nlovely 1 2\ncold -1 -2\n")
+    argv = ["train", "reviews.txt", "--task", "classify", "--vectors", "v.txt"]
+    found = embed(*argv, "--dim", "2", "--freeze", "found")
+    assert "vectors: 2 of 10 words found" in found.err
+    shown = json.loads(embed("lookup", "lovely", "cold", "--format", "json").out)
+    assert [record["vector"] for record in shown] == [[1, 2], [-1, -2]]
+    wrong = embed(*argv, "--dim", "3")
+    assert wrong.code == 1
+    assert "hint: --dim 2" in wrong.err
+
+
+def test_a_rate_too_large_is_an_error_that_keeps_the_last_good_state(embed, tmp_path):
+    (tmp_path / "numbers.txt").write_text("__label__1 one\n__label__2 one two\n__label__9 nine\n")
+    argv = ["train", "numbers.txt", "--task", "regress", "--optimizer", "sgd", "--quiet"]
+    found = embed(*argv, "--lr", "1e9", "--epochs", "99", "--dim", "4")
+    assert (found.code, found.out) == (1, "")
+    assert "step " in found.err
+    assert "at rate 1e+09" in found.err
+    assert "hint: Take a smaller rate: --lr 1e+08" in found.err
+    table = np.load(tmp_path / "embeddings/table.npy", allow_pickle=False)
+    assert table.shape == (3, 4)
+    assert np.isfinite(table).all()

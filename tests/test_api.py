@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import embedcli
+from embedcli.api import Prepared
+from embedcli.errors import ConfigError, VocabularyError
+
+REVIEWS = "__label__good warm and lovely\n__label__bad cold and dull\n"
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "reviews.txt"
+    path.write_text(REVIEWS)
+    return path
+
+
+def test_every_public_name_is_there():
+    for name in embedcli.__all__:
+        assert getattr(embedcli, name) is not None
+    assert dir(embedcli) == sorted(embedcli.__all__)
+    with pytest.raises(AttributeError):
+        embedcli.nothing  # noqa: B018
+
+
+def test_train_then_load(corpus, tmp_path):
+    events = []
+    trained = embedcli.train(
+        corpus, tmp_path / "m", task="classify", dim=3, epochs=2, report=events.append
+    )
+    assert isinstance(events[0], Prepared)
+    assert (events[0].lines, events[0].tokens, events[0].words) == (2, 6, 5)
+    assert [step.epoch for step in events[1:]] == [1, 2]
+    table = embedcli.load(tmp_path / "m")
+    assert table["warm"].shape == (3,)
+    np.testing.assert_array_equal(table["warm"], trained.table["warm"])
+    assert np.load(tmp_path / "m/table.npy", allow_pickle=False).shape == (5, 3)
+    with pytest.raises(VocabularyError):
+        table["zzzz"]
+
+
+def test_the_digest_is_the_same_for_the_same_run(corpus, tmp_path):
+    runs = [
+        embedcli.train(corpus, tmp_path / f"m{i}", task="classify", dim=3, seed=seed).digest
+        for i, seed in enumerate((0, 0, 1))
+    ]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_train_checks_its_settings(corpus, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        embedcli.train(corpus, tmp_path / "m", dimm=3)
+    assert caught.value.hint == "Did you mean dim?"
+    with pytest.raises(ConfigError):
+        embedcli.train(corpus, tmp_path / "m", dim=0)
+    assert not (tmp_path / "m").exists()
+
+
+def test_tokenize_grows_its_vocabulary(tmp_path):
+    (tmp_path / "a.txt").write_text("one two\ntwo three\n")
+    lines = embedcli.tokenize(tmp_path / "a.txt")
+    assert [line.ids for line in lines] == [[0, 1], [1, 2]]
+    assert list(lines.vocabulary) == ["one", "two", "three"]
+
+
+def test_convert_returns_what_was_read(corpus, tmp_path):
+    embedcli.train(corpus, tmp_path / "m", task="classify", dim=3)
+    found = embedcli.convert(tmp_path / "m", tmp_path / "v.txt")
+    assert found.table.vectors.shape == (5, 3)
+    assert embedcli.load(tmp_path / "v.txt")["warm"].shape == (3,)
