@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -199,17 +200,12 @@ class Supervised:
         self._epoch = -1
         self._order = numbers
 
-    @property
+    @cached_property
     def tables(self) -> Mapping[str, int]:
         """The one table, and the most rows of it a batch can meet."""
         lengths = np.sort(self._texts.lengths[self._numbers])
         longest = int(lengths[-self.settings.batch_size :].sum())
         return {"table": min(len(self.parameters["table"]), longest)}
-
-    @property
-    def resolved(self) -> Mapping[str, Any]:
-        """What the settings that were `auto` turned out to be."""
-        return {}
 
     @property
     def batches(self) -> int:
