@@ -128,8 +128,8 @@ def load(folder: Path) -> Model:
             raise ValueError(f"{len(table)} words, but {trained.shape} {first_lines.shape}")
     prefix = "optimizer."
     with _damage(folder, "log.jsonl"):
-        lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
-        log = [json.loads(line) for line in lines]
+        lines = (folder / "log.jsonl").read_text(encoding="utf-8").split("\n")
+        log = [json.loads(line) for line in lines if line]
     return Model(
         table=table,
         settings=_read_settings(folder),

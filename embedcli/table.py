@@ -16,7 +16,7 @@ Method = Literal["3cosadd", "3cosmul"]
 
 Score = Callable[[NDArray[np.float32], slice], NDArray[np.float32]]
 
-_BLOCK_BYTES = 1 << 23  # of the table at a time: it and its scores stay in the cache
+_BLOCK_BYTES = 1 << 21  # of the table at a time: it and its scores stay in the cache
 _QUERIES = 256  # scored at a time
 _MUL_EPSILON = 1e-6  # of 3CosMul; Levy and Goldberg 2014 use .001, gensim 1e-6
 
@@ -211,7 +211,8 @@ def _scores(
         rows, asked = block.astype(np.float64), queries.astype(np.float64)
         squares = (asked**2).sum(axis=1)[:, None] + (rows**2).sum(axis=1)  # (Q, B)
         distances = np.sqrt(np.maximum(squares - 2 * asked @ rows.T, 0))  # (Q, B)
-        return -distances.astype(np.float32)
+        nearness: NDArray[np.float32] = np.negative(distances).astype(np.float32)
+        return nearness
     products: NDArray[np.float32] = queries @ block.T  # (Q, B)
     if metric == "cosine":
         lengths = _lengths(block)  # (B,)
@@ -232,21 +233,22 @@ def _merge(
     """Take into the k best (Q, k) the scores (Q, B) of the rows from `start` on."""
     k = best.shape[1]
     for query in np.flatnonzero(scores.max(axis=1) > best[:, -1]):
-        near = _top(scores[query], k)
+        row = scores[query]
+        near = _largest(row, np.flatnonzero(row > best[query, -1]), k)
         every = np.concatenate([ids[query], near + start])
-        values = np.concatenate([best[query], scores[query, near]])
+        values = np.concatenate([best[query], row[near]])
         order = np.lexsort((every, -values))[:k]
         ids[query], best[query] = every[order], values[order]
 
 
-def _top(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Places of the k largest scores (B,); of equal ones at the edge, the first."""
-    if k >= len(scores):
-        return np.arange(len(scores))
-    edge = np.partition(scores, len(scores) - k)[len(scores) - k]
-    above = np.flatnonzero(scores > edge)
-    level = np.flatnonzero(scores == edge)[: k - len(above)]
-    return np.concatenate([above, level])
+def _largest(scores: NDArray[np.float32], places: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """Choose the `places` of the k largest scores (B,); of equal ones at the edge, the first."""
+    if len(places) <= k:
+        return places
+    values = scores[places]
+    edge = np.partition(values, -k)[-k]
+    above = places[values > edge]
+    return np.concatenate([above, places[values == edge][: k - len(above)]])
 
 
 def _pairs(exclude: Sequence[Sequence[int]]) -> NDArray[np.int64]:

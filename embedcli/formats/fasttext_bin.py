@@ -49,10 +49,12 @@ class _Subwords:
     shortest: int
     longest: int
     kept: NDArray[np.int32] | None  # of a pruned model: (P, 2) buckets and their rows
+    whole: bytes | None  # the one word that has no n-grams
 
     def rows(self, tokens: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Find the rows of n-grams: which token each belongs to, in order, and its row, (G,)."""
-        owners, buckets = _hashed_ngrams(tokens, self.shortest, self.longest, self.bucket)
+        bracketed = [b"" if token == self.whole else b"<" + token + b">" for token in tokens]
+        owners, buckets = _hashed_ngrams(bracketed, self.shortest, self.longest, self.bucket)
         if self.kept is not None:
             order = np.argsort(self.kept[:, 0], kind="stable")  # (P,)
             places = np.searchsorted(self.kept[order, 0], buckets)  # (G,)
@@ -136,7 +138,15 @@ def read(path: Path, options: Options) -> Read:
         longest = 0  # those models have none, whatever they say
     tokens, counts, kept = _dictionary(cursor, new=new)
     matrix = _matrix(cursor, quantized=new and cursor.flag())
-    subwords = _Subwords(len(tokens), bucket, shortest, longest if bucket else 0, kept)
+    # Models older than the versions gave n-grams to the end of a line too.
+    subwords = _Subwords(
+        words=len(tokens),
+        bucket=bucket,
+        shortest=shortest,
+        longest=longest if bucket else 0,
+        kept=kept,
+        whole=_END_OF_LINE if new else None,
+    )
     if matrix.shape[1] != dim or matrix.shape[0] < subwords.rows_needed():
         raise FormatError(f"{path}: a matrix of {matrix.shape} for {len(tokens)} words of {dim}")
     collector = Collector(path, dim, options)
@@ -276,16 +286,15 @@ def _vectors(
 def _hashed_ngrams(
     tokens: Sequence[bytes], shortest: int, longest: int, bucket: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Hash the character n-grams of every `<token>`: owners and buckets, (G,), in no order.
+    """Hash the character n-grams of tokens in brackets: owners and buckets, (G,), in no order.
 
     A character is a byte and the UTF-8 continuation bytes after it; a bracket alone is no n-gram.
     """
-    whole = [b"" if token == _END_OF_LINE else b"<" + token + b">" for token in tokens]
-    text = np.frombuffer(b"".join(whole), np.uint8)
+    text = np.frombuffer(b"".join(tokens), np.uint8)
     # FNV-1a, but over signed bytes, as fastText has it.
     signed = text.view(np.int8).astype(np.int32).view(np.uint32)
     starts = np.append(np.flatnonzero(text & 0xC0 != 0x80), len(text))  # (C + 1,)
-    owner = np.repeat(np.arange(len(tokens)), [len(word) for word in whole])[starts[:-1]]  # (C,)
+    owner = np.repeat(np.arange(len(tokens)), [len(token) for token in tokens])[starts[:-1]]  # (C,)
     edge = np.diff(owner, prepend=-1, append=-1) != 0  # (C + 1,)
     bracket = edge[:-1] | edge[1:]  # (C,)
     owners, buckets = [], []
