@@ -208,6 +208,11 @@ class Supervised:
         return {"table": min(len(self.parameters["table"]), longest)}
 
     @property
+    def resolved(self) -> Mapping[str, Any]:
+        """What the settings that were `auto` turned out to be."""
+        return {}
+
+    @property
     def batches(self) -> int:
         """Batches of an epoch; the last one may be smaller."""
         return -(-len(self._numbers) // self.settings.batch_size)
