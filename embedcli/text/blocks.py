@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.config import TextSettings
-from embedcli.text.corpus import Block, undecodable
+from embedcli.text.corpus import Block
+from embedcli.text.records import HANDLERS, undecodable
 from embedcli.text.tokenizer import LINE_END, Tokenizer
 
 
@@ -45,7 +46,7 @@ class BlockEncoder:
         data = self._text(block)
         labels: list[str] = []
         label_lines = np.empty(0, np.int64)
-        if self._label is not None and block.labels is None:
+        if self._label is not None and block.rows is None:
             labels, label_lines = _labels_in(data, self._label)
             data = self._label.sub(b" ", data)
         tokens, ids = self._local_ids(data)
@@ -86,8 +87,7 @@ class BlockEncoder:
                 line = block.line + data.count(b"\n", 0, error.start)
                 offset = block.offset + error.start
                 raise undecodable(block.name, line, offset, "utf-8", error) from None
-            handler = "replace" if self._errors == "replace" else "ignore"
-            return data.decode("utf-8", handler).encode("utf-8")
+            return data.decode("utf-8", HANDLERS[self._errors]).encode("utf-8")
         return data
 
     def _local_ids(self, data: bytes) -> tuple[Iterable[str], NDArray[np.int32]]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
 import regex
 
 from embedcli.config import TextSettings
-from embedcli.errors import ConfigError, CorpusError
+from embedcli.errors import ConfigError
+from embedcli.text.records import HANDLERS, Records, Row, undecodable
 from embedcli.text.sources import Opened, Source, find_sources, open_source
 
 # Bytes of text a block holds at most; a longer line is cut.
@@ -33,15 +34,18 @@ class Block:
     offset: int  # in the file, of the first byte
     data: bytes
     whole: bool  # whether the last line ends with the block
-    labels: tuple[object, ...] | None = None  # one a line, of a file that has columns
+    rows: tuple[Row, ...] | None = None  # what goes with the lines that end here, given columns
 
 
 class Corpus:
     """The text of some sources: a stream of blocks, and what was read once that is over."""
 
-    def __init__(self, places: Sequence[str | Path], settings: TextSettings) -> None:
+    def __init__(
+        self, places: Sequence[str | Path], settings: TextSettings, *, labelled: bool = False
+    ) -> None:
         self.sources = find_sources(places)
         self._settings = settings
+        self._labelled = labelled
         self._encoding = _codec_name(settings.encoding)
         self._digests: list[tuple[int, str]] = []
 
@@ -50,8 +54,21 @@ class Corpus:
         self._digests.clear()
         for source in self.sources:
             with open_source(source, self._settings.max_expansion) as (opened, read):
-                yield from _lines_in_blocks(opened, self._as_utf8(opened, read))
+                read = self._as_utf8(opened, read)
+                if source.kind == "text":
+                    yield from _lines_in_blocks(opened.name, read)
+                else:
+                    yield from self._records_in_blocks(opened.name, source, read)
                 self._digests.append((opened.size, opened.finish()))
+
+    def _records_in_blocks(
+        self, name: str, source: Source, read: Callable[[int], bytes]
+    ) -> Iterator[Block]:
+        records = Records(name, source.kind, read, self._settings, labelled=self._labelled)
+        for block in _lines_in_blocks(name, records.read):
+            ends = block.data.count(b"\n")
+            rows = tuple(records.rows.popleft() for _ in range(ends))
+            yield replace(block, rows=rows)
 
     @property
     def fingerprint(self) -> str:
@@ -87,8 +104,7 @@ def _transcoded(
     opened: Opened, read: Callable[[int], bytes], encoding: str, errors: str
 ) -> Callable[[int], bytes]:
     """Return a function that reads text of another encoding as UTF-8."""
-    handler = {"strict": "strict", "replace": "replace", "skip": "ignore"}[errors]
-    decoder = codecs.getincrementaldecoder(encoding)(handler)
+    decoder = codecs.getincrementaldecoder(encoding)(HANDLERS[errors])
     taken = 0
     lines = 1
     ready = b""
@@ -118,22 +134,7 @@ def _transcoded(
     return read_utf8
 
 
-def undecodable(
-    name: str, line: int, offset: int, encoding: str, error: UnicodeDecodeError
-) -> CorpusError:
-    """Return the error for bytes that are not of the encoding."""
-    found = error.object[error.start : error.start + 1].hex()
-    hint = "name the text's own with --encoding, or pass --errors replace or skip"
-    if error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and offset == 0:
-        hint = "this looks like UTF-16: --encoding utf-16"
-    return CorpusError(
-        f"{name}:{line}: byte 0x{found} at offset {offset} is not {encoding.upper()}"
-        f" ({error.reason})",
-        hint=hint,
-    )
-
-
-def _lines_in_blocks(opened: Opened, read: Callable[[int], bytes]) -> Iterator[Block]:
+def _lines_in_blocks(name: str, read: Callable[[int], bytes]) -> Iterator[Block]:
     """Cut a file's text into blocks that end with a line, or inside a line longer than a block."""
     line, offset = 1, 0
     rest = b""
@@ -148,7 +149,7 @@ def _lines_in_blocks(opened: Opened, read: Callable[[int], bytes]) -> Iterator[B
         end = len(data) if ended else data.rfind(b"\n") + 1 or _place_to_cut(data)
         block = data[:end]
         whole = ended or block.endswith(b"\n")
-        yield Block(opened.name, line, offset, block, whole)
+        yield Block(name, line, offset, block, whole)
         line += block.count(b"\n")
         offset += len(block)
         if ended:
@@ -175,6 +176,3 @@ def _place_to_cut(data: bytes) -> int:
     while end > len(data) - 4 and data[end] & 0xC0 == 0x80:
         end -= 1
     return end
-
-
-__all__ = ["BLOCK", "Block", "Corpus", "Source", "fingerprint_of", "undecodable"]

@@ -68,7 +68,7 @@ def encode(
     stop_words applies. Raises CorpusError for text that cannot be read, has no word, or lacks its
     labels.
     """
-    corpus = Corpus(places, settings)
+    corpus = Corpus(places, settings, labelled=labels != "none")
     encoder = BlockEncoder(settings, labelled=labels != "none")
     codec = label_codec(labels)
     with (
@@ -194,33 +194,47 @@ class _Words:
 
 
 class _LineNumbers:
-    """Where in which file each line of the corpus stands."""
+    """Where in which file each line of the corpus stands, and whether it must bear a label."""
 
     def __init__(self) -> None:
-        self._starts: list[tuple[int, str, int]] = []
+        self._blocks: list[tuple[int, str, int, bool]] = []
         self._next = 0
 
     def add(self, block: Block, lines: int) -> None:
         """Note that a block was read, up to `lines` lines of the corpus."""
-        if not self._starts or self._starts[-1][1] != block.name or block.line == 1:
-            self._starts.append((self._next, block.name, block.line))
+        self._blocks.append((self._next, block.name, block.line, block.rows is not None))
         self._next = lines
 
     def where(self, line: int) -> str:
-        """Name the file and line of a line of the corpus, from 0."""
-        start, name, first = next(start for start in reversed(self._starts) if start[0] <= line)
-        return f"{name}:{first + line - start}"
+        """Name the file and line, or record, of a line of the corpus, from 0."""
+        start, name, first, columns = next(
+            block for block in reversed(self._blocks) if block[0] <= line
+        )
+        return f"{name}:{' record ' if columns else ''}{first + line - start}"
+
+    def without_columns(self) -> NDArray[np.bool_]:
+        """Return which lines are of files without columns, whose labels stand in the text: (L,)."""
+        plain = np.zeros(self._next, bool)  # (L,)
+        ends = [start for start, *_ in self._blocks[1:]] + [self._next]
+        for (start, _, _, columns), end in zip(self._blocks, ends, strict=True):
+            plain[start:end] = not columns
+        return plain
 
 
 def _targets_of(
     block: Block, found: BlockIds, codec: ClassNames | Numbers
 ) -> tuple[NDArray[np.int32] | NDArray[np.float32], NDArray[np.int64]]:
     """Return a block's labels as numbers, and how many come up to the end of each line."""
-    numbers = parse_labels(
-        codec, found.labels, lambda place: f"{block.name}:{block.line + found.label_lines[place]}"
-    )
+    if block.rows is None:
+        labels, places = found.labels, found.label_lines
+        at = [f"{block.name}:{block.line + place}" for place in places]
+    else:
+        rows = [(row.line, codec.split(row.labels)) for row in block.rows]
+        labels = [label for _, labels in rows for label in labels]
+        at = [f"{block.name}:{line}" for line, labels in rows for _ in labels]
+        places = np.repeat(np.arange(len(rows)), [len(labels) for _, labels in rows])
     lines = np.arange(len(found.line_ends))
-    return numbers, np.searchsorted(found.label_lines, lines, side="right")
+    return parse_labels(codec, labels, at.__getitem__), np.searchsorted(places, lines, side="right")
 
 
 def _check_labelled(
@@ -232,21 +246,25 @@ def _check_labelled(
 ) -> None:
     """Raise CorpusError for a line of words without a label, or with another number of numbers."""
     found = np.diff(labels)  # (L,)
-    wanted = int(found.max(initial=0)) if isinstance(codec, Numbers) else None
-    has_words = np.diff(words) > 0
-    bad = has_words & (found == 0)
-    if wanted is not None:
-        bad |= (found != wanted) & (found > 0)
-    if not bad.any() and found.any():
-        return
-    prefix = settings.label_prefix
-    hint = f"labels stand in the line as {prefix}NAME; see --label-prefix and --label-column"
-    place = int(np.argmax(bad))
-    if wanted is None or not found[place]:
-        raise CorpusError(f"{lines.where(place)}: a line without a label", hint=hint)
-    raise CorpusError(
-        f"{lines.where(place)}: found {found[place]} numbers; expected {wanted}, as elsewhere"
-    )
+    lacking = (np.diff(words) > 0) & (found == 0)
+    if isinstance(codec, Numbers):
+        wanted = int(found.max(initial=0))
+        odd = (found > 0) & (found != wanted)
+        if odd.any():
+            place = int(np.argmax(odd))
+            raise CorpusError(
+                f"{lines.where(place)}: found {found[place]} numbers; expected {wanted}, "
+                "as on other lines"
+            )
+    else:
+        lacking &= lines.without_columns()
+    if lacking.any():
+        raise CorpusError(
+            f"{lines.where(int(np.argmax(lacking)))}: a line without a label",
+            hint=f"a label stands in the line as {settings.label_prefix}NAME, or in a column",
+        )
+    if not found.any():
+        raise CorpusError("no text has a label; expected at least one")
 
 
 def _no_word(corpus: Corpus, words: _Words, settings: TextSettings) -> CorpusError:

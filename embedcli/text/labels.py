@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,10 +36,15 @@ class ClassNames:
     """Numbers labels by first appearance."""
 
     dtype = np.dtype(np.int32)
+    expected = "a label"
 
     def __init__(self) -> None:
         self._names: defaultdict[str, int] = defaultdict()
         self._names.default_factory = self._names.__len__
+
+    def split(self, cells: tuple[str, ...]) -> list[str]:
+        """Return the labels of a record's cells: each is one."""
+        return [cell.strip() for cell in cells]
 
     def parse(self, label: str) -> float:
         """Return a label's number; raises ValueError if it is empty."""
@@ -57,15 +61,20 @@ class Numbers:
     """Reads numbers, as many on each line."""
 
     dtype = np.dtype(np.float32)
+    expected = "a finite number"
+
+    def split(self, cells: tuple[str, ...]) -> list[str]:
+        """Return the numbers of a record's cells, which may hold several with blanks between."""
+        return [number for cell in cells for number in cell.split() or [cell]]
 
     def parse(self, label: str) -> float:
         """Return the number a label is; raises ValueError for what is not a finite float32."""
         try:
             number = float(label)
         except ValueError:
-            raise ValueError(f"{label!r} is not a number") from None
-        if not math.isfinite(number) or abs(number) > np.finfo(np.float32).max:
-            raise ValueError(f"{label!r} is not a finite number")
+            raise ValueError(repr(label)) from None
+        if not abs(number) <= np.finfo(np.float32).max:
+            raise ValueError(repr(label))
         return number
 
     def targets(self, spool: Spool) -> NumberTargets:
@@ -84,12 +93,14 @@ def label_codec(kind: LabelKind) -> ClassNames | Numbers | None:
     return {"none": None, "class": ClassNames(), "number": Numbers()}[kind]
 
 
-def parse_labels(codec: ClassNames | Numbers, labels: Sequence[str], where: Any) -> NDArray[Any]:
-    """Return labels as numbers (n,); raises CorpusError at `where(i)` for one that is none."""
+def parse_labels(
+    codec: ClassNames | Numbers, labels: Sequence[str], where: Callable[[int], str]
+) -> NDArray[Any]:
+    """Return labels as numbers (n,); raises CorpusError for one that is none, at `where(i)`."""
     numbers = np.empty(len(labels), codec.dtype)  # (n,)
-    for place, label in enumerate(labels):
+    for at, label in enumerate(labels):
         try:
-            numbers[place] = codec.parse(label)
+            numbers[at] = codec.parse(label)
         except ValueError as error:
-            raise CorpusError(f"{where(place)}: found {error}; expected a label") from None
+            raise CorpusError(f"{where(at)}: found {error}; expected {codec.expected}") from None
     return numbers

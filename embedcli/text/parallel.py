@@ -89,8 +89,8 @@ class _Worker:
 
     def give(self, block: Block) -> None:
         """Hand a block over; at most `_AHEAD` may be on their way."""
-        if block.labels is not None:
-            block = dataclasses.replace(block, labels=())  # the parent keeps them
+        if block.rows is not None:
+            block = dataclasses.replace(block, rows=())  # the parent keeps them
         try:
             _send(self._line, self._slots[self._given % _AHEAD], block)
         except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -9,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from embedcli.errors import StoreError
+from embedcli.files import storing
 
 
 class Spool:
@@ -28,12 +29,10 @@ class Spool:
 
     def __enter__(self) -> Spool:
         """Start the files anew."""
-        try:
+        with storing(self.numbers_path):
             for path in (self.numbers_path, self.offsets_path):
                 path.unlink(missing_ok=True)
                 self._files.append(path.open("wb"))
-        except OSError as error:
-            raise self._no_room(error) from error
         self._write(1, np.zeros(1, np.int64))
         return self
 
@@ -45,11 +44,12 @@ class Spool:
     ) -> None:
         """Close the files; raises StoreError if their last bytes do not fit."""
         for file in self._files:
-            try:
-                file.close()
-            except OSError as failure:
-                if error is None:
-                    raise self._no_room(failure) from failure
+            if kind is None:
+                with storing(self.numbers_path):
+                    file.close()
+            else:
+                with contextlib.suppress(OSError):
+                    file.close()
 
     def add(self, numbers: NDArray[Any], line_ends: NDArray[np.int64]) -> None:
         """Append numbers (n,) and the ends (lines,), counted from the first of them."""
@@ -59,16 +59,8 @@ class Spool:
         self.lines += len(line_ends)
 
     def _write(self, file: int, array: NDArray[Any]) -> None:
-        try:
+        with storing(self.numbers_path):
             self._files[file].write(np.ascontiguousarray(array).data)
-        except OSError as error:
-            raise self._no_room(error) from error
-
-    def _no_room(self, error: OSError) -> StoreError:
-        return StoreError(
-            f"{self.numbers_path.parent}: {error.strerror}; the ids of the corpus are there",
-            hint="free some room, or point $TMPDIR or --out elsewhere",
-        )
 
     def remove(self) -> None:
         """Delete the files; what is mapped stays readable."""
