@@ -26,7 +26,7 @@ def nearest_spellings(
     """
     if len(starts) < 2:
         return []
-    text = np.frombuffer(lines.decode("utf-8").encode("utf-32-le"), np.uint32)
+    text = np.frombuffer(lines.decode("utf-8", "replace").encode("utf-32-le"), np.uint32)
     ends = np.flatnonzero(text == ord("\n"))  # (V,)
     begins = np.concatenate([[0], ends[:-1] + 1])  # (V,)
     query = np.frombuffer(token[:_LONGEST].encode("utf-32-le", "surrogatepass"), np.uint32)

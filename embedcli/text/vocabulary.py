@@ -162,7 +162,7 @@ class Vocabulary:
         if self._listed is not None:
             return self._listed[id]
         starts = self._line_starts()
-        return self._lines[starts[id] : starts[id + 1] - 1].decode("utf-8")
+        return _text(self._lines[starts[id] : starts[id + 1] - 1])
 
     @overload
     def tokens(self, ids: slice) -> list[str]: ...
@@ -220,7 +220,7 @@ class Vocabulary:
 
     def _all(self) -> list[str]:
         if self._listed is None:
-            self._listed = self._lines[:].decode("utf-8").split("\n")[:-1]
+            self._listed = _text(self._lines[:]).split("\n")[:-1]
         return self._listed
 
     def _indexed(self) -> dict[str, int]:
@@ -228,6 +228,14 @@ class Vocabulary:
             tokens = self._all()
             self._index = dict(zip(tokens, range(len(tokens)), strict=True))
         return self._index
+
+
+def _text(line: bytes) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        found = line[error.start : error.start + 8]
+        raise VocabularyError(f"the vocabulary is damaged: {found!r} is not UTF-8") from None
 
 
 def _repeated(tokens: list[str]) -> VocabularyError:
