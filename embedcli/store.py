@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli import __version__, files
-from embedcli.config import TrainSettings
-from embedcli.errors import StoreError, VocabularyError
+from embedcli.config import TrainSettings, read_yaml, to_yaml
+from embedcli.errors import ConfigError, StoreError, VocabularyError
 from embedcli.table import EmbeddingTable
 from embedcli.text.vocabulary import Vocabulary
 
@@ -39,7 +39,6 @@ _FILES = (
     "log.jsonl",
 )
 _MAX_JSON = 1 << 24
-_MAX_YAML = 1 << 20
 _BLOCK = 1 << 24
 _READING_ERRORS = (
     ValueError,
@@ -97,7 +96,7 @@ def save(folder: Path, model: Model) -> Manifest:
     files.require_space(folder, _size(model), "the model")
     with files.new_folder(folder) as new:
         _write_table(new, model.table)
-        _write_settings(new / "config.yaml", model.settings)
+        (new / "config.yaml").write_text(to_yaml(model.settings), encoding="utf-8")
         labels = json.dumps(model.labels, ensure_ascii=False).encode()
         _write_npz(new / "head.npz", {**model.head, "labels": np.frombuffer(labels, np.uint8)})
         optimizer = {f"optimizer.{name}": array for name, array in model.optimizer.items()}
@@ -252,30 +251,9 @@ def _write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         files.write_npz(out, arrays)
 
 
-def _write_settings(path: Path, settings: TrainSettings) -> None:
-    import yaml
-
-    path.write_text(
-        yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False, allow_unicode=True),
-        encoding="utf-8",
-    )
-
-
 def _read_settings(folder: Path) -> TrainSettings:
-    import yaml
-
-    path = folder / "config.yaml"
     with _damage(folder, "config.yaml"):
-        if path.stat().st_size > _MAX_YAML:
-            raise ValueError("too large")
-        try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, RecursionError) as error:
-            raise ValueError(str(error)) from error
-        if not isinstance(found, dict):
-            raise ValueError("not a mapping")
-        known = {each.name for each in dataclasses.fields(TrainSettings)}
-        return TrainSettings(**{name: found[name] for name in found.keys() & known})
+        return TrainSettings(**read_yaml(folder / "config.yaml", TrainSettings))
 
 
 def _manifest(new: Path, model: Model) -> Manifest:
@@ -370,7 +348,7 @@ def _damage(folder: Path, name: str) -> Iterator[None]:
         yield
     except _READING_ERRORS as error:
         raise _damaged(folder, name, str(error)) from error
-    except VocabularyError as error:
+    except (ConfigError, VocabularyError) as error:
         raise _damaged(folder, name, error.message) from error
 
 

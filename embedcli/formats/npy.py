@@ -44,10 +44,9 @@ def read(path: Path, options: Options) -> Read:  # noqa: ARG001
 
 def write(path: Path, table: EmbeddingTable) -> None:
     """Write `NAME.npy` and `NAME.vocab.txt`; raises FormatError, StoreError."""
-    with files.atomic_write(_vocabularies(path)[0]) as out:
-        out.write(table.vocabulary.to_bytes())
-    with files.atomic_write(path) as out:
-        header = {"descr": "<f4", "fortran_order": False, "shape": table.vectors.shape}
+    header = {"descr": "<f4", "fortran_order": False, "shape": table.vectors.shape}
+    with files.atomic_write(_vocabularies(path)[0]) as words, files.atomic_write(path) as out:
+        words.write(table.vocabulary.to_bytes())
         np.lib.format.write_array_header_1_0(out, header)
         for _, _, rows in write_blocks(table, path):
             out.write(np.ascontiguousarray(rows, "<f4").data)

@@ -1,7 +1,7 @@
 """The TensorFlow Embedding Projector's pair: numbers in `NAME.tsv`, words in `NAME.metadata.tsv`.
 
 The projector takes no header for the numbers, and one for the words if they have more than one
-column (its "Load" dialogue). Read as well: a folder of `vectors.tsv` and `metadata.tsv`.
+column (its "Load" dialogue). A folder holds them as `vectors.tsv` and `metadata.tsv`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from embedcli.errors import FormatError
-from embedcli.files import atomic_write
+from embedcli.files import atomic_write, storing
 from embedcli.formats.base import Collector, Format, Options, Read, open_stream, write_blocks
 from embedcli.formats.lines import looks_numeric, parse_numbers, shortest_digits
 from embedcli.table import EmbeddingTable
@@ -70,7 +70,14 @@ def _counts(beside: Path, names: list[bytes]) -> np.ndarray[tuple[int], np.dtype
 
 
 def write(path: Path, table: EmbeddingTable) -> None:
-    """Write a pair for the projector's "Load" dialogue; raises FormatError, StoreError."""
+    """Write a pair for the projector's "Load" dialogue, in a folder unless `path` ends in .tsv.
+
+    Raises FormatError, StoreError.
+    """
+    if path.suffix != ".tsv":
+        with storing(path):
+            path.mkdir(parents=True, exist_ok=True)
+        path = path / "vectors.tsv"
     counts = table.vocabulary.counts
     with atomic_write(_metadata(path)) as names, atomic_write(path) as out:
         if counts is not None:
@@ -88,12 +95,13 @@ def write(path: Path, table: EmbeddingTable) -> None:
 
 
 def _metadata(path: Path) -> Path:
-    return path.with_suffix(".metadata.tsv")
+    in_folder = path.name == "vectors.tsv"
+    return path.with_name("metadata.tsv") if in_folder else path.with_suffix(".metadata.tsv")
 
 
 def _words_of(path: Path) -> Path | None:
-    places = [_metadata(path), path.with_name("metadata.tsv")]
-    return next((each for each in places if each.is_file()), None)
+    beside = _metadata(path)
+    return beside if beside.is_file() else None
 
 
 FORMAT = Format(
