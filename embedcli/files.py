@@ -318,27 +318,37 @@ def write_npz(out: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
 def _map_array(path: Path, file: BinaryIO, start: int, end: int) -> NDArray[Any]:
     """Map the array whose `.npy` header begins at byte `start` and whose data ends at `end`."""
     file.seek(start)
-    try:
-        version = np.lib.format.read_magic(file)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, fortran, dtype = read(file, max_header_size=_MAX_NPY_HEADER)
-    except (KeyError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-        raise ValueError("a header that is not of a .npy file") from error
+    shape, fortran, dtype = _npy_header(file)
     if dtype.hasobject or dtype.kind not in "biuf":
         raise ValueError(f"an array of {dtype}; expected plain numbers")
     needed = dtype.itemsize
     for length in shape:
         needed *= length
     found = end - file.tell()
-    if needed != found or min(shape, default=0) < 0:
+    if needed != found or min(shape, default=0) < 0 or max(shape, default=0) >= 1 << 60:
         raise ValueError(f"an array of {shape} {dtype}, {needed} bytes, in {found} bytes")
     order: Any = "F" if fortran else "C"
     if needed == 0:
         return np.zeros(shape, dtype, order)
     return np.memmap(path, dtype, "r", file.tell(), shape, order).view(np.ndarray)
+
+
+def _npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read shape, Fortran order and dtype; raises ValueError."""
+    import warnings
+
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of headers by Python 2
+        try:
+            read = readers[np.lib.format.read_magic(file)]
+            shape, fortran, dtype = read(file, max_header_size=_MAX_NPY_HEADER)
+            return tuple(map(int, shape)), fortran, dtype
+        except Exception as error:  # the header is parsed as Python, which raises all sorts
+            raise ValueError("a header that is not of a .npy file") from error
 
 
 def _member_start(file: BinaryIO, header: int) -> int:

@@ -1,0 +1,321 @@
+import errno
+import fcntl
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedcli import files
+from embedcli.errors import StoreError
+
+
+def names(folder):
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def make_folder(target, text):
+    with files.new_folder(target) as new:
+        (new / "content").write_text(text)
+
+
+def content(folder):
+    return (folder / "content").read_text()
+
+
+def test_atomic_write_leaves_only_the_target(tmp_path):
+    with files.atomic_write(tmp_path / "a") as out:
+        out.write(b"whole")
+        assert names(tmp_path) != ["a"]
+    assert names(tmp_path) == ["a"]
+    assert (tmp_path / "a").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize("trouble", [ValueError, KeyboardInterrupt])
+def test_atomic_write_that_fails_leaves_what_was_there(tmp_path, trouble):
+    target = tmp_path / "a"
+    target.write_bytes(b"old")
+    with pytest.raises(trouble), files.atomic_write(target) as out:
+        out.write(b"half")
+        raise trouble
+    assert names(tmp_path) == ["a"]
+    assert target.read_bytes() == b"old"
+
+
+def test_atomic_write_keeps_mode_and_follows_a_link(tmp_path):
+    real = tmp_path / "real"
+    real.write_bytes(b"old")
+    real.chmod(0o640)
+    (tmp_path / "link").symlink_to(real)
+    with files.atomic_write(tmp_path / "link") as out:
+        out.write(b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert real.read_bytes() == b"new"
+    assert stat.S_IMODE(real.stat().st_mode) == 0o640
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_device_is_one_error():
+    with pytest.raises(StoreError, match="No space left") as caught:
+        with files.atomic_write(Path("/dev/full")) as out:
+            out.write(bytes(1 << 21))
+    assert caught.value.hint is not None
+
+
+def test_writing_to_a_device_does_not_replace_it():
+    with files.atomic_write(Path(os.devnull)) as out:
+        out.write(b"gone")
+    assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EIO, errno.EFBIG]
+)
+def test_every_trouble_of_the_disk_is_a_store_error(tmp_path, number):
+    with pytest.raises(StoreError, match=os.strerror(number)):
+        with files.new_folder(tmp_path / "model"):
+            raise OSError(number, os.strerror(number))
+    assert names(tmp_path) == []
+
+
+def test_a_file_where_a_folder_should_be(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StoreError):
+        make_folder(tmp_path / "file", "x")
+    with pytest.raises(StoreError):
+        make_folder(tmp_path / "file" / "below", "x")
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("exchange", [True, False], ids=["one call", "two renames"])
+def test_a_folder_is_replaced_and_one_generation_kept(tmp_path, monkeypatch, exchange):
+    if not exchange:
+        monkeypatch.setattr(files, "_exchange", lambda *_: False)
+    target = tmp_path / "model"
+    make_folder(target, "first")
+    assert names(tmp_path) == ["model"]
+    make_folder(target, "second")
+    make_folder(target, "third")
+    assert names(tmp_path) == ["model", "model.previous"]
+    assert content(target) == "third"
+    assert content(files.previous(target)) == "second"
+
+
+def test_the_gap_of_two_renames_is_closed(tmp_path, monkeypatch):
+    target = tmp_path / "model"
+    make_folder(target, "old")
+
+    class KilledError(Exception):
+        pass
+
+    def rename_then_die(self, other):
+        os.rename(self, other)
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "_exchange", lambda *_: False)
+        patched.setattr(Path, "rename", rename_then_die)
+        with pytest.raises(KilledError):
+            make_folder(target, "new")
+    assert not target.exists()
+    assert content(files.settled(target)) == "old"
+    with files.Lock(target):
+        assert content(target) == "old"
+    assert names(tmp_path) == ["model"]
+
+
+def test_the_rest_of_a_dead_process_is_swept_and_that_of_a_living_one_kept(tmp_path):
+    target = tmp_path / "model"
+    dead = tmp_path / ".model.0123456789abcdef.tmp"
+    dead.mkdir()
+    (dead / "content").write_text("half")
+    (tmp_path / ".model.fedcba9876543210.tmp").write_text("half")
+    (tmp_path / ".model.mine.tmp").write_text("not ours")
+    with files.working_folder(target) as living:
+        with files.Lock(target):
+            assert names(tmp_path) == sorted([".model.lock", ".model.mine.tmp", living.name])
+    assert names(tmp_path) == [".model.mine.tmp"]
+
+
+def test_sweeping_does_not_follow_links(tmp_path):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (tmp_path / ".model.0123456789abcdef.tmp").symlink_to(precious)
+    files.sweep(tmp_path / "model")
+    assert precious.is_dir()
+
+
+def try_to_lock(target):
+    code = (
+        "import sys; from pathlib import Path; from embedcli import files\n"
+        "from embedcli.errors import StoreError\n"
+        "try:\n    files.Lock(Path(sys.argv[1])).__enter__()\n"
+        "except StoreError as error:\n    print(error.message)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(target)], capture_output=True, text=True, check=True
+    )
+    return run.stdout
+
+
+def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path):
+    target = tmp_path / "model"
+    with files.Lock(target):
+        assert f"process {os.getpid()}" in try_to_lock(target)
+        with pytest.raises(StoreError, match="is writing here"), files.Lock(target):
+            pass
+    assert names(tmp_path) == []
+    assert try_to_lock(target) == ""
+    # That process has died with its lock held: its file is there, and no lock.
+    assert names(tmp_path) == [".model.lock"]
+    with files.Lock(target):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_a_forked_worker_does_not_keep_the_lock(tmp_path):
+    target = tmp_path / "model"
+    ready, wait = os.pipe(), os.pipe()
+    owner = os.fork()
+    if owner == 0:
+        files.Lock(target).__enter__()
+        if os.fork() == 0:  # a worker that outlives its owner
+            os.write(ready[1], b"x")
+            os.close(wait[1])
+            os.read(wait[0], 1)
+            os._exit(0)
+        os._exit(0)
+    os.close(wait[0])
+    os.read(ready[0], 1)
+    os.waitpid(owner, 0)
+    with files.Lock(target):
+        pass
+    for descriptor in (*ready, wait[1]):
+        os.close(descriptor)
+
+
+def test_the_lock_is_not_followed_through_a_link(tmp_path):
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / ".model.lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(StoreError), files.Lock(tmp_path / "model"):
+        pass
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_too_little_room_is_said_with_numbers(tmp_path):
+    files.require_space(tmp_path / "a" / "b", 1, "the table")
+    with pytest.raises(StoreError, match=r"the table needs 909494\.7 TiB, and .* are free"):
+        files.require_space(tmp_path / "a" / "b", 10**18, "the table")
+
+
+arrays = st.sampled_from(["<f4", "<f8", "<i8", "|u1"]).flatmap(
+    lambda kind: st.lists(st.integers(0, 4), max_size=3).map(
+        lambda shape: np.arange(np.prod(shape, dtype=int)).astype(kind).reshape(shape)
+    )
+)
+
+
+@given(st.dictionaries(st.text("abc/._", min_size=1), arrays, max_size=4))
+def test_arrays_come_back_from_npz(tmp_path_factory, kept):
+    path = tmp_path_factory.mktemp("npz") / "a.npz"
+    with files.atomic_write(path) as out:
+        files.write_npz(out, kept)
+    found = files.map_npz(path)
+    assert found.keys() == kept.keys()
+    for name, array in kept.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+    with np.load(path) as same:
+        assert set(same.files) == kept.keys()
+
+
+def test_npz_bytes_depend_on_the_arrays_alone(tmp_path):
+    for name in ("a", "b"):
+        with files.atomic_write(tmp_path / name) as out:
+            files.write_npz(out, {"x": np.arange(3)})
+    assert files.sha256(tmp_path / "a") == files.sha256(tmp_path / "b")
+
+
+def npy(header, data=b"", version=b"\x01\x00"):
+    text = header.encode("latin-1")
+    return b"\x93NUMPY" + version + len(text).to_bytes(2, "little") + text + data
+
+
+HOSTILE_NPY = {
+    "empty": b"",
+    "no header": b"\x93NUMPY",
+    "version": npy("{}", version=b"\x09\x00"),
+    "not a dict": npy("[" * 2000),
+    "deep": npy("(" * 9000),
+    "object": npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}", bytes(8)),
+    "2^63 rows": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775808, 1)}"),
+    "overflow": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296)}"),
+    "negative": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -1)}", bytes(4)),
+    "beyond": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (9, 9)}", bytes(8)),
+    "more": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1)}", bytes(8)),
+    "text": npy("{'descr': '<U9', 'fortran_order': False, 'shape': (1,)}", bytes(36)),
+    "no rows of 2^63": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 2**63)}"),
+    "nothing of 2^70": npy(f"{{'descr': '<f4', 'fortran_order': False, 'shape': (0, {2**70})}}"),
+}
+
+
+@pytest.mark.parametrize("data", HOSTILE_NPY.values(), ids=HOSTILE_NPY)
+def test_a_hostile_npy_is_a_value_error(tmp_path, data):
+    (tmp_path / "a.npy").write_bytes(data)
+    with pytest.raises(ValueError):
+        files.map_npy(tmp_path / "a.npy")
+
+
+def test_pipes_and_links_out_are_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="regular"):
+        files.map_npy(tmp_path / "pipe")
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"x")
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    (inside / "link").symlink_to(outside)
+    with pytest.raises(ValueError, match="leads out"):
+        files.regular_size(inside / "link", inside=inside)
+    assert files.regular_size(inside / "link") == 1
+
+
+def test_a_compressed_npz_is_refused(tmp_path):
+    np.savez_compressed(tmp_path / "bomb.npz", x=np.zeros(1 << 20))
+    with pytest.raises(ValueError, match="compressed"):
+        files.map_npz(tmp_path / "bomb.npz")
+
+
+@given(st.integers(0, 700), st.integers(0, 255))
+def test_a_changed_npz_gives_arrays_or_a_value_error(tmp_path_factory, place, value):
+    path = tmp_path_factory.mktemp("npz") / "a.npz"
+    with path.open("wb") as out:
+        files.write_npz(out, {"x": np.arange(4), "y": np.ones((2, 2), np.float32)})
+    data = bytearray(path.read_bytes())
+    data[place % len(data)] = value
+    path.write_bytes(data)
+    try:
+        files.map_npz(path)
+    except ValueError:
+        pass
+
+
+def test_a_temporary_that_was_swept_while_made_is_made_again(tmp_path, monkeypatch):
+    real = fcntl.flock
+    swept = []
+
+    def sweep_once(descriptor, how):
+        if not swept:
+            swept.extend(tmp_path.iterdir())
+            swept[0].unlink()
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", sweep_once)
+    with files.atomic_write(tmp_path / "a") as out:
+        out.write(b"x")
+    assert names(tmp_path) == ["a"]
