@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -107,10 +108,12 @@ def step_record(step: Step) -> dict[str, Any]:
     return {
         "task": step.task,
         "text": step.text,
+        "settings": asdict(step.settings),
         "shape": list(step.shape),
         "tokens": [
             {"token": t.token, "id": t.id, "count": t.count, "kept": t.kept} for t in step.tokens
         ],
+        "rows": [{"id": index, "row": render.numbers(row)} for index, row in step.rows.items()],
         "one_hot_difference": step.one_hot_difference,
         "examples": [_example_record(example) for example in step.examples],
         "loss": step.loss,
@@ -186,8 +189,8 @@ def _text_of_step(step: Step, precision: int) -> Iterator[str]:
     yield from _wrapped(_token_cells(step))
     yield from _heading(2, "Look-up: the rows of the table")
     yield from _paragraph(story.look_up(step))
-    words = [change for change in step.changes if change.parameter == "table"]
-    yield from _rows([(str(c.row), c.name, c.before) for c in words], precision)
+    names = {token.id: token.token for token in step.tokens}
+    yield from _rows([(str(i), names[i], row) for i, row in step.rows.items()], precision)
     yield from _heading(3, "The right answer")
     yield from _paragraph(story.answer(step))
     yield from _heading(4, "Forward, to the loss")

@@ -32,7 +32,7 @@ WORD_COLORS = (
 SANS = "'Noto Sans', 'Segoe UI', 'Helvetica Neue', Arial, 'Noto Sans Devanagari', sans-serif"
 MONO = "'DejaVu Sans Mono', Consolas, Menlo, monospace"
 NUMBERS_SHOWN = 100  # of a row
-LEGIBLE = 38  # pixels of a cell that has room for its number
+LEGIBLE = 16  # pixels of height from which a cell has room for its number
 ROWS_SHOWN = 24  # of each parameter
 NOISE_SHOWN = 10  # columns of the table of answers
 EXAMPLES_SHOWN = 24  # places asked about
@@ -137,14 +137,13 @@ class Sheet:
             )
             self.path(course, width=0, fill=_color(shade))
         self.box(x, y, width, height, stroke=LINE)
-        if cell < LEGIBLE or height < 16:
+        labels = [f"{value:.3g}" for value in row.tolist()]
+        if height < LEGIBLE or cell < 6.5 * max(map(len, labels), default=0):
             return
-        for place, (value, shade) in enumerate(zip(row.tolist(), shades.tolist(), strict=True)):
+        for place, (label, shade) in enumerate(zip(labels, shades.tolist(), strict=True)):
             color = PAPER if abs(shade) > LEVELS * 0.6 else INK
             middle = x + (place + 0.5) * cell
-            self.text(
-                middle, y + height / 2 + 4, f"{value:.3g}", size=10.5, color=color, anchor="middle"
-            )
+            self.text(middle, y + height / 2 + 4, label, size=10.5, color=color, anchor="middle")
 
     def legend(self, x: float, y: float, largest: float) -> None:
         """Draw what the colours of strips mean, 90 pixels wide, numbers on both sides."""
@@ -250,14 +249,11 @@ def _draw_look_up(sheet: Sheet, step: Step, colors: dict[int, str]) -> None:
     top = sheet.y = sheet.y + 4
     ends = _draw_tokens(sheet, step, colors)
     bottom, sheet.y = sheet.y, top
-    picked = sorted(
-        (c for c in step.changes if c.parameter == "table" and c.row in ends),
-        key=lambda change: change.row or 0,
-    )
-    largest = _largest(change.before for change in picked)
+    names = {token.id: token.token for token in step.tokens}
+    picked = {index: row for index, row in step.rows.items() if index in ends}
+    largest = _largest(picked.values())
     last = -1
-    for change in picked:
-        index = change.row or 0
+    for index, row in picked.items():
         _draw_gap(sheet, rows_left, width, index - last - 1)
         for x, y in ends[index]:
             middle = (x + rows_left) / 2
@@ -265,12 +261,12 @@ def _draw_look_up(sheet: Sheet, step: Step, colors: dict[int, str]) -> None:
             sheet.path(
                 f"{course}{rows_left - 8} {sheet.y + 11:.1f}", color=colors[index], width=1.6
             )
-        sheet.strip(rows_left, sheet.y, change.before[:NUMBERS_SHOWN], width, 22, largest)
+        sheet.strip(rows_left, sheet.y, row[:NUMBERS_SHOWN], width, 22, largest)
         right = rows_left + width + 12.0
         number = str(index)
         sheet.text(right, sheet.y + 16, number, size=12, color=colors[index], mono=True)
         right += text_width(number, 13) + 10
-        label = clipped(change.name, 14, WIDTH - MARGIN - right)
+        label = clipped(names[index], 14, WIDTH - MARGIN - right)
         sheet.text(right, sheet.y + 16, label, size=14, color=colors[index], bold=True)
         sheet.y += 28
         last = index
@@ -280,8 +276,8 @@ def _draw_look_up(sheet: Sheet, step: Step, colors: dict[int, str]) -> None:
     sheet.y += 12
     _draw_legend(sheet, rows_left + 60, largest, step.shape[1])
     sheet.y = max(bottom, sheet.y) + 26
-    if picked:
-        _draw_one_hot(sheet, step, picked[0], colors, largest)
+    for index in list(picked)[:1]:
+        _draw_one_hot(sheet, step, index, colors[index], largest)
     sheet.paragraph(story.look_up(step))
 
 
@@ -331,31 +327,25 @@ def _draw_legend(sheet: Sheet, x: float, largest: float, dim: int) -> None:
         sheet.text(x + 200, sheet.y + 9, words, size=11, color=MUTED)
 
 
-def _draw_one_hot(
-    sheet: Sheet, step: Step, change: Change, colors: dict[int, str], largest: float
-) -> None:
+def _draw_one_hot(sheet: Sheet, step: Step, index: int, color: str, largest: float) -> None:
     """Draw that a one-hot vector times the table is the row."""
-    rows, index = step.shape[0], change.row or 0
+    rows = step.shape[0]
     first = min(max(0, index - ONE_HOT_SHOWN // 2), max(0, rows - ONE_HOT_SHOWN))
     x, y, cell = float(MARGIN), sheet.y, 20.0
     if first:
         sheet.text(x, y + 15, "…", color=MUTED)
         x += 18
     for place in range(first, min(first + ONE_HOT_SHOWN, rows)):
-        one = place == index
-        fill = _tint(colors[index]) if one else PAPER
-        sheet.box(x, y, cell, 22, fill=fill, stroke=colors[index] if one else LINE)
-        color = colors[index] if one else MUTED
-        sheet.text(
-            x + cell / 2, y + 15, "1" if one else "0", size=11, color=color, anchor="middle",
-            mono=True, bold=one,
-        )  # fmt: skip
+        ink, edge, fill = (color, color, _tint(color)) if place == index else (MUTED, LINE, PAPER)
+        sheet.box(x, y, cell, 22, fill=fill, stroke=edge)
+        digit = "1" if place == index else "0"
+        sheet.text(x + cell / 2, y + 15, digit, size=11, color=ink, anchor="middle", mono=True)
         x += cell
     if first + ONE_HOT_SHOWN < rows:
         sheet.text(x + 6, y + 15, "…", color=MUTED)
         x += 22
-    sheet.text(x + 12, y + 16, "× W  =", size=14, bold=True)
-    sheet.strip(x + 74, y, change.before[:NUMBERS_SHOWN], 300, 22, largest)
+    sheet.text(x + 12, y + 16, "× W =", size=14, bold=True)
+    sheet.strip(x + 70, y, step.rows[index][:NUMBERS_SHOWN], 320, 22, largest)
     sheet.y += 46
 
 

@@ -53,8 +53,9 @@ def loss(step: Step) -> str:
         "classify": "it is -log(probability of what is right)",
         "regress": "it is (said - right)², in standard scores",
     }[step.task]
-    mean = f"{step.total:.4f} / {step.count:g} = {step.total / max(step.count, 1e-30):.4f}"
-    return f"Loss {mean}: {how}. Differentiated is {step.loss:.4f}."
+    if step.loss == step.total:
+        return f"Loss {step.loss:.4f}, the sum of all parts: {how}."
+    return f"Loss {step.total:.4f} / {step.count:g} = {step.loss:.4f}: {how}."
 
 
 def backward() -> str:

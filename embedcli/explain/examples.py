@@ -96,8 +96,8 @@ def _about_text(
 
 def _decision_losses(logits: Array, wanted: Array, weights: Array) -> Array:
     """Weigh each yes-or-no decision by itself: logits, labels and weights (M,) to losses (M,)."""
-    decisions = zip(logits, wanted, weights, strict=True)
-    return np.array([ops.sigmoid_cross_entropy(*each).item() for each in decisions])  # (M,)
+    columns = np.stack([logits, wanted, weights], axis=1)[..., None]  # (M, 3, 1)
+    return np.array([ops.sigmoid_cross_entropy(*each).item() for each in columns])  # (M,)
 
 
 READERS: dict[type, Callable[[Any, Any, int], tuple[Array, list[Example]]]] = {

@@ -45,7 +45,7 @@ class Change:
     """A row of a table, or a whole parameter of the head, and what the step does to it.
 
     Arrays are (D,) for a row, and of the parameter's shape where `row` is None; `parts` holds
-    the gradient of each look-up, (times, D), which add up to `gradient`.
+    the gradient of each look-up, (times, D). They add up to `gradient`, unless it was clipped.
     """
 
     parameter: str
@@ -69,6 +69,7 @@ class Step:
     settings: TrainSettings
     shape: tuple[int, int]  # (V, D) of the table
     tokens: Sequence[Token]
+    rows: Mapping[int, Rows]  # rows (D,) that the look-up picked, by id
     one_hot_difference: float  # largest |one-hot × W - the row looked up|
     examples: Sequence[Example]
     loss: float  # what is differentiated
@@ -113,7 +114,7 @@ def explain_step(
         for name, gradient in settled(raw, settings, _frozen(model)).items()
         for change in step.changes(name, raw[name], gradient)
     ]
-    counts = vocabulary.counts
+    counts, picked = vocabulary.counts, np.unique(ids[kept])
     return Step(
         task=settings.task,
         text=text,
@@ -128,7 +129,8 @@ def explain_step(
             )
             for place, (token, each) in enumerate(zip(tokens, every, strict=True))
         ],
-        one_hot_difference=one_hot_difference(model.table, np.unique(ids)),
+        rows=dict(zip(picked.tolist(), model.table.rows(picked), strict=True)),
+        one_hot_difference=one_hot_difference(model.table, picked),
         examples=[_in_text(example, known, _namer(model)) for example in examples],
         loss=loss.value.item(),
         total=loss.total,
@@ -169,7 +171,7 @@ class _Stepper:
         if isinstance(gradient, RowGrad) and isinstance(raw, RowGrad):
             yield from self._rows(name, weights, raw, gradient)
         elif not isinstance(gradient, RowGrad):
-            yield self._dense(name, np.array(weights), gradient)
+            yield self._dense(name, np.array(weights), raw, gradient)
 
     def _rows(self, name: str, weights: Rows, raw: RowGrad, gradient: RowGrad) -> Iterator[Change]:
         ids = gradient.ids  # (U,)
@@ -198,7 +200,7 @@ class _Stepper:
                     state_after={slot: array[place] for slot, array in state_after.items()},
                 )
 
-    def _dense(self, name: str, weights: Rows, gradient: Rows) -> Change:
+    def _dense(self, name: str, weights: Rows, raw: Any, gradient: Rows) -> Change:
         before = self._state(name, weights, slice(None))
         after = {slot: array.copy() for slot, array in before.items()}
         stepped = weights.copy()
@@ -207,7 +209,7 @@ class _Stepper:
             parameter=name,
             row=None,
             name="",
-            parts=gradient[None],  # (1, ...)
+            parts=raw[None],  # (1, ...)
             gradient=gradient,
             met=1.0,
             before=weights,
