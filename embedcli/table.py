@@ -68,9 +68,9 @@ class EmbeddingTable:
         """Vectors of words, (N, D); raises VocabularyError for one that is not there."""
         return self.rows([self.vocabulary.id_of(word) for word in words])
 
-    def blocks(self, size: int = _BLOCK_BYTES) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Go through the table in blocks of about `size` bytes: first id and rows of each."""
-        step = max(1, size // (4 * max(1, self.dim)))
+    def blocks(self, size: int | None = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Go through the table in blocks of `size` bytes (2 MiB): first id and rows of each."""
+        step = max(1, (size or _BLOCK_BYTES) // (4 * max(1, self.dim)))
         for start in range(0, len(self.vectors), step):
             yield start, np.asarray(self.vectors[start : start + step], np.float32)
 
@@ -181,7 +181,8 @@ class EmbeddingTable:
         for first in range(0, queries if k else 0, _QUERIES):
             part = slice(first, first + _QUERIES)
             for start, block in self.blocks():
-                scores = score(block, part)  # (Q, B)
+                with np.errstate(all="ignore"):  # of rows that are not finite
+                    scores = score(block, part)  # (Q, B)
                 scores[np.isnan(scores)] = -np.inf
                 _forbid(scores, banned, first, start)
                 _merge(ids[part], best[part], scores, start)
