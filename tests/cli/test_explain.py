@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import html
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from embedcli import api, files
+from embedcli.cli import render
+
+REVIEWS = (
+    "__label__good nice to see you again\n__label__bad what a dull film\n"
+    "__label__good एक अच्छी फ़िल्म again and again\n__label__<b>&bad dull <script>alert(1)</script>\n"
+) * 3
+NUMBERS = "__label__1.5 nice to see you again\n__label__-2 what a dull film\n" * 3
+HARMFUL = 'see <script>alert(1)</script> & "you" \x1b[31m \u202e अच्छी again'
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "reviews.txt").write_text(REVIEWS, encoding="utf-8")
+    (folder / "numbers.txt").write_text(NUMBERS, encoding="utf-8")
+    common = {"dim": 120, "epochs": 2, "optimizer": "sgd", "lr": 0.5, "tokenizer": "whitespace"}
+    api.train(folder / "reviews.txt", folder / "classify", task="classify", **common)
+    api.train(folder / "numbers.txt", folder / "regress", task="regress", **common)
+    return folder
+
+
+@pytest.fixture
+def explained(embed, folders):
+    def run(*argv: str, task: str = "classify") -> str:
+        found = embed("explain", *argv, "--model", str(folders / task))
+        assert (found.code, found.err) == (0, "")
+        return found.out
+
+    return run
+
+
+def test_text_fits_the_page_and_says_each_part(explained):
+    said = explained("see you again, again zzz", "--label", "good")
+    assert all(render.width(line) <= 80 for line in said.splitlines())
+    headings = re.findall(r"^\d\. (.*)$", said, re.MULTILINE)
+    assert headings == [
+        "Tokens and their ids",
+        "Look-up: the rows of the table",
+        "The right answer",
+        "Forward, to the loss",
+        "Backward: the gradient of each row",
+        "One step of the optimizer",
+        "What stays",
+    ]
+    assert "zzz → not in the vocabulary" in said
+    assert re.search(r"rows of table stay as they were", said)
+
+
+def test_a_word_that_comes_twice_shows_its_sum(explained):
+    said = explained("again and again", "--label", "good")
+    assert "look-up 1" in said and "look-up 2" in said and "again, the sum" in said
+
+
+def test_numbers_are_shown_in_their_own_units(explained):
+    said = explained("see you again", "--label", "7.25", task="regress")
+    assert re.search(r"^number 1 .* 7\.25 ", said, re.MULTILINE)
+
+
+def test_json_has_the_documented_keys(explained):
+    record = json.loads(explained("see you again", "--label", "good", "--format", "json"))
+    documented = contract("A step")
+    assert set(record) == documented["step"]
+    assert set(record["tokens"][0]) == documented["tokens"]
+    assert set(record["rows"][0]) == documented["rows"]
+    assert set(record["examples"][0]) == documented["examples"]
+    assert set(record["examples"][0]["candidates"][0]) == documented["candidates"]
+    assert set(record["changes"][0]) == documented["changes"]
+    told = json.loads(explained("--word", "again", "--format", "json"))
+    documented = contract("A word")
+    assert set(told) == documented["word"]
+    assert set(told["neighbors_now"][0]) == documented["neighbors_now"]
+
+
+def contract(part: str) -> dict[str, set[str]]:
+    """Read the keys that docs/explain.md lists, by the table they stand in."""
+    page = (Path(__file__).parents[2] / "docs" / "explain.md").read_text(encoding="utf-8")
+    section = page.split(f"## {part}\n")[1].split("\n## ")[0]
+    tables: dict[str, set[str]] = {}
+    for name, body in re.findall(r"### `(\w+)`.*?\n\n(\|.*?)(?=\n\n|\Z)", section, re.DOTALL):
+        tables[name] = set(re.findall(r"^\| `(\w+)` \|", body, re.MULTILINE))
+    return tables
+
+
+def test_the_story_of_a_word(explained):
+    said = explained("--word", "Again")
+    assert said.startswith("again\n")
+    assert "first in line 1. It stands 9 times" in said
+    assert "nearest at first" in said
+
+
+@pytest.mark.parametrize("task", ["classify", "regress"])
+def test_the_picture_is_well_formed_and_harmless(explained, task):
+    label = "<b>&bad" if task == "classify" else "1"
+    drawn = explained(HARMFUL, "--label", label, "--format", "svg", task=task)
+    picture = ElementTree.fromstring(drawn)
+    assert picture.tag == f"{SVG}svg"
+    assert harmless({each.tag.removeprefix(SVG) for each in picture.iter()})
+    words = [each.text for each in picture.iter(f"{SVG}text")]
+    assert any(word.startswith("“see <script>") for word in words)
+    assert not any(character in drawn for character in "\x1b\u202e")
+    width = float(picture.get("width"))
+    for shape in picture.iter(f"{SVG}rect"):
+        assert float(shape.get("x", 0)) + float(shape.get("width")) <= width
+
+
+def harmless(tags: set[str]) -> bool:
+    return tags <= {"svg", "title", "rect", "path", "text"}
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+        self.attributes: set[str] = set()
+
+    def handle_starttag(self, tag, attrs):
+        self.found.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+
+def test_the_page_holds_all_numbers_and_no_script(explained):
+    page = explained(HARMFUL, "--label", "<b>&bad", "--format", "html")
+    tags = Tags()
+    tags.feed(page)
+    assert not tags.found & {"script", "link", "img", "iframe", "b", "object", "a"}
+    assert not any(name.startswith("on") or name in ("href", "src") for name in tags.attributes)
+    assert "अच्छी" in page
+    record = json.loads(explained(HARMFUL, "--label", "<b>&bad", "--format", "json"))
+    for change in record["changes"]:
+        if change["row"] is not None:
+            assert f"{change['after'][-1]:.6g}" in page
+            assert html.escape(render.visible(change["name"])) in page
+
+
+def test_pictures_of_words(explained):
+    for word in ("again", "अच्छी", "<script>alert(1)</script>"):
+        picture = ElementTree.fromstring(explained("--word", word, "--format", "svg"))
+        assert word in [each.text for each in picture.iter(f"{SVG}text")]
+        assert "<script>alert" not in explained("--word", word, "--format", "html")
+
+
+def test_out_names_a_file(explained, tmp_path):
+    assert explained("see you", "--label", "bad", "--format", "svg", "--out", "step.svg") == ""
+    shown = explained("see you", "--label", "bad", "--format", "svg")
+    assert (tmp_path / "step.svg").read_text(encoding="utf-8") == shown
+
+
+def test_nothing_of_the_model_changes(explained, folders):
+    names = sorted(path for path in (folders / "classify").iterdir())
+    before = [files.sha256(path) for path in names]
+    explained("see you", "--label", "bad")
+    explained("--word", "again")
+    assert sorted((folders / "classify").iterdir()) == names
+    assert [files.sha256(path) for path in names] == before
+
+
+def test_misuse(embed, folders):
+    model = ["--model", str(folders / "classify")]
+    assert embed("explain", *model).code == 2
+    assert embed("explain", "see", "--word", "see", *model).code == 2
+    assert embed("explain", "--word", "see", "--label", "good", *model).code == 2
+    unknown = embed("explain", "--word", "agian", *model)
+    assert unknown.code == 1 and "did you mean again" in unknown.err
+    without = embed("explain", "see you", *model)
+    assert without.code == 1 and "the labels are good, bad" in without.err
+    assert embed("explain", "see", "--model", "nowhere").code == 1
