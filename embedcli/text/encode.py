@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from embedcli.config import TextSettings
 from embedcli.errors import CorpusError
 from embedcli.text.blocks import BlockEncoder, BlockIds
+from embedcli.text.cache import Cached
 from embedcli.text.corpus import Block, Corpus
 from embedcli.text.labels import (
     ClassNames,
@@ -24,13 +26,10 @@ from embedcli.text.labels import (
     parse_labels,
 )
 from embedcli.text.parallel import encode_blocks
-from embedcli.text.spool import Spool
-from embedcli.text.tokenizer import Tokenizer
+from embedcli.text.spool import Spool, mapped
 from embedcli.text.vocabulary import Vocabulary
+from embedcli.text.words import Words, kept_words, renumber, resolve_min_count
 
-# From so many tokens on a corpus is large: `auto` leaves out rare words and thins out common ones.
-LARGE_CORPUS_TOKENS = 1_000_000
-_LARGE_MIN_COUNT = 5
 # Ids that a second pass renumbers at a time.
 _PASS = 1 << 21
 
@@ -69,14 +68,30 @@ def encode(
     labels.
     """
     corpus = Corpus(places, settings, labelled=labels != "none")
+    if not settings.cache:
+        return _encode(corpus, settings, folder, labels, vocabulary)
+    given = None if vocabulary is None else sha256(vocabulary.to_bytes()).hexdigest()
+    cached = Cached(corpus.sources, settings, [labels, given])
+    entry = cached.find()
+    if entry is not None:
+        return _read_entry(entry, labels)
+    encoded = _encode(corpus, settings, folder, labels, vocabulary)
+    cached.store(encoded.fingerprint, _entry_of(encoded, folder))
+    return encoded
+
+
+def _encode(
+    corpus: Corpus,
+    settings: TextSettings,
+    folder: Path,
+    labels: LabelKind,
+    vocabulary: Vocabulary | None,
+) -> EncodedCorpus:
     encoder = BlockEncoder(settings, labelled=labels != "none")
     codec = label_codec(labels)
-    with (
-        Spool(folder, "ids", np.int32) as ids,
-        Spool(folder, "labels", np.float32 if codec is None else codec.dtype) as targets,
-    ):
-        words = _Words(vocabulary)
-        lines = _LineNumbers()
+    words = Words(vocabulary)
+    lines = _LineNumbers()
+    with _ids_spool(folder) as ids, _labels_spool(folder, codec) as targets:
         for block, found in encode_blocks(corpus.blocks(), encoder, settings):
             ids.add(*words.add(found, ids.lines))
             if codec is not None:
@@ -86,10 +101,12 @@ def encode(
         raise _no_word(corpus, words, settings)
     if codec is not None:
         _check_labelled(ids.offsets(), targets.offsets(), lines, codec, settings)
-    min_count = 1 if vocabulary is not None else resolve_min_count(settings, words.total)
-    kept = None if vocabulary is not None else _kept(words, min_count, settings)
-    if kept is not None and not kept.all():
-        ids = _renumbered(ids, kept, folder)
+    min_count, kept = 1, None
+    if vocabulary is None:
+        min_count = resolve_min_count(settings, words.total)
+        kept = kept_words(words, min_count, settings)
+        if not kept.all():
+            ids = _renumbered(ids, kept, folder)
     return EncodedCorpus(
         ids=ids.numbers(),
         offsets=ids.offsets(),
@@ -98,6 +115,44 @@ def encode(
         fingerprint=corpus.fingerprint,
         targets=None if codec is None else codec.targets(targets),
         min_count=min_count,
+    )
+
+
+def _ids_spool(folder: Path) -> Spool:
+    return Spool(folder, "ids", np.int32)
+
+
+def _labels_spool(folder: Path, codec: ClassNames | Numbers | None) -> Spool:
+    return Spool(folder, "labels", np.float32 if codec is None else codec.dtype)
+
+
+def _entry_of(encoded: EncodedCorpus, folder: Path) -> dict[str, Path | bytes]:
+    """Return the files of an entry of the cache."""
+    names = encoded.targets.names if isinstance(encoded.targets, ClassTargets) else ()
+    facts = {"fingerprint": encoded.fingerprint, "min_count": encoded.min_count, "names": names}
+    spools = [_ids_spool(folder), _labels_spool(folder, None)]
+    return {
+        **{path.name: path for spool in spools for path in spool.paths},
+        "vocab.txt": encoded.vocabulary.to_bytes(),
+        "counts": np.asarray(encoded.vocabulary.counts).tobytes(),
+        "first_lines": encoded.first_lines.tobytes(),
+        "facts.json": json.dumps(facts).encode(),
+    }
+
+
+def _read_entry(entry: Path, labels: LabelKind) -> EncodedCorpus:
+    """Map what `_entry_of` kept."""
+    facts = json.loads((entry / "facts.json").read_bytes())
+    codec = label_codec(labels, facts["names"])
+    ids = _ids_spool(entry)
+    return EncodedCorpus(
+        ids=ids.numbers(),
+        offsets=ids.offsets(),
+        vocabulary=Vocabulary.open(entry / "vocab.txt", mapped(entry / "counts", np.int64)),
+        first_lines=mapped(entry / "first_lines", np.int64),
+        fingerprint=facts["fingerprint"],
+        targets=None if codec is None else codec.targets(_labels_spool(entry, codec)),
+        min_count=facts["min_count"],
     )
 
 
@@ -115,82 +170,6 @@ def token_lines(
             yield line, True
         if not block.whole:
             yield last, False
-
-
-def resolve_min_count(settings: TextSettings, tokens: int) -> int:
-    """Return `min_count` for a corpus of so many tokens: `auto` is 1, or 5 for a large one."""
-    if settings.min_count != "auto":
-        return settings.min_count
-    return _LARGE_MIN_COUNT if tokens >= LARGE_CORPUS_TOKENS else 1
-
-
-class _Words:
-    """The words met so far, by first appearance, with their counts and first lines."""
-
-    def __init__(self, given: Vocabulary | None) -> None:
-        self._given = given
-        self._index: defaultdict[str, int] = defaultdict()
-        if given is None:
-            self._index.default_factory = self._index.__len__
-        else:
-            self._index.update(zip(given, range(len(given)), strict=True))
-        size = 0 if given is None else len(given)
-        self._counts = np.zeros(max(size, 1024), np.int64)
-        self._first_lines = np.zeros(max(size, 1024), np.int64)
-        self.total = 0  # words that were counted
-        self.read = 0  # words that were read
-
-    def __len__(self) -> int:
-        return len(self._index)
-
-    @property
-    def counts(self) -> NDArray[np.int64]:
-        """How often each word was met: (V,)."""
-        return self._counts[: len(self)]
-
-    @property
-    def first_lines(self) -> NDArray[np.int64]:
-        """The line, from 1, that first has each word, or 0: (V,)."""
-        return self._first_lines[: len(self)]
-
-    def add(self, found: BlockIds, lines: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Take in a block that begins on line `lines`, from 0; returns its ids and line ends."""
-        tokens = found.tokens.split("\n") if found.tokens else []
-        ids = self._ids(tokens)  # (v,)
-        met = np.bincount(found.ids, minlength=len(tokens))  # (v,)
-        known = ids >= 0
-        self._counts[ids[known]] += met[known]
-        fresh = known.copy()
-        fresh[known] = self._first_lines[ids[known]] == 0
-        self._first_lines[ids[fresh]] = found.first_lines[fresh] + lines + 1
-        self.read += len(found.ids)
-        self.total += int(met[known].sum())
-        return _renumber(found.ids, found.line_ends, ids, everything=bool(known.all()))
-
-    def _ids(self, tokens: list[str]) -> NDArray[np.int32]:
-        """Return the ids of a block's words, -1 for one outside the given vocabulary: (v,)."""
-        if self._given is not None:
-            return np.array([self._index.get(token, -1) for token in tokens], np.int32)
-        ids = np.fromiter(map(self._index.__getitem__, tokens), np.int32, len(tokens))
-        while len(self._counts) < len(self):
-            self._counts = np.concatenate([self._counts, np.zeros_like(self._counts)])
-            self._first_lines = np.concatenate(
-                [self._first_lines, np.zeros_like(self._first_lines)]
-            )
-        return ids
-
-    def vocabulary(self, kept: NDArray[np.bool_] | None) -> Vocabulary:
-        """Return the words, or those `kept` (V,), with their counts."""
-        if self._given is not None:
-            return self._given.with_counts(self.counts)
-        if kept is None or kept.all():
-            return Vocabulary(self._index, self.counts)
-        tokens = (token for token, keep in zip(self._index, kept, strict=True) if keep)
-        return Vocabulary(tokens, self.counts[kept])
-
-    def places_of(self, tokens: set[str]) -> list[int]:
-        """Return the ids of those of `tokens` that were met."""
-        return [self._index[token] for token in tokens if token in self._index]
 
 
 class _LineNumbers:
@@ -267,7 +246,7 @@ def _check_labelled(
         raise CorpusError("no text has a label; expected at least one")
 
 
-def _no_word(corpus: Corpus, words: _Words, settings: TextSettings) -> CorpusError:
+def _no_word(corpus: Corpus, words: Words, settings: TextSettings) -> CorpusError:
     names = ", ".join(source.path for source in corpus.sources[:3])
     if len(corpus.sources) > 3:
         names += f" and {len(corpus.sources) - 3} more"
@@ -277,39 +256,6 @@ def _no_word(corpus: Corpus, words: _Words, settings: TextSettings) -> CorpusErr
         f"{names}: no word found; expected text with letters or digits",
         hint=f"the tokenizer is {settings.tokenizer}; see --tokenizer",
     )
-
-
-def _kept(words: _Words, min_count: int, settings: TextSettings) -> NDArray[np.bool_]:
-    """Which words stay (V,), by min_count, stop_words and max_vocab."""
-    counts = words.counts
-    kept = counts >= min_count
-    if settings.stop_words is not None:
-        kept[words.places_of(read_stop_words(Path(settings.stop_words), settings))] = False
-    places = np.flatnonzero(kept)
-    if settings.max_vocab is not None and len(places) > settings.max_vocab:
-        order = np.argsort(-counts[places], kind="stable")
-        kept[places[order[settings.max_vocab :]]] = False
-    if not kept.any():
-        raise CorpusError(
-            f"no word is left of {len(words):,}: the most frequent is met {counts.max():,} times, "
-            f"min_count is {min_count}",
-            hint="lower --min-count or shorten --stop-words",
-        )
-    return kept
-
-
-def read_stop_words(path: Path, settings: TextSettings) -> set[str]:
-    """Read words to leave out, one a line, spelt as the tokenizer would spell them."""
-    tokenizer = Tokenizer(settings)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{path}: {error}; expected UTF-8 text, a word a line") from error
-    found: set[str] = set()
-    for line in text.split("\n"):
-        tokens = tokenizer.tokenize(line)
-        found.add(tokens[0] if len(tokens) == 1 else line.strip())
-    return found
 
 
 def _renumbered(ids: Spool, kept: NDArray[np.bool_], folder: Path) -> Spool:
@@ -323,23 +269,6 @@ def _renumbered(ids: Spool, kept: NDArray[np.bool_], folder: Path) -> Spool:
             last = int(np.searchsorted(offsets, start + _PASS, side="right")) - 1
             last = max(last, first + 1)
             ends = offsets[first + 1 : last + 1] - start
-            spool.add(*_renumber(numbers[start : offsets[last]], ends, new_ids, everything=False))
+            spool.add(*renumber(numbers[start : offsets[last]], ends, new_ids, everything=False))
             first = last
-    ids.remove()
-    return spool
-
-
-def _renumber(
-    ids: NDArray[np.int32],
-    line_ends: NDArray[np.int64],
-    new_ids: NDArray[np.int32],
-    *,
-    everything: bool,
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Put new ids (v,) for ids (n,), dropping those that are -1, and move the lines' ends."""
-    renumbered = new_ids[ids]  # (n,)
-    if everything:
-        return renumbered, line_ends
-    stays = renumbered >= 0
-    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(stays)])  # (n + 1,)
-    return renumbered[stays], before[line_ends]
+    return spool.rename(ids)

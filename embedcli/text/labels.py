@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,9 +38,11 @@ class ClassNames:
     dtype = np.dtype(np.int32)
     expected = "a label"
 
-    def __init__(self) -> None:
+    def __init__(self, names: Iterable[str] = ()) -> None:
         self._names: defaultdict[str, int] = defaultdict()
         self._names.default_factory = self._names.__len__
+        for name in names:
+            self._names[name]
 
     def split(self, cells: tuple[str, ...]) -> list[str]:
         """Return the labels of a record's cells: each is one."""
@@ -88,9 +90,9 @@ class Numbers:
         return NumberTargets(values)
 
 
-def label_codec(kind: LabelKind) -> ClassNames | Numbers | None:
-    """Return what reads the labels of a kind of task."""
-    return {"none": None, "class": ClassNames(), "number": Numbers()}[kind]
+def label_codec(kind: LabelKind, names: Iterable[str] = ()) -> ClassNames | Numbers | None:
+    """Return what reads the labels of a kind of task, some of whose `names` may be known."""
+    return {"none": None, "class": ClassNames(names), "number": Numbers()}[kind]
 
 
 def parse_labels(

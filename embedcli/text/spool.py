@@ -62,10 +62,17 @@ class Spool:
         with storing(self.numbers_path):
             self._files[file].write(np.ascontiguousarray(array).data)
 
-    def remove(self) -> None:
-        """Delete the files; what is mapped stays readable."""
-        self.numbers_path.unlink()
-        self.offsets_path.unlink()
+    @property
+    def paths(self) -> tuple[Path, Path]:
+        """The files: the numbers, and where lines end."""
+        return self.numbers_path, self.offsets_path
+
+    def rename(self, other: Spool) -> Spool:
+        """Take the place of `other`; what of that is mapped stays readable."""
+        with storing(self.numbers_path):
+            for mine, its in zip(self.paths, other.paths, strict=True):
+                mine.replace(its)
+        return other
 
     def numbers(self) -> NDArray[Any]:
         """Return the numbers of all lines, mapped: (total,)."""

@@ -1,0 +1,219 @@
+"""Ids of corpora that were read before, kept in the user's cache folder.
+
+An entry is a folder named by what decides its content: a digest of the settings that matter and of
+the versions of `embed`, `regex` and Unicode, the size of the text and its SHA-256. It is filled
+beside its place and renamed, checked against its digests when it is read, and thrown away if it
+does not match. The entries used longest ago make room for new ones. Nothing that goes wrong here
+stops a run: the text is then read anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import stat
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+from unicodedata import unidata_version
+
+import regex
+
+from embedcli import __version__, files
+from embedcli.config import TextSettings
+from embedcli.text.corpus import fingerprint_of
+from embedcli.text.sources import STDIN, Source
+
+# Bytes all entries may take together.
+LARGEST = 8 << 30
+# What is left of a process that died while it stored an entry is removed after so many seconds.
+_STALE = 86_400
+_DIGESTS = "digests.json"
+_PARTIAL = ".partial-"
+# These do not change what becomes of the text.
+_IRRELEVANT = {"workers", "cache", "max_expansion", "stop_words"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of the cache: its folder, its size in bytes, and when it was last used."""
+
+    path: Path
+    size: int
+    used: float  # seconds since the epoch
+
+
+def cache_folder() -> Path:
+    """Return where ids are kept: $EMBED_CACHE, else `embed` in $XDG_CACHE_HOME or ~/.cache."""
+    if own := os.environ.get("EMBED_CACHE"):
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path("~/.cache").expanduser()) / "embed"
+
+
+def entries() -> list[Entry]:
+    """List the entries, those used last first."""
+    found = []
+    with contextlib.suppress(OSError):
+        for path in cache_folder().iterdir():
+            with contextlib.suppress(OSError):
+                if (path / _DIGESTS).is_file():
+                    found.append(Entry(path, _size(path), path.stat().st_mtime))
+    return sorted(found, key=lambda entry: -entry.used)
+
+
+def clear() -> int:
+    """Remove every entry; returns how many bytes were freed."""
+    freed = 0
+    for entry in entries():
+        _remove(entry.path)
+        freed += 0 if entry.path.exists() else entry.size
+    _remove_partial(older_than=0)
+    return freed
+
+
+class Cached:
+    """The place in the cache of one corpus read with some settings."""
+
+    def __init__(self, sources: Sequence[Source], settings: TextSettings, more: object) -> None:
+        """Find the place; `more` is anything else, of JSON's types, that decides the ids."""
+        self._sources = sources
+        self._key = _key(sources, settings, more)
+
+    def find(self) -> Path | None:
+        """Return the entry's folder if it is there and whole."""
+        try:
+            sizes = [_regular_size(source) for source in self._sources]
+            prefix = f"{self._key}-{sum(sizes)}-"
+            if not any(cache_folder().glob(f"{prefix}*")):
+                return None
+            digests = [files.sha256(Path(source.path)) for source in self._sources]
+            entry = cache_folder() / (
+                prefix + fingerprint_of(list(zip(sizes, digests, strict=True)))
+            )
+            if not entry.is_dir():
+                return None
+            if not _is_whole(entry):
+                _remove(entry)
+                return None
+            os.utime(entry)
+        except (OSError, ValueError):
+            return None
+        return entry
+
+    def store(self, fingerprint: str, content: Mapping[str, Path | bytes]) -> None:
+        """Keep files, linked where that is possible, or bytes, under their names."""
+        with contextlib.suppress(OSError, ValueError):
+            size = sum(_regular_size(source) for source in self._sources)
+            target = cache_folder() / f"{self._key}-{size}-{fingerprint}"
+            needed = sum(
+                len(part) if isinstance(part, bytes) else part.stat().st_size
+                for part in content.values()
+            )
+            if target.exists() or not _make_room(needed):
+                return
+            partial = Path(mkdtemp(prefix=_PARTIAL, dir=cache_folder()))
+            try:
+                _fill(partial, content)
+                partial.rename(target)
+            except BaseException:
+                _remove(partial)
+                raise
+
+
+def _key(sources: Sequence[Source], settings: TextSettings, more: object) -> str:
+    chosen = {name: value for name, value in asdict(settings).items() if name in _RELEVANT}
+    stop_words = ""
+    if settings.stop_words is not None:
+        with contextlib.suppress(OSError):
+            stop_words = files.sha256(Path(settings.stop_words))
+    facts = [
+        chosen,
+        stop_words,
+        [source.kind for source in sources],
+        [__version__, regex.__version__, unidata_version, _version_of(settings.segmenter)],
+        more,
+    ]
+    return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+_RELEVANT = {field.name for field in fields(TextSettings)} - _IRRELEVANT
+
+
+def _version_of(segmenter: str | None) -> str:
+    try:
+        return version({"icu": "icu4py"}.get(segmenter, segmenter)) if segmenter else ""
+    except PackageNotFoundError:
+        return ""
+
+
+def _regular_size(source: Source) -> int:
+    """Size of a source's file; raises ValueError for what can be read only once."""
+    if source.path == STDIN:
+        raise ValueError("standard input")
+    status = Path(source.path).stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("not a regular file")
+    return status.st_size
+
+
+def _fill(folder: Path, content: Mapping[str, Path | bytes]) -> None:
+    digests: dict[str, Any] = {}
+    for name, part in content.items():
+        if isinstance(part, bytes):
+            (folder / name).write_bytes(part)
+        else:
+            try:
+                os.link(part, folder / name)
+            except OSError:
+                shutil.copyfile(part, folder / name)
+        digests[name] = [(folder / name).stat().st_size, files.sha256(folder / name)]
+    (folder / _DIGESTS).write_text(json.dumps(digests), encoding="utf-8")
+
+
+def _is_whole(folder: Path) -> bool:
+    digests = json.loads((folder / _DIGESTS).read_text(encoding="utf-8"))
+    return isinstance(digests, dict) and all(
+        "/" not in name
+        and (folder / name).stat().st_size == size
+        and files.sha256(folder / name) == digest
+        for name, (size, digest) in digests.items()
+    )
+
+
+def _make_room(needed: int) -> bool:
+    """Remove the entries used longest ago; returns whether there is room then."""
+    cache_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+    _remove_partial(older_than=_STALE)
+    if needed > LARGEST:
+        return False
+    kept = entries()
+    total = needed + sum(entry.size for entry in kept)
+    while total > LARGEST and kept:
+        oldest = kept.pop()
+        _remove(oldest.path)
+        total -= oldest.size
+    free = shutil.disk_usage(cache_folder()).free
+    return needed < free // 2
+
+
+def _remove_partial(older_than: float) -> None:
+    with contextlib.suppress(OSError):
+        for path in cache_folder().glob(f"{_PARTIAL}*"):
+            if time.time() - path.stat().st_mtime >= older_than:
+                _remove(path)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())

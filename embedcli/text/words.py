@@ -1,0 +1,147 @@
+"""The words of a corpus as they are met, and which of them stay."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedcli.config import TextSettings
+from embedcli.errors import CorpusError
+from embedcli.text.blocks import BlockIds
+from embedcli.text.tokenizer import Tokenizer
+from embedcli.text.vocabulary import Vocabulary
+
+# From so many tokens on a corpus is large: `auto` leaves out rare words and thins out common ones.
+LARGE_CORPUS_TOKENS = 1_000_000
+_LARGE_MIN_COUNT = 5
+
+
+def resolve_min_count(settings: TextSettings, tokens: int) -> int:
+    """Return `min_count` for a corpus of so many tokens: `auto` is 1, or 5 for a large one."""
+    if settings.min_count != "auto":
+        return settings.min_count
+    return _LARGE_MIN_COUNT if tokens >= LARGE_CORPUS_TOKENS else 1
+
+
+class Words:
+    """The words met so far, by first appearance, with their counts and first lines."""
+
+    def __init__(self, given: Vocabulary | None) -> None:
+        self._given = given
+        self._index: defaultdict[str, int] = defaultdict()
+        if given is None:
+            self._index.default_factory = self._index.__len__
+        else:
+            self._index.update(zip(given, range(len(given)), strict=True))
+        size = 0 if given is None else len(given)
+        self._counts = np.zeros(max(size, 1024), np.int64)
+        self._first_lines = np.zeros(max(size, 1024), np.int64)
+        self.total = 0  # words that were counted
+        self.read = 0  # words that were read
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How often each word was met: (V,)."""
+        return self._counts[: len(self)]
+
+    @property
+    def first_lines(self) -> NDArray[np.int64]:
+        """The line, from 1, that first has each word, or 0: (V,)."""
+        return self._first_lines[: len(self)]
+
+    def add(self, found: BlockIds, lines: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Take in a block that begins on line `lines`, from 0; returns its ids and line ends."""
+        tokens = found.tokens.split("\n") if found.tokens else []
+        ids = self._ids(tokens)  # (v,)
+        met = np.bincount(found.ids, minlength=len(tokens))  # (v,)
+        known = ids >= 0
+        self._counts[ids[known]] += met[known]
+        fresh = known.copy()
+        fresh[known] = self._first_lines[ids[known]] == 0
+        self._first_lines[ids[fresh]] = found.first_lines[fresh] + lines + 1
+        self.read += len(found.ids)
+        self.total += int(met[known].sum())
+        return renumber(found.ids, found.line_ends, ids, everything=bool(known.all()))
+
+    def _ids(self, tokens: list[str]) -> NDArray[np.int32]:
+        """Return the ids of a block's words, -1 for one outside the given vocabulary: (v,)."""
+        if self._given is not None:
+            return np.array([self._index.get(token, -1) for token in tokens], np.int32)
+        ids = np.fromiter(map(self._index.__getitem__, tokens), np.int32, len(tokens))
+        while len(self._counts) < len(self):
+            self._counts = np.concatenate([self._counts, np.zeros_like(self._counts)])
+            self._first_lines = np.concatenate(
+                [self._first_lines, np.zeros_like(self._first_lines)]
+            )
+        return ids
+
+    def vocabulary(self, kept: NDArray[np.bool_] | None) -> Vocabulary:
+        """Return the words, or those `kept` (V,), with their counts."""
+        if self._given is not None:
+            return self._given.with_counts(self.counts)
+        if kept is None or kept.all():
+            return Vocabulary(self._index, self.counts)
+        tokens = (token for token, keep in zip(self._index, kept, strict=True) if keep)
+        return Vocabulary(tokens, self.counts[kept])
+
+    def places_of(self, tokens: set[str]) -> list[int]:
+        """Return the ids of those of `tokens` that were met."""
+        return [self._index[token] for token in tokens if token in self._index]
+
+
+def kept_words(words: Words, min_count: int, settings: TextSettings) -> NDArray[np.bool_]:
+    """Return which words stay (V,), by min_count, stop_words and max_vocab.
+
+    Raises CorpusError if none does.
+    """
+    counts = words.counts
+    kept = counts >= min_count
+    if settings.stop_words is not None:
+        kept[words.places_of(read_stop_words(Path(settings.stop_words), settings))] = False
+    places = np.flatnonzero(kept)
+    if settings.max_vocab is not None and len(places) > settings.max_vocab:
+        order = np.argsort(-counts[places], kind="stable")
+        kept[places[order[settings.max_vocab :]]] = False
+    if not kept.any():
+        raise CorpusError(
+            f"no word is left of {len(words):,}: the most frequent is met {counts.max():,} times, "
+            f"min_count is {min_count}",
+            hint="lower --min-count or shorten --stop-words",
+        )
+    return kept
+
+
+def read_stop_words(path: Path, settings: TextSettings) -> set[str]:
+    """Read words to leave out, one a line, spelt as the tokenizer would spell them."""
+    tokenizer = Tokenizer(settings)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorpusError(f"{path}: {error}; expected UTF-8 text, a word a line") from error
+    found: set[str] = set()
+    for line in text.split("\n"):
+        tokens = tokenizer.tokenize(line)
+        found.add(tokens[0] if len(tokens) == 1 else line.strip())
+    return found
+
+
+def renumber(
+    ids: NDArray[np.int32],
+    line_ends: NDArray[np.int64],
+    new_ids: NDArray[np.int32],
+    *,
+    everything: bool,
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Put new ids (v,) for ids (n,), dropping those that are -1, and move the lines' ends."""
+    renumbered = new_ids[ids]  # (n,)
+    if everything:
+        return renumbered, line_ends
+    stays = renumbered >= 0
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(stays)])  # (n + 1,)
+    return renumbered[stays], before[line_ends]
