@@ -16,7 +16,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from embedcli.errors import ConfigError
 
@@ -50,8 +50,13 @@ def setting(
     minimum: float | None = None,
     maximum: float | None = None,
     exclusive_minimum: bool = False,
+    pattern: str | None = None,
+    form: str | None = None,
 ) -> Any:
-    """Declare one setting: its default and what is said and checked of it."""
+    """Declare one setting: its default and what is said and checked of it.
+
+    Text must match `pattern` as a whole; `form` says so in words.
+    """
     return dataclasses.field(
         default=default,
         metadata={
@@ -61,6 +66,8 @@ def setting(
             "minimum": minimum,
             "maximum": maximum,
             "exclusive_minimum": exclusive_minimum,
+            "pattern": pattern,
+            "form": form,
         },
     )
 
@@ -80,6 +87,8 @@ class Spec:
     minimum: float | None
     maximum: float | None
     exclusive_minimum: bool
+    pattern: str | None
+    form: str | None
 
     @property
     def flag(self) -> str:
@@ -114,7 +123,7 @@ class Spec:
     def check(self, value: Any) -> Any:
         """Return the value as this setting holds it; raises ConfigError where it may not."""
         if (value is None and self.optional) or (
-            isinstance(value, str) and (value in self.choices or str in self.kinds)
+            isinstance(value, str) and (value in self.choices or self._is_text(value))
         ):
             return value
         if isinstance(value, bool):
@@ -125,6 +134,11 @@ class Spec:
         elif isinstance(value, int | float) and float in self.kinds and math.isfinite(value):
             return self._within(float(value))
         raise self._refuse(repr(value))
+
+    def _is_text(self, value: str) -> bool:
+        return str in self.kinds and (
+            self.pattern is None or re.fullmatch(self.pattern, value) is not None
+        )
 
     def _within(self, value: float) -> float:
         low, high = self.minimum, self.maximum
@@ -142,7 +156,7 @@ def _kind_in_words(kind: type, spec: Spec) -> str:
     if kind is bool:
         return "true or false"
     if kind is str:
-        return "text"
+        return spec.form or "text"
     noun = "a whole number" if kind is int else "a number"
     low = None if spec.minimum is None else f"{spec.minimum:g}"
     high = None if spec.maximum is None else f"{spec.maximum:g}"
@@ -340,8 +354,32 @@ class TrainSettings(TextSettings):
         "none", "Rows that are not trained.", group="Start"
     )
     checkpoint_every: str = setting(
-        "5m", "Save the run's state this often: 30s, 5m, or a number of steps; off.", group="Run"
+        "5m",
+        "Save the run's state this often: 30s, 5m, or a number of steps; off.",
+        group="Run",
+        pattern=r"[1-9][0-9]{0,8}[smh]?|off",
+        form="seconds (30s), minutes (5m), hours (1h), a number of steps (1000), or off",
     )
+
+
+class Interval(NamedTuple):
+    """How often something is done: after so many seconds or steps; both without end: never."""
+
+    seconds: float = math.inf
+    steps: float = math.inf
+
+
+def interval(text: str) -> Interval:
+    """Read an interval as `checkpoint_every` spells it.
+
+    >>> interval("5m"), interval("1000")
+    (Interval(seconds=300, steps=inf), Interval(seconds=inf, steps=1000))
+    """
+    if text == "off":
+        return Interval()
+    if text.isdigit():
+        return Interval(steps=int(text))
+    return Interval(seconds=int(text[:-1]) * {"s": 1, "m": 60, "h": 3600}[text[-1]])
 
 
 def schema(settings: type[Settings]) -> Mapping[str, Spec]:
@@ -389,14 +427,24 @@ def resolve(
     >>> resolve(TextSettings, given={"min_count": 2}).min_count
     2
     """
+    chosen = explicit(settings, config=config, given=given)
+    return settings(**{**_preset_of_task(chosen, settings), **chosen})
+
+
+def explicit(
+    settings: type[Settings],
+    *,
+    config: str | None = None,
+    given: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the settings that `config` names or that were `given`; raises ConfigError."""
     given = {} if given is None else given
     known = schema(settings)
     for name in given:
         if name not in known:
             raise ConfigError(f"{name}: no such setting", nearest(name, known))
     chosen = {} if config is None else _read_config(config, settings)
-    preset = _preset_of_task({**chosen, **given}, settings)
-    return settings(**{**preset, **chosen, **given})
+    return {**chosen, **given}
 
 
 def _preset_of_task(values: Mapping[str, Any], settings: type[S]) -> dict[str, Any]:
@@ -531,7 +579,7 @@ def to_yaml(settings: Settings) -> str:
     """Write settings as YAML that `read_yaml` reads back to the same values.
 
     >>> print(to_yaml(TextSettings(max_vocab=9)).splitlines()[0])
-    # Text
+    # Run
     """
     lines: list[str] = []
     for group, specs in groups(type(settings)).items():
