@@ -112,11 +112,26 @@ def working_folder(target: Path) -> Iterator[Path]:
     with storing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         folder, descriptor = _locked_temporary(target, folder=True)
+    _ours_alone.add(descriptor)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        _ours_alone.discard(descriptor)
         os.close(descriptor)
+
+
+# Descriptors that hold the locks of working folders: a forked process lets go of them, or the
+# folder of a dead parent would seem in use for as long as the fork lives.
+_ours_alone: set[int] = set()
+
+
+def _let_go() -> None:
+    while _ours_alone:
+        os.close(_ours_alone.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def previous(target: Path) -> Path:
@@ -233,17 +248,22 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def require_space(path: Path, needed: int, what: str) -> None:
-    """Raise StoreError unless the disk that `path` will lie on has `needed` bytes free."""
+def free_space(path: Path) -> int:
+    """Bytes free on the disk that `path` lies on, or will lie on."""
     place = Path(os.path.realpath(path))
     while not place.exists():
         place = place.parent
     system = os.statvfs(place)
-    free = system.f_bavail * system.f_frsize
+    return system.f_bavail * system.f_frsize
+
+
+def require_space(path: Path, needed: int, what: str) -> None:
+    """Raise StoreError unless the disk that `path` will lie on has `needed` bytes free."""
+    free = free_space(path)
     if needed > free:
         raise StoreError(
             f"{path}: {what} needs {readable(needed)}, and {readable(free)} are free there",
-            "free some room, or write to another disk",
+            _HINTS[errno.ENOSPC],
         )
 
 
@@ -286,8 +306,12 @@ def map_npy(path: Path) -> NDArray[Any]:
         return _map_array(path, file, 0, size)
 
 
-def map_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """Memory-map the arrays of an uncompressed `.npz` file, read-only; raises as `map_npy`."""
+def map_npz(path: Path, *, check: bool = False) -> dict[str, NDArray[Any]]:
+    """Memory-map the arrays of an uncompressed `.npz` file, read-only; raises as `map_npy`.
+
+    With `check`, every array is read and compared with its CRC-32.
+    """
+    import struct
     import zipfile
 
     regular_size(path)
@@ -297,10 +321,12 @@ def map_npz(path: Path) -> dict[str, NDArray[Any]]:
             for member in archive.infolist():
                 if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
                     raise ValueError(f"member {member.filename!r} is compressed or encrypted")
-                start = _member_start(file, member.header_offset)
+                start = _member_start(file, member.header_offset, member.orig_filename)
+                if check and _crc32(file, start, member.file_size) != member.CRC:
+                    raise ValueError(f"the checksum of {member.filename} is another")
                 name = member.filename.removesuffix(".npy")
                 arrays[name] = _map_array(path, file, start, start + member.file_size)
-    except (zipfile.BadZipFile, NotImplementedError, OverflowError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, OverflowError, struct.error) as error:
         raise ValueError(str(error)) from error
     return arrays
 
@@ -351,14 +377,26 @@ def _npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
             raise ValueError("a header that is not of a .npy file") from error
 
 
-def _member_start(file: BinaryIO, header: int) -> int:
-    """Where the data of an archive's member begins, whose local header is at byte `header`."""
+def _member_start(file: BinaryIO, header: int, name: str) -> int:
+    """Where the data of an archive's member `name` begins, whose local header is at `header`."""
     file.seek(header)
     local = file.read(30)
-    if len(local) < 30 or local[:4] != b"PK\x03\x04":
-        raise ValueError("an archive without the header of a member")
-    name, extra = int.from_bytes(local[26:28], "little"), int.from_bytes(local[28:30], "little")
-    return header + 30 + name + extra
+    lengths = int.from_bytes(local[26:28], "little"), int.from_bytes(local[28:30], "little")
+    found = file.read(lengths[0]).decode("utf-8", "replace")
+    if len(local) < 30 or local[:4] != b"PK\x03\x04" or found != name:
+        raise ValueError(f"an archive without the header of {name!r}")
+    return header + 30 + sum(lengths)
+
+
+def _crc32(file: BinaryIO, start: int, size: int) -> int:
+    import zlib
+
+    file.seek(start)
+    found = 0
+    while size and (data := file.read(min(size, 1 << 20))):
+        found = zlib.crc32(data, found)
+        size -= len(data)
+    return found
 
 
 def _locked_temporary(target: Path, *, folder: bool) -> tuple[Path, int]:

@@ -39,6 +39,7 @@ _FILES = (
     "log.jsonl",
 )
 _MAX_JSON = 1 << 24
+_MAX_LOG = 1 << 28
 _BLOCK = 1 << 24
 _READING_ERRORS = (
     ValueError,
@@ -127,6 +128,8 @@ def load(folder: Path) -> Model:
             raise ValueError(f"{len(table)} words, but {trained.shape} {first_lines.shape}")
     prefix = "optimizer."
     with _damage(folder, "log.jsonl"):
+        if manifest.files["log.jsonl"][0] > _MAX_LOG:
+            raise ValueError("too large")
         lines = (folder / "log.jsonl").read_text(encoding="utf-8").split("\n")
         log = [json.loads(line) for line in lines if line]
     return Model(
@@ -200,7 +203,7 @@ def save_checkpoint(
     place = checkpoint_folder(folder)
     with files.storing(place):
         place.mkdir(parents=True, exist_ok=True)
-    header = json.dumps({"format": FORMAT, "state": state}).encode()
+    header = json.dumps({"format": FORMAT, "arrays": [*arrays], "state": state}).encode()
     members = {"checkpoint": np.frombuffer(header, np.uint8), **arrays}
     with files.atomic_write(place / "state.npz") as out:
         files.write_npz(out, members)
@@ -215,13 +218,12 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, An
     if not (place / "state.npz").exists():
         raise StoreError(f"{place}: no checkpoint", "start the training without --resume")
     with _damage(place, "state.npz"):
-        _check_sums(place / "state.npz")
-        arrays = files.map_npz(place / "state.npz")
+        arrays = files.map_npz(place / "state.npz", check=True)
         header = json.loads(arrays.pop("checkpoint").tobytes())
         _require_version(place, header["format"])
         state = header["state"]
-        if not isinstance(state, dict):
-            raise ValueError("a state that is not a mapping")
+        if not isinstance(state, dict) or [*arrays] != header["arrays"]:
+            raise ValueError("arrays or a state that were not saved so")
     return arrays, state
 
 
@@ -294,11 +296,11 @@ def _read_manifest(folder: Path) -> Manifest:
         manifest = Manifest(
             format=body["format"],
             embed=str(body["embed"]),
-            shape=(int(body["shape"][0]), int(body["shape"][1])),
+            shape=(_whole(body["shape"][0]), _whole(body["shape"][1])),
             corpus=str(body["corpus"]),
             start=dict(body["start"]),
             files={
-                name: (int(body["files"][name]["bytes"]), str(body["files"][name]["sha256"]))
+                name: (_whole(body["files"][name]["bytes"]), str(body["files"][name]["sha256"]))
                 for name in _FILES
             },
         )
@@ -308,6 +310,12 @@ def _read_manifest(folder: Path) -> Manifest:
             if found != size:
                 raise ValueError(f"{found} bytes; expected {size}")
     return manifest
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"found {value!r}; expected a whole number")
+    return value
 
 
 def _open_table(folder: Path, manifest: Manifest) -> EmbeddingTable:
@@ -332,9 +340,7 @@ def _arrays(folder: Path, name: str) -> dict[str, NDArray[Any]]:
 
 
 def _require_version(folder: Path, found: Any) -> None:
-    if not isinstance(found, int) or found < 1:
-        raise ValueError(f"format version {found!r}")
-    if found > FORMAT:
+    if _whole(found) > FORMAT:
         raise StoreError(
             f"{folder}: of format version {found}; this embed reads up to {FORMAT}",
             "update embed",
@@ -357,19 +363,6 @@ def _damaged(folder: Path, name: str, what: str) -> StoreError:
         f"{folder / name}: damaged: {what}",
         f"the model before it may be in {files.previous(folder)}",
     )
-
-
-def _check_sums(path: Path) -> None:
-    """Compare the members of an archive with their CRC-32."""
-    import zipfile
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            bad = archive.testzip()
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise ValueError(str(error)) from error
-    if bad is not None:
-        raise ValueError(f"the checksum of {bad} is another")
 
 
 def _size(model: Model) -> int:

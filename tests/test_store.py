@@ -1,0 +1,352 @@
+import contextlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedcli import files, store
+from embedcli.config import TrainSettings
+from embedcli.errors import StoreError
+from embedcli.table import EmbeddingTable
+from embedcli.text.vocabulary import Vocabulary
+
+FILES = [
+    "config.yaml",
+    "counts.npy",
+    "head.npz",
+    "log.jsonl",
+    "manifest.json",
+    "state.npz",
+    "table.npy",
+    "vocab.txt",
+]
+
+
+def make_model(seed=0, counts=True):
+    rng = np.random.default_rng(seed)
+    words = ["the", "naïve", "हिन्दी", "a b", "<b>"]
+    vocabulary = Vocabulary(words, np.arange(5, 0, -1) if counts else None)
+    table = EmbeddingTable(vocabulary, rng.normal(size=(5, 3)).astype(np.float32))
+    return store.Model(
+        table=table,
+        settings=TrainSettings(dim=3, lr=0.25, vectors="x.vec"),
+        head={"output": rng.normal(size=(5, 3)).astype(np.float32)},
+        labels=("good", "of two\nlines", "हिन्दी"),
+        trained=np.arange(5),
+        first_lines=np.array([1, 1, 2, 3, 3]),
+        optimizer={"table/m": np.ones((5, 3), np.float32), "table/t": np.int64([7])},
+        log=[{"epoch": 1, "loss": 0.5}, {"epoch": 2, "note": "line\u2028separator"}],
+        corpus="f00d",
+        start={"init": "uniform", "seed": 0},
+    )
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store") / "model"
+    store.save(folder, make_model())
+    return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    return Path(shutil.copytree(saved, tmp_path / "model"))
+
+
+def test_what_is_saved_is_loaded(saved):
+    model, loaded = make_model(), store.load(saved)
+    assert loaded.table.vocabulary == model.table.vocabulary
+    np.testing.assert_array_equal(loaded.table.vocabulary.counts, model.table.vocabulary.counts)
+    np.testing.assert_array_equal(loaded.table.vectors, model.table.vectors)
+    for name in ("settings", "labels", "log", "corpus", "start"):
+        assert getattr(loaded, name) == getattr(model, name)
+    for name in ("trained", "first_lines"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(model, name))
+    for name in ("head", "optimizer"):
+        found, expected = getattr(loaded, name), getattr(model, name)
+        assert found.keys() == expected.keys()
+        for key, array in expected.items():
+            np.testing.assert_array_equal(found[key], array)
+
+
+def test_the_folder_is_read_with_plain_tools(saved):
+    assert sorted(entry.name for entry in saved.iterdir()) == FILES
+    table = np.load(saved / "table.npy")
+    assert table.dtype == np.float32
+    assert table.flags.c_contiguous
+    words = (saved / "vocab.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    assert len(words) == len(table) == len(np.load(saved / "counts.npy"))
+    with np.load(saved / "head.npz") as head:
+        assert json.loads(head["labels"].tobytes())[1] == "of two\nlines"
+        assert head["output"].shape == table.shape
+    manifest = json.loads((saved / "manifest.json").read_text())
+    assert manifest["format"] == store.FORMAT
+    assert manifest["files"]["table.npy"]["sha256"] == files.sha256(saved / "table.npy")
+
+
+def test_the_same_model_gives_the_same_bytes(saved, tmp_path):
+    store.save(tmp_path / "again", make_model())
+    for name in FILES:
+        assert (saved / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_arrays_are_mapped_and_cannot_be_written(saved):
+    table = store.load_table(saved)
+    assert not table.vectors.flags.writeable
+    with pytest.raises(ValueError, match="read-only"):
+        table.vectors[0, 0] = 1
+
+
+def test_a_vocabulary_without_counts(tmp_path):
+    store.save(tmp_path / "model", make_model(counts=False))
+    assert store.load(tmp_path / "model").table.vocabulary.counts is None
+
+
+def test_saving_again_keeps_the_model_before(folder):
+    first = store.load(folder).manifest.digest
+    store.save(folder, make_model(seed=1))
+    assert store.verify(folder).digest != first
+    assert store.verify(files.previous(folder)).digest == first
+
+
+def test_a_folder_that_is_not_a_model_is_left_alone(tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    with pytest.raises(StoreError, match="not a model folder"):
+        store.save(mine, make_model())
+    assert [entry.name for entry in mine.iterdir()] == ["thesis.txt"]
+    (tmp_path / "model.previous").mkdir()
+    (tmp_path / "model.previous" / "thesis.txt").write_text("years of work")
+    with pytest.raises(StoreError, match=r"model\.previous"):
+        store.save(tmp_path / "model", make_model())
+    assert not (tmp_path / "model").exists()
+
+
+def test_an_empty_folder_becomes_a_model(tmp_path):
+    (tmp_path / "model").mkdir()
+    store.save(tmp_path / "model", make_model())
+    assert store.is_model(tmp_path / "model")
+    assert not files.previous(tmp_path / "model").exists()
+
+
+def test_a_model_that_is_not_there_or_not_a_model(tmp_path):
+    with pytest.raises(StoreError, match="no such model"):
+        store.load(tmp_path / "absent")
+    with pytest.raises(StoreError, match="not a model folder"):
+        store.load(tmp_path)
+    assert not store.is_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_flipped_byte_is_found(folder, name):
+    path = folder / name
+    data = bytearray(path.read_bytes())
+    for place in range(0, len(data), max(1, len(data) // 60)):
+        data[place] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(StoreError) as caught:
+            store.verify(folder)
+        if name != "manifest.json":
+            assert name in caught.value.message
+        data[place] ^= 1
+    path.write_bytes(data)
+    store.verify(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_cut_or_longer_file_is_found_on_loading(folder, name):
+    path = folder / name
+    data = path.read_bytes()
+    for found in (data[:-2], data + b"!", b"!" if not data else b""):
+        path.write_bytes(found)
+        with pytest.raises(StoreError, match=name):
+            store.load(folder)
+    path.unlink()
+    with pytest.raises(StoreError, match=name):
+        store.load(folder)
+
+
+@given(st.sampled_from(FILES), st.integers(0, 5000), st.binary(min_size=1, max_size=8))
+def test_any_changed_bytes_load_or_are_one_error(saved, tmp_path_factory, name, place, junk):
+    folder = tmp_path_factory.mktemp("changed") / "model"
+    shutil.copytree(saved, folder)
+    data = bytearray((folder / name).read_bytes())
+    place %= len(data)
+    data[place : place + len(junk)] = junk[: len(data) - place]
+    (folder / name).write_bytes(data)
+    with contextlib.suppress(StoreError):
+        store.load(folder)
+    shutil.rmtree(folder)
+
+
+def rewrite(folder, **changes):
+    body = json.loads((folder / "manifest.json").read_text())
+    body.update(changes)
+    (folder / "manifest.json").write_text(json.dumps(body))
+
+
+def test_a_newer_format_is_refused_with_both_numbers(folder):
+    rewrite(folder, format=7)
+    with pytest.raises(StoreError, match=r"format version 7.*up to 1"):
+        store.load(folder)
+    assert not store.is_model(folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": "1"},
+        {"format": True},
+        {"format": -1},
+        {"format": 1.0},
+        {"shape": [5]},
+        {"shape": [5, 4]},
+        {"shape": [-5, 3]},
+        {"shape": [2**63, 3]},
+        {"shape": "53"},
+        {"shape": [1e400, 3]},
+        {"files": {}},
+        {"files": []},
+        {"files": {"../../table.npy": {"bytes": 1, "sha256": ""}}},
+        {"start": 5},
+    ],
+)
+def test_a_lying_manifest_is_one_error(folder, changes):
+    rewrite(folder, **changes)
+    with pytest.raises(StoreError):
+        store.load(folder)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"format": ' + b"9" * 5000 + b"}"]
+)
+def test_a_manifest_that_is_no_manifest(folder, data):
+    (folder / "manifest.json").write_bytes(data)
+    with pytest.raises(StoreError):
+        store.load(folder)
+
+
+def fit(folder, name):
+    """Make the manifest agree with a changed file, as somebody hostile would."""
+    body = json.loads((folder / "manifest.json").read_text())
+    body["files"][name]["bytes"] = (folder / name).stat().st_size
+    (folder / "manifest.json").write_text(json.dumps(body))
+
+
+@pytest.mark.parametrize(
+    "name, data",
+    [
+        ("config.yaml", b"!!python/object/apply:os.system ['true']\n"),
+        ("config.yaml", b"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"),
+        ("config.yaml", b"dim: [3]\n"),
+        ("config.yaml", b"\xff\xfe"),
+        ("log.jsonl", b"{\n"),
+        ("log.jsonl", b"[" * 100_000),
+        ("head.npz", b"PK\x03\x04"),
+        ("head.npz", b"PK\x05\x06" + bytes(18)),
+        ("state.npz", b"\x80\x04."),
+        ("vocab.txt", b"one\n"),
+        ("counts.npy", b""),
+    ],
+)
+def test_hostile_files_of_a_model_are_one_error(folder, name, data):
+    (folder / name).write_bytes(data)
+    fit(folder, name)
+    with pytest.raises(StoreError, match=name):
+        store.load(folder)
+
+
+def test_pickled_and_compressed_arrays_are_refused(folder):
+    np.save(folder / "table.npy", np.array([print], dtype=object), allow_pickle=True)
+    fit(folder, "table.npy")
+    with pytest.raises(StoreError, match=r"table\.npy"):
+        store.load(folder)
+    np.savez_compressed(folder / "head.npz", x=np.zeros(1 << 16))
+    with pytest.raises(StoreError):
+        store.load(folder)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((5, 3)),
+        np.zeros((5, 3), ">f4"),
+        np.zeros((3, 5), np.float32),
+        np.zeros(15, np.float32),
+        np.asfortranarray(np.zeros((5, 3), np.float32)),
+    ],
+)
+def test_a_table_of_another_kind_is_refused(folder, array):
+    np.save(folder / "table.npy", array)
+    fit(folder, "table.npy")
+    with pytest.raises(StoreError, match=r"table\.npy"):
+        store.load(folder)
+
+
+def test_a_link_out_of_the_folder_and_a_pipe_are_not_read(folder):
+    (folder.parent / "elsewhere.txt").write_bytes((folder / "vocab.txt").read_bytes())
+    (folder / "vocab.txt").unlink()
+    (folder / "vocab.txt").symlink_to(folder.parent / "elsewhere.txt")
+    with pytest.raises(StoreError, match="leads out"):
+        store.load(folder)
+    (folder / "vocab.txt").unlink()
+    os.mkfifo(folder / "vocab.txt")
+    with pytest.raises(StoreError, match="regular"):
+        store.load(folder)
+
+
+def test_too_little_room_is_said_before_anything_is_written(tmp_path, monkeypatch):
+    class Full:
+        f_bavail, f_frsize = 1, 4096
+
+    monkeypatch.setattr(os, "statvfs", lambda _: Full)
+    with pytest.raises(StoreError, match="the model needs"):
+        store.save(tmp_path / "model", make_model())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_comes_back_and_goes(tmp_path):
+    out = tmp_path / "model"
+    arrays = {"table": np.eye(3, dtype=np.float32), "table/m": np.zeros((3, 3), np.float32)}
+    state = {"epoch": 2, "best": None, "settings": {"lr": 0.1}, "corpus": "f00d"}
+    store.save_checkpoint(out, arrays, {"epoch": 1})
+    store.save_checkpoint(out, arrays, state)
+    found, read = store.load_checkpoint(out)
+    assert read == state
+    assert found.keys() == arrays.keys()
+    np.testing.assert_array_equal(found["table"], arrays["table"])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.checkpoint"]
+    store.remove_checkpoint(out)
+    store.remove_checkpoint(out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_checkpoint(tmp_path):
+    with pytest.raises(StoreError, match="no checkpoint"):
+        store.load_checkpoint(tmp_path / "model")
+
+
+def test_every_flipped_byte_of_a_checkpoint_is_found(tmp_path):
+    store.save_checkpoint(tmp_path / "model", {"table": np.ones((20, 5), np.float32)}, {"e": 1})
+    path = store.checkpoint_folder(tmp_path / "model") / "state.npz"
+    data = bytearray(path.read_bytes())
+    arrays, state = store.load_checkpoint(tmp_path / "model")
+    expected = arrays["table"].tobytes(), state
+    found = 0
+    for place in range(len(data)):
+        data[place] ^= 4
+        path.write_bytes(data)
+        try:
+            arrays, state = store.load_checkpoint(tmp_path / "model")
+        except StoreError:
+            found += 1
+        else:  # some bytes of a zip archive mean nothing
+            assert (arrays["table"].tobytes(), state) == expected
+        data[place] ^= 4
+    assert found > len(data) * 0.9
