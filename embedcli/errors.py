@@ -6,7 +6,8 @@
     ├── VocabularyError        a word: unknown, repeated, not allowed
     ├── FormatError            a vector file: broken, of another format, lying about its size
     ├── StoreError             a model folder: missing, not a model, damaged, locked, no room
-    └── TrainingError          the training: not a number, a worker that died
+    └── TrainingError          the training: a loss that is not a number
+        └── WorkerError        a process of it died; the run can go on from its checkpoint
 
 Everything else that is raised is a bug of ours and keeps its traceback.
 """
@@ -49,3 +50,7 @@ class StoreError(EmbedError):
 
 class TrainingError(EmbedError):
     """Training that cannot go on."""
+
+
+class WorkerError(TrainingError):
+    """A process of the training that died or failed."""

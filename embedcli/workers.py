@@ -16,10 +16,12 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from embedcli.errors import TrainingError
+from embedcli.errors import WorkerError
 
 COMMAND = 64  # bytes of a command on its way
 DONE = b"."
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PR_SET_PDEATHSIG = 1
 
 
 def cores() -> int:
@@ -38,6 +40,49 @@ def shared_array(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     kind = np.dtype(dtype)
     memory = mmap.mmap(-1, max(prod(shape) * kind.itemsize, 1))
     return np.frombuffer(memory, kind, prod(shape)).reshape(shape)
+
+
+def fork_worker(serve: Callable[[], None]) -> int:
+    """Fork a process that does `serve` and ends without a trace; returns its id.
+
+    It leaves the signals in `STOPS` to its parent, and dies when its parent does: on Linux at
+    once; elsewhere `serve` must see the end of a socket.
+    """
+    parent, tie = os.getpid(), _tie()
+    # A stop between the fork and the change of handlers would have the child clean up after us.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        with warnings.catch_warnings():
+            # Python 3.12 warns of forking beside threads; BLAS's are idle and made anew by it.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            _live_as_worker(serve, parent, tie)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return pid
+
+
+def _live_as_worker(serve: Callable[[], None], parent: int, tie: Callable[[], Any]) -> NoReturn:
+    try:
+        for number in STOPS:
+            signal.signal(number, signal.SIG_IGN)
+        tie()
+        if os.getppid() == parent:
+            serve()
+    finally:
+        os._exit(0)
+
+
+def _tie() -> Callable[[], Any]:
+    """Return what a process calls to die with its parent; nothing where the system has no way."""
+    import ctypes
+
+    try:
+        prctl = ctypes.CDLL(None).prctl
+    except AttributeError:
+        return lambda: None
+    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 class Team:
@@ -63,7 +108,7 @@ class Team:
     def run(self, command: bytes) -> None:
         """Let every member do its part of a command, and wait for all.
 
-        Raises TrainingError if a member died or failed.
+        Raises WorkerError if a member died or failed.
         """
         for member, line in enumerate(self._lines, 1):
             try:
@@ -77,7 +122,7 @@ class Team:
                 self._bury(member)
             if answer != DONE:
                 answer += _receive(line, 1 << 16)
-                raise TrainingError(f"worker {member} failed: {answer.decode(errors='replace')}")
+                raise WorkerError(f"worker {member} failed: {answer.decode(errors='replace')}")
 
     def close(self) -> None:
         """End the other members; nothing of them is left."""
@@ -92,22 +137,14 @@ class Team:
 
     def _hire(self, member: int) -> None:
         ours, theirs = socket.socketpair()
-        with warnings.catch_warnings():
-            # Python 3.12 warns of forking beside threads; BLAS's are idle and made anew by it.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
-        if pid == 0:
-            for line in [*self._lines, ours]:  # or the death of the parent would not be seen
-                line.close()
-            self._serve(member, theirs)
-        theirs.close()
         self._lines.append(ours)
-        self._pids.append(pid)
+        self._pids.append(fork_worker(lambda: self._serve(member, theirs)))
+        theirs.close()
 
-    def _serve(self, member: int, line: socket.socket) -> NoReturn:
+    def _serve(self, member: int, line: socket.socket) -> None:
+        for ours in self._lines:  # or the death of the parent would not be seen
+            ours.close()
         try:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.SIG_IGN)
             while command := _receive(line, COMMAND):
                 self._work(member, command)
                 line.sendall(DONE)
@@ -116,17 +153,14 @@ class Team:
         except BaseException:
             with contextlib.suppress(OSError):
                 line.sendall(traceback.format_exc().encode()[-4000:])
-        finally:
-            os._exit(0)
 
     def _bury(self, member: int) -> NoReturn:
         pid = self._pids.pop(member - 1)
         _, status = os.waitpid(pid, 0)
         self._lines.pop(member - 1).close()
         how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "no reason given"
-        raise TrainingError(
-            f"worker {member} died ({how})",
-            "If memory ran out, take fewer --workers; --resume goes on from the last checkpoint.",
+        raise WorkerError(
+            f"worker {member} died ({how})", "if memory ran out, take fewer --workers"
         )
 
 

@@ -10,7 +10,6 @@ import signal
 import socket
 import struct
 import traceback
-import warnings
 from collections import deque
 from collections.abc import Iterator
 from itertools import chain, islice
@@ -22,7 +21,7 @@ from embedcli.config import TextSettings
 from embedcli.errors import CorpusError, EmbedError
 from embedcli.text.blocks import BlockEncoder, BlockIds
 from embedcli.text.corpus import BLOCK, Block
-from embedcli.workers import cores, shared_array
+from embedcli.workers import cores, fork_worker, shared_array
 
 # Fewer blocks are sooner done by the process itself.
 _FEW_BLOCKS = 3
@@ -77,14 +76,8 @@ class _Worker:
         self._slots = shared_array((_AHEAD, _SLOT), np.uint8)  # (_AHEAD, _SLOT)
         self._given = self._taken = 0
         self._line, theirs = socket.socketpair()
-        with warnings.catch_warnings():
-            # Python 3.12 warns of forking beside threads; BLAS's are idle and not used here.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self._pid = os.fork()
-        if self._pid == 0:
-            for line in [*(sibling._line for sibling in siblings), self._line]:
-                line.close()  # or the death of the parent would not be seen
-            self._serve(encoder, theirs)
+        lines = [*(sibling._line for sibling in siblings), self._line]
+        self._pid = fork_worker(lambda: self._serve(encoder, theirs, lines))
         theirs.close()
 
     def give(self, block: Block) -> None:
@@ -125,19 +118,18 @@ class _Worker:
             hint="if memory ran out, take fewer --workers",
         )
 
-    def _serve(self, encoder: BlockEncoder, line: socket.socket) -> NoReturn:
-        try:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.SIG_IGN)  # the parent decides
+    def _serve(
+        self, encoder: BlockEncoder, line: socket.socket, parents: list[socket.socket]
+    ) -> None:
+        for end in parents:
+            end.close()  # or the death of the parent would not be seen
+        # Ends when the parent is gone, or needs no more.
+        with contextlib.suppress(OSError, EOFError):
             while True:
                 slot = self._slots[self._taken % _AHEAD]
                 block = _receive(line, slot)
                 _send(line, slot, _result(encoder, block))
                 self._taken += 1
-        except (OSError, EOFError):
-            os._exit(0)  # the parent is gone, or needs no more
-        finally:
-            os._exit(1)
 
 
 def _result(encoder: BlockEncoder, block: Block) -> BlockIds | Exception:
