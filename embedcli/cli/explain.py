@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
-from itertools import groupby, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -289,8 +289,7 @@ def _tables(
     step: Step, rows_of: Callable[[Change], Iterable[tuple[str, str, Any]]], precision: int
 ) -> Iterator[str]:
     """Show something of every change, a parameter at a time."""
-    for name, group in groupby(step.changes, lambda change: change.parameter):
-        changes = list(group)
+    for name, changes in story.by_parameter(step):
         yield f"\n{name}\n"
         cells = [cell for change in changes[:ROWS_SHOWN] for cell in rows_of(change)]
         yield from _rows(cells, precision)
@@ -303,23 +302,21 @@ def _rest(count: int, what: str) -> Iterator[str]:
 
 
 def _gradient_rows(change: Change) -> Iterator[tuple[str, str, Any]]:
-    index, name = _named(change)
+    name = story.label_of(change)
     if len(change.parts) > 1:
         for number, part in enumerate(change.parts, 1):
             yield "", f"look-up {number}", part
         name = f"{name}, the sum"
-    yield index, name, change.gradient.ravel()
+    yield _index(change), name, change.gradient.ravel()
 
 
 def _before_and_after(change: Change) -> Iterator[tuple[str, str, Any]]:
-    yield *_named(change), change.before.ravel()
+    yield _index(change), story.label_of(change), change.before.ravel()
     yield "", "→ after", change.after.ravel()
 
 
-def _named(change: Change) -> tuple[str, str]:
-    if change.row is not None:
-        return str(change.row), change.name
-    return "all", " × ".join(map(str, change.gradient.shape))
+def _index(change: Change) -> str:
+    return "all" if change.row is None else str(change.row)
 
 
 def _text_of_word(word: Word, precision: int) -> Iterator[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -173,13 +172,13 @@ def escaped(words: str) -> str:
 
 
 def text_width(words: str, size: float) -> float:
-    """Guess how wide a text will be, in pixels; a little too much rather than too little."""
-    return render.width(render.visible(words)) * size * 0.54
+    """Guess how wide a text will be, in pixels."""
+    return render.width(render.visible(words)) * size * 0.5
 
 
 def clipped(words: str, size: float, width: float) -> str:
     """Cut a text to a width in pixels."""
-    columns = max(2, int(width / (size * 0.58)))
+    columns = max(2, int(width / (size * 0.56)))
     shown = render.visible(words)
     return shown if render.width(shown) <= columns else render.fit(shown, columns).rstrip()
 
@@ -227,8 +226,8 @@ def step_svg(step: Step) -> str:
     sheet.paragraph(story.loss(step), color=INK)
     sheet.heading(5, "Backward: the gradient of each row, and one step of the optimizer")
     sheet.paragraph(f"{story.backward()} {story.update(step)}")
-    for name, group in groupby(step.changes, lambda change: change.parameter):
-        _draw_changes(sheet, name, list(group), colors)
+    for name, changes in story.by_parameter(step):
+        _draw_changes(sheet, name, changes, colors)
     sheet.heading(6, "What stays")
     sheet.paragraph(story.unchanged(step))
     return sheet.svg(story.title(step))
@@ -488,7 +487,7 @@ def _draw_changes(
                 )  # fmt: skip
                 sheet.y += 13
         color = colors.get(change.row, INK) if change.row is not None else INK
-        label = clipped(_label(change), 13, 136)
+        label = clipped(story.label_of(change), 13, 136)
         sheet.text(left - 12, sheet.y + 14, label, size=13, anchor="end", color=color, bold=True)
         for number, row in enumerate((change.gradient, change.before, change.after)):
             x = left + number * (width + gap)
@@ -503,12 +502,6 @@ def _draw_changes(
     sheet.legend(left + 62, sheet.y, steepest)
     sheet.legend(left + width + gap + 62, sheet.y, largest)
     sheet.y += 22
-
-
-def _label(change: Change) -> str:
-    if change.row is not None:
-        return change.name
-    return " × ".join(map(str, change.gradient.shape))
 
 
 def _draw_rest(sheet: Sheet, count: int, what: str) -> None:
@@ -584,10 +577,7 @@ def _draw_neighbor(sheet: Sheet, x: float, width: float, neighbor: Neighbor) -> 
 
 def step_html(step: Step) -> str:
     """Make a page of one step: the picture, and below it all the numbers of the rows."""
-    tables = [
-        _numbers_table(name, list(group))
-        for name, group in groupby(step.changes, lambda change: change.parameter)
-    ]
+    tables = [_numbers_table(name, changes) for name, changes in story.by_parameter(step)]
     return _page(step.text, step_svg(step), "".join(tables))
 
 
@@ -602,7 +592,7 @@ def _numbers_table(name: str, changes: Sequence[Change]) -> str:
     rows: list[tuple[str, str, Any]] = []
     for change in changes:
         index = "" if change.row is None else str(change.row)
-        label = _label(change)
+        label = story.label_of(change)
         if len(change.parts) > 1:
             rows += [("", f"{label}, look-up {n}", part) for n, part in enumerate(change.parts, 1)]
         rows.append((index, f"{label}, gradient", change.gradient.ravel()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -90,10 +91,15 @@ def unchanged(step: Step) -> str:
 
 
 def label_of(change: Change) -> str:
-    """Name a row or a parameter."""
-    if change.row is not None:
-        return change.name
-    return f"{change.parameter} {' × '.join(map(str, change.gradient.shape))}"
+    """Name a row by its word, a whole parameter by its shape."""
+    return change.name if change.row is not None else " × ".join(map(str, change.gradient.shape))
+
+
+def by_parameter(step: Step) -> list[tuple[str, list[Change]]]:
+    """Return the changes of each parameter, those of the text's own words first."""
+    own = {token.id for token in step.tokens}
+    groups = groupby(step.changes, lambda change: change.parameter)
+    return [(name, sorted(group, key=lambda c: c.row not in own)) for name, group in groups]
 
 
 def place(word: Word) -> str:
@@ -103,8 +109,8 @@ def place(word: Word) -> str:
     if word.count is None or word.share is None:
         return f"{ordinal}{line}. Counts are not known."
     return (
-        f"{ordinal}{line}. It stands {_times(word.count)} in the corpus, {word.share:.2%} of its "
-        f"words: number {word.rank:,} by count."
+        f"{ordinal}{line}. It stands {_times(word.count)} in the corpus, {_share(word.share)}: "
+        f"number {word.rank:,} by count."
     )
 
 
@@ -115,7 +121,7 @@ def training(word: Word) -> str:
             f"Its row was changed by {word.trained:,} step{'s' * (word.trained > 1)} of training."
         )
     why = "the settings keep it as it is" if word.frozen else "no step met it"
-    return f"Its row was never trained ({why}): it is what it began as."
+    return f"Its row was never trained: {why}."
 
 
 def move(word: Word) -> str:
@@ -138,6 +144,12 @@ def _compared(moved: float, usual: float) -> str:
     if ratio < 0.5:
         return f"little: a row in the middle of the table moved by {usual:.4f}"
     return f"a row in the middle of the table moved by {usual:.4f}"
+
+
+def _share(share: float) -> str:
+    if share >= 0.001:
+        return f"{share:.1%} of its words"
+    return f"one word in {1 / share:,.0f}" if share else "none of its words"
 
 
 def _times(count: int) -> str:
