@@ -97,7 +97,7 @@ class _FirstTable(EmbeddingTable):
         made = [self.made(range(each, each + 1)) for each in np.asarray(ids).tolist()]
         return np.concatenate(made)
 
-    def blocks(self, size: int = 0) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    def blocks(self, size: int | None = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Go through the table in blocks of rows."""
         del size
         for start in range(0, len(self), _BLOCK_ROWS):
