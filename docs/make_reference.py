@@ -60,8 +60,7 @@ def _table(specs: list[Spec]) -> Iterator[str]:
     yield "| setting | flag | takes | default | |\n|---|---|---|---|---|\n"
     for spec in specs:
         flag = f"`{spec.flag}`, `--no-{spec.flag[2:]}`" if spec.is_switch else f"`{spec.flag}`"
-        takes = spec.allowed() + (f" ({spec.unit})" if spec.unit else "")
-        cells = [f"`{spec.name}`", flag, takes, f"`{shown(spec.default)}`", spec.help]
+        cells = [f"`{spec.name}`", flag, spec.allowed(), f"`{shown(spec.default)}`", spec.help]
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 

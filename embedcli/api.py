@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,19 +13,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from embedcli.errors import ConfigError, FormatError, VocabularyError
+from embedcli.errors import FormatError, VocabularyError
 from embedcli.table import EmbeddingTable
 
 if TYPE_CHECKING:
     from embedcli import explain as explaining
     from embedcli.config import TextSettings, TrainSettings
     from embedcli.formats.base import Options, Read
-    from embedcli.tasks.task import Task
-    from embedcli.text.encode import EncodedCorpus
-    from embedcli.text.labels import LabelKind
+    from embedcli.run import Prepared, Trained
     from embedcli.text.tokenizer import Tokenizer
     from embedcli.text.vocabulary import Vocabulary
-    from embedcli.training import Step, Training
+    from embedcli.training import Step
 
 Oov = Literal["error", "skip", "zero"]
 OovId = Literal["error", "skip", "unknown"]
@@ -41,31 +39,6 @@ FORMAT_OF_SUFFIX = {
     ".safetensors": "safetensors",
     ".tsv": "projector",
 }
-TARGETS: dict[str, LabelKind] = {"classify": "class", "regress": "number"}
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What a run starts from: the text as read, and the settings with every `auto` resolved."""
-
-    sources: Sequence[Source]
-    lines: int
-    tokens: int  # kept, in the whole text
-    words: int  # V
-    settings: TrainSettings
-    resolved: Mapping[str, Any]  # the settings that were `auto`
-    coverage: tuple[int, int] | None  # words found in `vectors`, and all
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A finished run: the folder, its table, the settings as resolved, the log, the digest."""
-
-    folder: Path
-    table: EmbeddingTable
-    settings: TrainSettings
-    log: Sequence[Mapping[str, Any]]
-    digest: str  # SHA-256 of table.npy
 
 
 def train(
@@ -73,155 +46,37 @@ def train(
     out: str | Path = "embeddings",
     *,
     config: str | Path | None = None,
+    resume: bool = False,
     report: Callable[[Prepared | Step], None] | None = None,
+    stop: Callable[[], bool] | None = None,
     **settings: Any,
 ) -> Trained:
     """Train a table on text and save it as the model folder `out`.
 
     `sources` are files, folders, globs or "-"; none: the sample that comes with the package.
     `config` is a preset's name or a YAML file; `settings` are those of `config.TrainSettings`.
-    `report` is called with what the run starts from and after each group of batches. Raises
-    ConfigError, CorpusError, StoreError or TrainingError; after the last, the last good state is
-    what is saved.
-    """
-    from embedcli import files, store
-    from embedcli.config import TrainSettings, resolve
+    `resume` goes on with the run that was stopped before it wrote `out`: its text and settings are
+    taken from its checkpoint. `report` is called with what the run starts from and after each
+    group of batches; then, if `stop` returns true, the run is kept and `run.Stopped` raised.
 
-    places = _places(SAMPLE if sources is None else sources)
-    chosen = resolve(TrainSettings, config=None if config is None else str(config), given=settings)
-    folder = Path(out)
-    store.require_model_or_nothing(folder)
-    with files.Lock(folder), files.working_folder(folder) as work:
-        return _train(places, folder, work, chosen, report or (lambda _: None))
+    Raises ConfigError, CorpusError, StoreError or TrainingError; after the last, the last good
+    state is what is saved.
+    """
+    from embedcli import run
+    from embedcli.config import TrainSettings
+    from embedcli.config import resolve as resolve_settings
+
+    say = report or (lambda _: None)
+    asked = stop or (lambda: False)
+    if resume:
+        return run.resume(Path(out), settings, say, asked)
+    name = None if config is None else str(config)
+    chosen = resolve_settings(TrainSettings, config=name, given=settings)
+    return run.start(_places(SAMPLE if sources is None else sources), Path(out), chosen, say, asked)
 
 
 def _places(sources: Source | Sequence[Source]) -> list[Source]:
     return [sources] if isinstance(sources, str | Path) else list(sources)
-
-
-def _train(
-    places: Sequence[Source],
-    folder: Path,
-    work: Path,
-    settings: TrainSettings,
-    report: Callable[[Prepared | Step], None],
-) -> Trained:
-    from embedcli.errors import TrainingError
-    from embedcli.tasks import TASKS
-    from embedcli.text.encode import encode
-    from embedcli.training import Training
-
-    labels = TARGETS.get(settings.task, "none")
-    corpus = encode(places, settings, labels=labels, folder=_new(work / "corpus"))
-    valid = None
-    if settings.valid is not None:
-        valid = encode(
-            [settings.valid],
-            settings,
-            labels=labels,
-            vocabulary=corpus.vocabulary,
-            folder=_new(work / "valid"),
-        )
-    task = TASKS[settings.task](corpus, settings, valid)
-    found = _start_from_vectors(task, corpus.vocabulary, settings)
-    training = Training(task, settings, frozen=_frozen(found, settings, len(corpus.vocabulary)))
-    resolved = _resolved(settings, corpus, task, training)
-    # The number of workers changes nothing, so two folders may differ by no byte.
-    settings = replace(settings, **{k: v for k, v in resolved.items() if k != "workers"})
-    report(
-        Prepared(
-            sources=places,
-            lines=corpus.lines,
-            tokens=len(corpus.ids),
-            words=len(corpus.vocabulary),
-            settings=settings,
-            resolved=resolved,
-            coverage=None if found is None else (int(found.sum()), len(found)),
-        )
-    )
-    try:
-        for step in training.steps():
-            report(step)
-    except TrainingError as error:
-        if training.whole:
-            _save(folder, corpus, settings, training)
-            error.hint = f"{error.hint}. The last good state is saved in {folder}."
-        raise
-    return _save(folder, corpus, settings, training)
-
-
-def _new(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
-
-
-def _start_from_vectors(
-    task: Task, vocabulary: Vocabulary, settings: TrainSettings
-) -> NDArray[np.bool_] | None:
-    """Put the vectors of a file into the table where it has the word; which words it has, (V,)."""
-    if settings.vectors is None:
-        return None
-    given = load(settings.vectors)
-    if given.dim != settings.dim:
-        raise ConfigError(
-            f"vectors: found vectors of {given.dim} numbers; expected {settings.dim} (dim)",
-            f"--dim {given.dim}",
-        )
-    rows = task.parameters["table"].data  # (V, D)
-    places = given.vocabulary.ids_of(vocabulary.tokens(slice(None)), unknown=-1)  # (V,)
-    found = places >= 0  # (V,)
-    rows[found] = given.rows(places[found])
-    return found
-
-
-def _frozen(
-    found: NDArray[np.bool_] | None, settings: TrainSettings, words: int
-) -> dict[str, NDArray[np.bool_]]:
-    """Say which rows stay as they are: masks (V,) by parameter."""
-    if settings.freeze == "none":
-        return {}
-    if settings.freeze == "all":
-        return {"table": np.ones(words, np.bool_)}
-    if found is None:
-        raise ConfigError("freeze: found 'found', but no vectors to be found in", "--vectors FILE")
-    return {"table": found}
-
-
-def _resolved(
-    settings: TrainSettings, corpus: EncodedCorpus, task: Task, training: Training
-) -> dict[str, Any]:
-    """Say what each setting that is `auto` turned out to be."""
-    known = {"min_count": corpus.min_count, "workers": training.workers, **task.resolved}
-    return {name: value for name, value in known.items() if getattr(settings, name) == "auto"}
-
-
-def _save(
-    folder: Path, corpus: EncodedCorpus, settings: TrainSettings, training: Training
-) -> Trained:
-    from embedcli import store
-    from embedcli.text.labels import ClassTargets
-
-    state = training.state
-    table = EmbeddingTable(corpus.vocabulary, state.parameters["table"])
-    head = {name: array for name, array in state.parameters.items() if name != "table"}
-    slots = {f"{name}/{slot}": a for name, kept in state.slots.items() for slot, a in kept.items()}
-    targets = corpus.targets
-    manifest = store.save(
-        folder,
-        store.Model(
-            table=table,
-            settings=settings,
-            head=head,
-            labels=targets.names if isinstance(targets, ClassTargets) else (),
-            trained=state.trained,
-            first_lines=corpus.first_lines,
-            optimizer=slots,
-            log=state.log,
-            corpus=corpus.fingerprint,
-            start={"init": settings.init, "scale": settings.init_scale, "seed": settings.seed},
-        ),
-    )
-    return Trained(folder, load(folder), settings, state.log, manifest.digest)
 
 
 def load(path: str | Path = "embeddings") -> EmbeddingTable:
@@ -416,8 +271,7 @@ def tokenize(
     """
     from embedcli.config import TextSettings, resolve
 
-    places = [sources] if isinstance(sources, str | Path) else list(sources)
-    return Tokenized(places, resolve(TextSettings, given=settings), vocabulary, oov)
+    return Tokenized(_places(sources), resolve(TextSettings, given=settings), vocabulary, oov)
 
 
 class Tokenized:

@@ -158,6 +158,8 @@ def _kind_in_words(kind: type, spec: Spec) -> str:
     if kind is str:
         return spec.form or "text"
     noun = "a whole number" if kind is int else "a number"
+    if spec.unit:
+        noun += f" of {spec.unit}"
     low = None if spec.minimum is None else f"{spec.minimum:g}"
     high = None if spec.maximum is None else f"{spec.maximum:g}"
     if low is None:
@@ -355,7 +357,7 @@ class TrainSettings(TextSettings):
     )
     checkpoint_every: str = setting(
         "5m",
-        "Save the run's state this often: 30s, 5m, or a number of steps; off.",
+        "Keep the run's state this often, to go on from.",
         group="Run",
         pattern=r"[1-9][0-9]{0,8}[smh]?|off",
         form="seconds (30s), minutes (5m), hours (1h), a number of steps (1000), or off",

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import embedcli
-from embedcli.api import Prepared
 from embedcli.errors import ConfigError, VocabularyError
+from embedcli.run import Prepared
 
 REVIEWS = "__label__good warm and lovely\n__label__bad cold and dull\n"
 

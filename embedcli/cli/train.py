@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedcli.cli import flags, render
+from embedcli.cli import INTERRUPTED, TERMINATED, flags, render
 from embedcli.cli.app import examples
 from embedcli.config import TrainSettings
 
 if TYPE_CHECKING:
-    from embedcli.api import Prepared, Trained
+    from embedcli.run import Prepared, Stopped, Trained
+    from embedcli.training import Step
 
 
 @examples(
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     "embed train news/*.txt.gz --config cbow --min-count 10",
     "embed train reviews.txt --task classify --valid-share 0.1 --patience 2",
     "cat corpus.txt | embed train - --quiet",
+    "embed train --resume --out model",
 )
 @flags.with_settings(TrainSettings)
 def train(
@@ -39,33 +42,102 @@ def train(
         str | None,
         typer.Option(metavar="NAME|FILE", help="A preset's name, or a YAML file of settings."),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the run that was stopped before it wrote --out."),
+    ] = False,
     quiet: flags.Quiet = False,
     **settings: Any,
 ) -> None:
     """Train a table on text and save it as a model folder.
 
     Settings come from, the later the stronger: the defaults, the preset of the task, --config,
-    and flags. A setting that is `auto` is chosen from the text, and said.
+    and flags. A setting that is `auto` is chosen from the text, and said. Ctrl-C keeps the run's
+    state and says how to go on; a second one leaves at once.
     """
     from embedcli import api
     from embedcli.cli.progress import progress
+    from embedcli.run import Prepared, Stopped
 
-    if not corpus:
+    if resume and (corpus or config):
+        raise typer.BadParameter("--resume takes text and settings from the run that was stopped")
+    if not corpus and not resume:
         render.note(f"no corpus given: training on the sample, {api.SAMPLE}", quiet=quiet)
-    with progress(quiet) as watch:
+    with progress(quiet) as watch, _StopSignals() as stop:
 
-        def report(event: Any) -> None:
-            if isinstance(event, api.Prepared):
+        def report(event: Prepared | Step) -> None:
+            if isinstance(event, Prepared):
                 _say_start(event, quiet)
+                stop.listen()
             else:
                 watch(event)
 
-        trained = api.train(corpus or None, out, config=config, report=report, **settings)
+        try:
+            trained = api.train(
+                corpus or None,
+                out,
+                config=config,
+                resume=resume,
+                report=report,
+                stop=stop.asked,
+                **settings,
+            )
+        except Stopped as stopped:
+            _say_stopped(stopped)
+            raise typer.Exit(stop.exit_code) from None
     _print_end(trained)
     _say_next(trained, quiet)
 
 
+class _StopSignals:
+    """Makes of the first SIGINT, SIGTERM or SIGHUP a request, and lets the second act."""
+
+    def __init__(self) -> None:
+        self._got: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _StopSignals:
+        return self
+
+    def listen(self) -> None:
+        """Begin; until then, as while the text is read, a signal acts at once."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: object) -> None:
+        del frame
+        self._got = number
+        self._restore()
+
+    def _restore(self) -> None:
+        while self._before:
+            number, handler = self._before.popitem()
+            signal.signal(number, handler)
+
+    def asked(self) -> bool:
+        """Whether a signal came."""
+        return self._got is not None
+
+    @property
+    def exit_code(self) -> int:
+        """Return what the shell is told of the signal."""
+        return INTERRUPTED if self._got == signal.SIGINT else TERMINATED
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+
+def _say_stopped(stopped: Stopped) -> None:
+    out = "" if stopped.folder == flags.EMBEDDINGS else f" --out {_quoted(stopped.folder)}"
+    render.note(f"stopped at step {stopped.step} of {stopped.total}, and kept")
+    render.note(f"hint: embed train --resume{out}")
+
+
 def _say_start(start: Prepared, quiet: bool) -> None:
+    if start.resumed is not None:
+        done, total = start.resumed
+        render.note(f"resuming at step {done} of {total}", quiet=quiet)
     render.note(
         f"{start.lines:,} lines, {start.tokens:,} words, {start.words:,} of them different",
         quiet=quiet,

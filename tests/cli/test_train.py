@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -114,8 +116,77 @@ def test_a_rate_too_large_is_an_error_that_keeps_the_last_good_state(embed, tmp_
     found = embed(*argv, "--lr", "1e9", "--epochs", "99", "--dim", "4")
     assert (found.code, found.out) == (1, "")
     assert "step " in found.err
-    assert "at rate 1e+09" in found.err
+    assert "at rate 9.8e+08" in found.err
     assert "hint: Take a smaller rate: --lr 1e+08" in found.err
     table = np.load(tmp_path / "embeddings/table.npy", allow_pickle=False)
     assert table.shape == (3, 4)
     assert np.isfinite(table).all()
+
+
+LONG = ["--task", "classify", "--dim", "8", "--epochs", "40", "--batch-size", "1", "--quiet"]
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """Send this process a signal when training has done so many steps."""
+    from embedcli.training import Training
+
+    whole = Training.steps
+
+    def arm(number: int, sent: int) -> None:
+        def steps(training):
+            for step in whole(training):
+                if step.number == number:
+                    os.kill(os.getpid(), sent)
+                yield step
+
+        monkeypatch.setattr(Training, "steps", steps)
+
+    yield arm
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_goes_on_to_the_same_bytes(embed, reviews, tmp_path, stop_at, sent, code):
+    unbroken = embed("train", "reviews.txt", *LONG, "--out", "unbroken")
+    stop_at(70, sent)
+    stopped = embed("train", "reviews.txt", *LONG, "--out", "m")
+    assert (stopped.code, stopped.out) == (code, "")
+    assert stopped.err == (
+        "stopped at step 70 of 160, and kept\nhint: embed train --resume --out m\n"
+    )
+    assert not (tmp_path / "m").exists()
+
+    again = embed("train", "reviews.txt", *LONG, "--out", "m")
+    assert again.code == 1
+    assert "--resume goes on" in again.err
+    other = embed("train", "--resume", "--out", "m", "--dim", "9")
+    assert other.code == 1
+    assert "dim: found 9; the run to go on with has 8" in other.err
+
+    stop_at(0, sent)
+    resumed = embed("train", "--resume", "--out", "m")
+    assert resumed.code == 0
+    assert "resuming at step 70 of 160" in resumed.err
+    assert resumed.out.splitlines()[1] == unbroken.out.splitlines()[1]
+    assert not (tmp_path / "m.checkpoint").exists()
+    assert embed("train", "--resume", "--out", "m").code == 1
+
+
+def test_a_run_does_not_go_on_with_another_text(embed, reviews, tmp_path, stop_at):
+    stop_at(70, signal.SIGINT)
+    embed("train", "reviews.txt", *LONG)
+    (tmp_path / "reviews.txt").write_text(REVIEWS.replace("warm", "cool"))
+    found = embed("train", "--resume")
+    assert found.code == 1
+    assert "not the text that the stopped run was reading" in found.err
+    assert (tmp_path / "embeddings.checkpoint").exists()
+
+
+def test_checkpoints_by_steps_change_nothing(embed, reviews, tmp_path):
+    digests = [
+        embed("train", "reviews.txt", *LONG, "--checkpoint-every", every).out.splitlines()[1]
+        for every in ("7", "off")
+    ]
+    assert digests[0] == digests[1]
+    assert not (tmp_path / "embeddings.checkpoint").exists()
+    assert embed("train", "reviews.txt", "--checkpoint-every", "often").code == 2
