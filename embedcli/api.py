@@ -334,6 +334,31 @@ class Tokenized:
         return Vocabulary(self._index) if self._given is None else self._given
 
 
+class Cache(NamedTuple):
+    """The ids of corpora read before: where they lie, how many, their bytes, and those freed."""
+
+    folder: str
+    entries: int
+    bytes: int
+    freed: int = 0
+
+
+def cache() -> Cache:
+    """Say what is kept of corpora that were read before."""
+    from embedcli.text import cache as kept
+
+    entries = kept.entries()
+    return Cache(str(kept.cache_folder()), len(entries), sum(entry.size for entry in entries))
+
+
+def clear_cache() -> Cache:
+    """Remove the ids of corpora that were read before."""
+    from embedcli.text.cache import clear
+
+    freed = clear()
+    return cache()._replace(freed=freed)
+
+
 def tokenizer_of(path: str | Path) -> Tokenizer:
     """Make the tokenizer with which a model was trained; the default one for a file of vectors."""
     from embedcli.config import TextSettings

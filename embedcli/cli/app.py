@@ -27,6 +27,7 @@ COMMANDS = {
     "info": "info",
     "explain": "explain",
     "convert": "convert",
+    "cache": "cache",
 }
 
 

@@ -11,6 +11,7 @@ import typer
 
 from embedcli.cli import flags, render
 from embedcli.cli.app import examples
+from embedcli.cli.progress import in_words
 
 if TYPE_CHECKING:
     from embedcli.api import Description
@@ -51,7 +52,8 @@ def _rows(found: Description, verified: bool) -> Iterator[tuple[str, str]]:
         yield "untrained", f"{found.untrained:,} of {found.words:,} words"
         if found.labels:
             yield "labels", ", ".join(found.labels)
-        yield from _last_epoch(found.log)
+        if found.log:
+            yield f"epoch {found.log[-1]['epoch']}", in_words(found.log[-1])
         yield "settings", _settings_in_words(found.settings)
         yield "sha256", f"{found.digest}"
         yield "digests", "as written" if verified else "not checked (--verify does)"
@@ -60,13 +62,6 @@ def _rows(found: Description, verified: bool) -> Iterator[tuple[str, str]]:
 
     for name, size in found.files.items():
         yield name, readable(size)
-
-
-def _last_epoch(log: Any) -> Iterator[tuple[str, str]]:
-    if log:
-        measured = {k: v for k, v in log[-1].items() if isinstance(v, float)}
-        text = ", ".join(f"{name} {value:.4f}" for name, value in measured.items())
-        yield f"epoch {log[-1]['epoch']}", text
 
 
 def _settings_in_words(settings: Any) -> str:

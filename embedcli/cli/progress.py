@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from embedcli.training import Step
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -16,21 +18,14 @@ SECONDS_BETWEEN_EPOCHS = 1.0  # short epochs share a line; the log has them all
 SECONDS_BETWEEN_FRAMES = 0.1
 
 
-class Watch(Protocol):
-    """Is told every step."""
-
-    def __call__(self, step: Step, /) -> None:
-        """Show the step, or keep it for a later line."""
-
-
 @contextmanager
-def progress(quiet: bool) -> Iterator[Watch]:
-    """Show a run's course on stderr as long as the block lasts."""
+def progress(quiet: bool) -> Iterator[Callable[[Step], None]]:
+    """Show a run's steps on stderr as long as the block lasts."""
     if quiet:
         yield lambda _: None
     elif sys.stderr.isatty():
-        with _bar() as watch:
-            yield watch
+        with ExitStack() as stack:
+            yield _Bar(stack)
     else:
         yield _Lines()
 
@@ -75,19 +70,22 @@ class _Lines:
         if passed - self.shown < gap and step.number < step.total:
             return
         self.shown = passed
+        said = in_words(step.record) if step.record else f"loss {step.loss:.4f}"
         print(
             f"epoch {step.epoch}/{step.epochs}  {step.number / step.total:4.0%}  "
-            f"{in_words(step)}  {self.pace.speed:,.0f} words/s  "
+            f"{said}  {self.pace.speed:,.0f} words/s  "
             f"{clock(self.pace.left(step))} left",
             file=sys.stderr,
         )
 
 
-def in_words(step: Step) -> str:
-    """Say a step's loss, or all that was measured at an epoch's end."""
-    if step.record is None:
-        return f"loss {step.loss:.4f}"
-    measured = {k: v for k, v in step.record.items() if isinstance(v, float)}
+def in_words(record: Mapping[str, Any]) -> str:
+    """Say what was measured at an epoch's end.
+
+    >>> in_words({"epoch": 2, "loss": 0.5, "accuracy": 0.75})
+    'loss 0.5000  accuracy 0.7500'
+    """
+    measured = {name: value for name, value in record.items() if isinstance(value, float)}
     return "  ".join(f"{name} {value:.4f}" for name, value in measured.items())
 
 
@@ -102,35 +100,47 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
-@contextmanager
-def _bar() -> Iterator[Watch]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
+class _Bar:
+    """A bar for the run, and above it a line for each epoch that was validated."""
 
-    columns: list[Any] = [
-        TextColumn("epoch {task.fields[epoch]}"),
-        BarColumn(bar_width=None),
-        TextColumn("{task.percentage:3.0f}%  {task.fields[measured]}"),
-    ]
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, auto_refresh=False, expand=True) as shown:
-        bar = shown.add_task("", epoch="", measured="", total=None)
-        pace = _Pace()
-        last = -1.0
+    def __init__(self, stack: ExitStack) -> None:
+        self.stack = stack
+        self.shown: Progress | None = None
+        self.pace = _Pace()
+        self.last = 0.0
 
-        def watch(step: Step) -> None:
-            nonlocal last
-            pace.add(step)
-            if pace.passed - last < SECONDS_BETWEEN_FRAMES and step.number < step.total:
-                return
-            last = pace.passed
-            measured = (
-                f"loss {step.loss:.4f}  {pace.speed:,.0f} words/s  {clock(pace.left(step))} left"
-            )
-            epoch = f"{step.epoch}/{step.epochs}"
-            shown.update(
-                bar, completed=step.number, total=step.total, epoch=epoch, measured=measured
-            )
-            shown.refresh()
+    def __call__(self, step: Step) -> None:
+        self.pace.add(step)
+        shown = self.shown or self._start()
+        if step.record is not None and len(in_words(step.record).split()) > 2:
+            line = f"epoch {step.epoch}/{step.epochs}  {in_words(step.record)}"
+            shown.console.print(line, markup=False, highlight=False)
+        passed = self.pace.passed
+        if passed - self.last < SECONDS_BETWEEN_FRAMES and step.number < step.total:
+            return
+        self.last = passed
+        loss, left = f"loss {step.loss:.4f}", f"{clock(self.pace.left(step))} left"
+        shown.update(
+            shown.task_ids[0],
+            completed=step.number,
+            total=step.total,
+            epoch=f"{step.epoch}/{step.epochs}",
+            measured=f"{loss}  {self.pace.speed:,.0f} words/s  {left}",
+        )
+        shown.refresh()
 
-        yield watch
+    def _start(self) -> Progress:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self.shown = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:3.0f}%  {task.fields[measured]}"),
+            console=Console(stderr=True),
+            auto_refresh=False,
+            expand=True,
+        )
+        self.shown.add_task("", epoch="", measured="")
+        self.stack.enter_context(self.shown)
+        return self.shown

@@ -1,0 +1,42 @@
+"""The ids of corpora read before: `cache`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from embedcli.cli import flags, render
+from embedcli.cli.app import examples
+
+
+@examples("embed cache", "embed cache --clear")
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove every entry.")] = False,
+    output: Annotated[
+        str, flags.one_of("--format", "table", "json", help="How to print.")
+    ] = "table",
+) -> None:
+    """Say what is kept of corpora that were read before.
+
+    Training on an unchanged corpus reuses its ids. They lie in $EMBED_CACHE, or else in the
+    user's cache folder, and the oldest make room for new ones. JSON: {"folder", "entries",
+    "bytes", "freed"}.
+    """
+    from embedcli import api
+
+    found = api.clear_cache() if clear else api.cache()
+    if output == "json":
+        sys.stdout.write(render.json_text(found._asdict()) + "\n")
+        return
+    from embedcli.files import readable
+
+    rows = [
+        ("folder", found.folder),
+        ("entries", f"{found.entries:,}"),
+        ("size", readable(found.bytes)),
+    ]
+    if clear:
+        rows.append(("freed", readable(found.freed)))
+    sys.stdout.writelines(render.pairs(rows))
