@@ -168,6 +168,7 @@ class Collector:
             rows = np.frombuffer(self._rows.getbuffer(), "<f4").reshape(shape)  # (V, D)
         else:
             rows = np.memmap(self._rows, "<f4", "r", shape=shape).view(np.ndarray)
+            self._rows.close()
         return Read(EmbeddingTable(Vocabulary(self._words), rows), self._skipped)
 
     def _decoded(self, tokens: Sequence[bytes], where: Where) -> list[str | None]:
@@ -219,7 +220,7 @@ class Collector:
     def _keep(self, rows: NDArray[np.float32]) -> None:
         with files.storing(Path(tempfile.gettempdir())):
             if isinstance(self._rows, io.BytesIO) and self._rows.tell() + rows.nbytes > _IN_MEMORY:
-                spilled = tempfile.TemporaryFile()  # noqa: SIM115 - the table's map keeps it
+                spilled = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `finish`
                 spilled.write(self._rows.getbuffer())
                 self._rows = spilled
             self._rows.write(np.ascontiguousarray(rows, "<f4").data)
@@ -248,3 +249,11 @@ def write_blocks(
             place = int((~np.isfinite(rows)).any(axis=1).argmax())
             raise FormatError(f"the vector of {words[place]!r} holds a number that is not finite")
         yield start, words, rows
+
+
+def unwritable(path: Path, word: str, place: int) -> FormatError:
+    """Say that a format cannot hold a word, the one with id `place`."""
+    return FormatError(
+        f"{path}: the word {word!r} (id {place}) cannot be written there",
+        "safetensors and the model folder hold any word",
+    )

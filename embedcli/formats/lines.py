@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 
 from embedcli.errors import FormatError
 from embedcli.files import atomic_write
-from embedcli.formats.base import Collector, Options, Read, Where, open_stream, write_blocks
+from embedcli.formats.base import (
+    Collector,
+    Options,
+    Read,
+    Where,
+    open_stream,
+    unwritable,
+    write_blocks,
+)
 from embedcli.table import EmbeddingTable
 
 _HEADER = re.compile(rb"\s*(\d{1,19})[ \t]+(\d{1,9})\s*")
@@ -28,7 +36,6 @@ _NUMBER = re.compile(rb"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|in
 _LINES_LOOKED_AT = 200
 _BOM = b"\xef\xbb\xbf"
 _BLANKS = b" \t"
-_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 
 
 def header(head: bytes) -> tuple[int, int] | None:
@@ -52,11 +59,12 @@ def looks_numeric(head: bytes) -> int:
     for line in _whole_lines(head.removeprefix(_BOM))[:_LINES_LOOKED_AT]:
         fields = line.split()
         if fields:
-            dims[_numbers_at_end(fields[1:])] += 1
+            dims[numbers_at_end(fields[1:])] += 1
     return dims.most_common(1)[0][0] if dims else 0
 
 
-def _numbers_at_end(fields: Sequence[bytes]) -> int:
+def numbers_at_end(fields: Sequence[bytes]) -> int:
+    """Count the numbers at the end of the fields of a line."""
     for count, each in enumerate(reversed(fields)):
         if not _NUMBER.fullmatch(each):
             return count
@@ -183,10 +191,7 @@ def write_lines(
         for start, words, rows in write_blocks(table, path):
             for place, word in enumerate(words):
                 if refused.search(word) or (not start + place and word.startswith("\ufeff")):
-                    raise FormatError(
-                        f"{path}: the word {word!r} (id {start + place}) cannot be written there",
-                        "npy, safetensors and the model folder hold any word",
-                    )
+                    raise unwritable(path, word, start + place)
             numbers = zip(words, shortest_digits(rows), strict=True)
             lines = b"".join(b" ".join([word.encode(), *row]) + end for word, row in numbers)
             if not counted and not start and looks_numeric(lines) != table.dim:
@@ -230,13 +235,3 @@ def _zstandard(path: Path) -> Any:
             f"{path}: needs the zstandard library, which is not installed",
             "pip install 'embedcli[zst]'",
         ) from None
-
-
-def header_then_text(head: bytes) -> bool:
-    """Whether what follows the header of V and D is text, not the bytes of numbers."""
-    after = head.partition(b"\n")[2]
-    line, newline, _ = after.partition(b"\n")
-    fields = line.split()
-    if _numbers_at_end(fields[1:] if newline else fields[1:-1]):
-        return True
-    return not _CONTROL.search(after[:1000])

@@ -8,7 +8,7 @@ import numpy as np
 
 from embedcli import files
 from embedcli.errors import FormatError, VocabularyError
-from embedcli.formats.base import Format, Options, Read, require_file, write_blocks
+from embedcli.formats.base import Format, Options, Read, require_file, unwritable, write_blocks
 from embedcli.table import EmbeddingTable
 from embedcli.text.vocabulary import Vocabulary
 
@@ -48,7 +48,10 @@ def write(path: Path, table: EmbeddingTable) -> None:
     with files.atomic_write(_vocabularies(path)[0]) as words, files.atomic_write(path) as out:
         words.write(table.vocabulary.to_bytes())
         np.lib.format.write_array_header_1_0(out, header)
-        for _, _, rows in write_blocks(table, path):
+        for start, block, rows in write_blocks(table, path):
+            for place, word in enumerate(block):
+                if word.endswith("\r") or (not start + place and word.startswith("\ufeff")):
+                    raise unwritable(path, word, start + place)
             out.write(np.ascontiguousarray(rows, "<f4").data)
 
 

@@ -12,7 +12,15 @@ import numpy as np
 
 from embedcli.errors import FormatError
 from embedcli.files import atomic_write, storing
-from embedcli.formats.base import Collector, Format, Options, Read, open_stream, write_blocks
+from embedcli.formats.base import (
+    Collector,
+    Format,
+    Options,
+    Read,
+    open_stream,
+    unwritable,
+    write_blocks,
+)
 from embedcli.formats.lines import looks_numeric, parse_numbers, shortest_digits
 from embedcli.table import EmbeddingTable
 
@@ -85,10 +93,7 @@ def write(path: Path, table: EmbeddingTable) -> None:
         for start, words, rows in write_blocks(table, path):
             for place, word in enumerate(words):
                 if "\t" in word or "\r" in word:
-                    raise FormatError(
-                        f"{path}: the word {word!r} (id {start + place}) cannot be written there",
-                        "npy, safetensors and the model folder hold any word",
-                    )
+                    raise unwritable(path, word, start + place)
                 count = f"\t{counts[start + place]}" if counts is not None else ""
                 names.write(f"{word}{count}\n".encode())
             out.write(b"".join(b"\t".join(row) + b"\n" for row in shortest_digits(rows)))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from embedcli.formats.base import Format, Options, Read
-from embedcli.formats.lines import has_header, header_then_text, read_lines, write_lines
+from embedcli.formats.lines import has_header, read_lines, write_lines
 from embedcli.table import EmbeddingTable
 
 
 def sniff(path: Path, head: bytes) -> bool:  # noqa: ARG001 - every format is asked alike
-    """Whether the first bytes are a header and text."""
-    return has_header(head) and header_then_text(head)
+    """Whether the first line is a header; word2vec's binary was asked for before."""
+    return has_header(head)
 
 
 def read(path: Path, options: Options) -> Read:

@@ -8,8 +8,16 @@ import numpy as np
 
 from embedcli.errors import FormatError
 from embedcli.files import atomic_write
-from embedcli.formats.base import Collector, Format, Options, Read, open_stream, write_blocks
-from embedcli.formats.lines import header, header_then_text
+from embedcli.formats.base import (
+    Collector,
+    Format,
+    Options,
+    Read,
+    open_stream,
+    unwritable,
+    write_blocks,
+)
+from embedcli.formats.lines import header, numbers_at_end
 from embedcli.table import EmbeddingTable
 
 _BLOCK = 1 << 22
@@ -18,8 +26,19 @@ _MOST_DIMENSIONS = 1 << 20
 
 
 def sniff(path: Path, head: bytes) -> bool:  # noqa: ARG001 - every format is asked alike
-    """Whether the first bytes are a header, and then something else than text."""
-    return header(head) is not None and not header_then_text(head)
+    """Whether the first bytes are a header, and then something else than lines of numbers."""
+    said = header(head)
+    if said is None:
+        return False
+    expected, dim = said
+    data = head.partition(b"\n")[2]
+    line, newline, _ = data.partition(b"\n")
+    fields = line.split()
+    numbers = numbers_at_end(fields[1:] if newline else fields[1:-1])
+    if numbers == dim == len(fields) - 1:
+        return False
+    words, _, _, used = _records(data, 4 * dim, expected)
+    return not numbers or (len(words) == expected and not data[used:].strip(b"\n"))
 
 
 def read(path: Path, options: Options) -> Read:
@@ -90,10 +109,7 @@ def write(path: Path, table: EmbeddingTable) -> None:
             parts = []
             for place, (word, row) in enumerate(zip(words, rows.astype("<f4"), strict=True)):
                 if " " in word:
-                    raise FormatError(
-                        f"{path}: the word {word!r} (id {start + place}) cannot be written there",
-                        "npy, safetensors and the model folder hold any word",
-                    )
+                    raise unwritable(path, word, start + place)
                 parts += [word.encode(), b" ", row.tobytes(), b"\n"]
             out.write(b"".join(parts))
 

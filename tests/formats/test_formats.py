@@ -1,0 +1,246 @@
+import bz2
+import gzip
+import lzma
+import sys
+
+import numpy as np
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedcli import formats
+from embedcli.errors import EmbedError, FormatError, StoreError
+from embedcli.formats import FORMATS
+from embedcli.formats.base import Options
+from embedcli.table import EmbeddingTable
+from embedcli.text import sources
+from embedcli.text.vocabulary import Vocabulary
+
+WRITABLE = [name for name, each in FORMATS.items() if each.write]
+ENDINGS = {"npy": ".npy", "projector": ".tsv", "safetensors": ".safetensors", "model": ""}
+
+
+def make(words, rows, counts=None):
+    return EmbeddingTable(Vocabulary(words, counts), np.asarray(rows, np.float32))
+
+
+def tokens_of(table):
+    return table.vocabulary.tokens(slice(None))
+
+
+@pytest.fixture
+def table():
+    rows = np.random.default_rng(0).normal(size=(4, 3))
+    return make(["the", "naïve", "हिन्दी", "x-1"], rows)
+
+
+words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), min_size=1)
+odd_words = st.sampled_from(
+    "| |a b| a|a |\t|\r|a\r|\ufeffa|1|2 3|0.5 0.5|nan|\x00|\x85|\u2028|\xa0|<s>|\x1b[31m|=1+1"
+    "|__label__x|{|\x93NUMPY|II|-|#|''|\"|\\"[1:].split("|")
+)
+numbers = st.floats(width=32, allow_nan=False, allow_infinity=False)
+tables = st.tuples(st.integers(1, 4), st.integers(1, 5)).flatmap(
+    lambda shape: st.tuples(
+        st.lists(words | odd_words, min_size=shape[0], max_size=shape[0], unique=True),
+        st.lists(
+            st.lists(numbers, min_size=shape[1], max_size=shape[1]),
+            min_size=shape[0],
+            max_size=shape[0],
+        ),
+    )
+)
+
+
+@pytest.mark.parametrize("name", WRITABLE)
+@given(content=tables)
+def test_every_format_round_trips_or_refuses(name, content, tmp_path_factory):
+    path = tmp_path_factory.mktemp("trip") / f"out{ENDINGS.get(name, '.vec')}"
+    try:
+        FORMATS[name].write(path, make(*content))
+    except FormatError:
+        assert not path.exists()
+        return
+    found = formats.read(path)
+    assert tokens_of(found.table) == content[0]
+    np.testing.assert_array_equal(found.table.vectors, np.float32(content[1]))
+    assert not found.skipped
+
+
+@pytest.mark.parametrize("name", WRITABLE)
+def test_the_format_is_told_by_content(name, table, tmp_path):
+    path = tmp_path / f"out{ENDINGS.get(name, '.misleading.bin')}"
+    FORMATS[name].write(path, table)
+    assert formats.sniff(path) == name
+    assert tokens_of(formats.open_table(path)) == tokens_of(table)
+
+
+@pytest.mark.parametrize("source", WRITABLE)
+@pytest.mark.parametrize("target", WRITABLE)
+def test_any_format_converts_to_any_other(source, target, table, tmp_path):
+    first = tmp_path / f"first{ENDINGS.get(source, '.vec')}"
+    second = tmp_path / f"second{ENDINGS.get(target, '.vec')}"
+    FORMATS[source].write(first, table)
+    formats.convert(first, second, target)
+    found = formats.open_table(second)
+    assert tokens_of(found) == tokens_of(table)
+    np.testing.assert_array_equal(found.vectors, table.vectors)
+
+
+@pytest.mark.parametrize("name", WRITABLE)
+def test_a_table_that_is_not_finite_or_empty_is_not_written(name, table, tmp_path):
+    path = tmp_path / f"out{ENDINGS.get(name, '.vec')}"
+    for number in (np.nan, np.inf):
+        broken = np.array(table.vectors)
+        broken[2, 1] = number
+        with pytest.raises(FormatError, match="हिन्दी"):
+            FORMATS[name].write(path, make(tokens_of(table), broken))
+    with pytest.raises(FormatError, match="without words"):
+        FORMATS[name].write(path, make([], np.empty((0, 3))))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_counts_stay_where_the_format_has_room_for_them(table, tmp_path):
+    counted = make(tokens_of(table), table.vectors, np.array([9, 7, 5, 3]))
+    for name in ("model", "projector"):
+        FORMATS[name].write(tmp_path / f"out{ENDINGS[name]}", counted)
+        found = formats.open_table(tmp_path / f"out{ENDINGS[name]}")
+        assert found.vocabulary.counts.tolist() == [9, 7, 5, 3]
+
+
+COMPRESSORS = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstandard.ZstdCompressor().compress,
+}
+
+
+@pytest.mark.parametrize("ending, compress", COMPRESSORS.items(), ids=COMPRESSORS)
+def test_compressed_files_are_read_and_written(ending, compress, table, tmp_path):
+    plain, packed = tmp_path / "a.vec", tmp_path / f"b.vec{ending}"
+    FORMATS["word2vec"].write(plain, table)
+    (tmp_path / "misnamed").write_bytes(compress(plain.read_bytes()))
+    FORMATS["word2vec"].write(packed, table)
+    for path in (tmp_path / "misnamed", packed):
+        assert path.read_bytes() != plain.read_bytes()
+        assert formats.sniff(path) == "word2vec"
+        np.testing.assert_array_equal(formats.open_table(path).vectors, table.vectors)
+
+
+def test_compressed_binary_is_read(table, tmp_path):
+    FORMATS["word2vec-binary"].write(tmp_path / "a.bin", table)
+    (tmp_path / "a.bin.gz").write_bytes(gzip.compress((tmp_path / "a.bin").read_bytes()))
+    found = formats.open_table(tmp_path / "a.bin.gz")
+    np.testing.assert_array_equal(found.vectors, table.vectors)
+
+
+@pytest.mark.parametrize("compress", COMPRESSORS.values(), ids=COMPRESSORS)
+def test_a_file_that_expands_without_end_is_refused(compress, tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "EXPANSION_FLOOR", 1 << 18)
+    (tmp_path / "bomb").write_bytes(compress(b"word 0.5 0.5\n" * 100_000))
+    with pytest.raises(FormatError, match="expands"):
+        formats.read(tmp_path / "bomb", Options(max_expansion=2))
+
+
+def test_a_missing_library_is_named_with_the_extra(monkeypatch, table, tmp_path):
+    path = tmp_path / "a.safetensors"
+    FORMATS["safetensors"].write(path, table)
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    for action in (lambda: formats.read(path), lambda: FORMATS["safetensors"].write(path, table)):
+        with pytest.raises(FormatError) as caught:
+            action()
+        assert "embedcli[safetensors]" in caught.value.hint
+
+
+def test_the_safetensors_library_reads_what_is_written(table, tmp_path):
+    from safetensors.numpy import load_file
+
+    FORMATS["safetensors"].write(tmp_path / "a.safetensors", table)
+    found = load_file(tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(found["embedding"], table.vectors)
+    assert found["vocabulary"].tobytes().decode().split("\n")[:-1] == tokens_of(table)
+
+
+def test_safetensors_of_others_take_words_from_beside(tmp_path):
+    from safetensors.numpy import save_file
+
+    matrix = np.float16([[1, 2], [3, 4]])
+    path = tmp_path / "theirs.safetensors"
+    save_file({"model.embed_tokens.weight": matrix, "bias": np.zeros(2, np.float32)}, path)
+    with pytest.raises(FormatError, match="without words"):
+        formats.read(path)
+    (tmp_path / "vocab.txt").write_text("a\nb\n")
+    assert formats.open_table(path)["b"].tolist() == [3, 4]
+    save_file({"one": matrix, "two": matrix}, path)
+    with pytest.raises(FormatError, match="2 matrices"):
+        formats.read(path)
+
+
+def test_numpy_loads_what_is_written(table, tmp_path):
+    FORMATS["npy"].write(tmp_path / "a.npy", table)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), table.vectors)
+    words = (tmp_path / "a.vocab.txt").read_text(encoding="utf-8").split("\n")
+    assert words == [*tokens_of(table), ""]
+
+
+def test_npy_needs_as_many_words_as_rows(table, tmp_path):
+    FORMATS["npy"].write(tmp_path / "a.npy", table)
+    (tmp_path / "a.vocab.txt").unlink()
+    with pytest.raises(FormatError, match="without words") as caught:
+        formats.read(tmp_path / "a.npy")
+    assert "a.vocab.txt" in caught.value.hint
+    (tmp_path / "vocab.txt").write_text("one\ntwo\n")
+    with pytest.raises(FormatError, match="2 words for 4 vectors"):
+        formats.read(tmp_path / "a.npy")
+
+
+def test_the_projector_keeps_its_rules(table, tmp_path):
+    counted = make(tokens_of(table), table.vectors, np.array([9, 7, 5, 3]))
+    FORMATS["projector"].write(tmp_path / "folder", counted)
+    numbers = (tmp_path / "folder" / "vectors.tsv").read_text().splitlines()
+    names = (tmp_path / "folder" / "metadata.tsv").read_text(encoding="utf-8").splitlines()
+    assert [len(line.split("\t")) for line in numbers] == [3, 3, 3, 3]  # no header
+    assert names[0] == "word\tcount"  # a header, for there are two columns
+    assert len(names) == 5
+    assert formats.sniff(tmp_path / "folder") == "projector"
+    np.testing.assert_array_equal(formats.open_table(tmp_path / "folder").vectors, table.vectors)
+    FORMATS["projector"].write(tmp_path / "plain.tsv", table)
+    plain = (tmp_path / "plain.metadata.tsv").read_text(encoding="utf-8").splitlines()
+    assert plain == tokens_of(table)  # no header, for there is one column
+
+
+def test_progress_is_told_in_bytes(table, tmp_path):
+    FORMATS["glove"].write(tmp_path / "a.txt", table)
+    told = []
+    formats.read(tmp_path / "a.txt", Options(progress=lambda *now: told.append(now)))
+    size = (tmp_path / "a.txt").stat().st_size
+    assert told[-1] == (size, size)
+
+
+def test_an_unknown_target_and_a_read_only_one(table, tmp_path):
+    FORMATS["glove"].write(tmp_path / "a.txt", table)
+    for name in ("fasttext-bin", "excel"):
+        with pytest.raises(FormatError, match="expected one of model, npy"):
+            formats.convert(tmp_path / "a.txt", tmp_path / "b", name)
+
+
+def test_a_place_that_is_nothing(tmp_path):
+    with pytest.raises(EmbedError, match="No such file"):
+        formats.open_table(tmp_path / "absent")
+    with pytest.raises(StoreError, match="not a model"):
+        formats.open_table(tmp_path)
+    (tmp_path / "empty").touch()
+    with pytest.raises(FormatError, match="not a known format"):
+        formats.open_table(tmp_path / "empty")
+
+
+def test_rows_beyond_the_memory_limit_go_to_a_file(monkeypatch, table, tmp_path):
+    from embedcli.formats import base
+
+    FORMATS["glove"].write(tmp_path / "a.txt", table)
+    monkeypatch.setattr(base, "_IN_MEMORY", 10)
+    found = formats.open_table(tmp_path / "a.txt")
+    np.testing.assert_array_equal(found.vectors, table.vectors)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
