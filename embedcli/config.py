@@ -219,7 +219,7 @@ class TextSettings(Settings):
         "word", "Words (Unicode), what stands between blanks, or grapheme clusters.", group="Text"
     )
     segmenter: str | None = setting(
-        None, "Library that splits scripts written without spaces (jieba, ...).", group="Text"
+        None, "Library that splits scripts written without spaces into words: icu.", group="Text"
     )
     normalize: bool = setting(True, "Compose characters first (Unicode NFC).", group="Text")
     fold_case: bool = setting(True, "Fold upper and lower case together.", group="Text")

@@ -29,6 +29,7 @@ import regex
 from embedcli import __version__, files
 from embedcli.config import TextSettings
 from embedcli.text.corpus import fingerprint_of
+from embedcli.text.segmenters import PACKAGES
 from embedcli.text.sources import STDIN, Source
 
 # Bytes all entries may take together.
@@ -149,8 +150,8 @@ _RELEVANT = {field.name for field in fields(TextSettings)} - _IRRELEVANT
 
 def _version_of(segmenter: str | None) -> str:
     try:
-        return version({"icu": "icu4py"}.get(segmenter, segmenter)) if segmenter else ""
-    except PackageNotFoundError:
+        return version(PACKAGES[segmenter]) if segmenter else ""
+    except (PackageNotFoundError, KeyError):
         return ""
 
 

@@ -75,7 +75,7 @@ class Numbers:
             number = float(label)
         except ValueError:
             raise ValueError(repr(label)) from None
-        if not abs(number) <= np.finfo(np.float32).max:
+        if not abs(number) <= float(np.finfo(np.float32).max):
             raise ValueError(repr(label))
         return number
 

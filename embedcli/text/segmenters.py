@@ -14,26 +14,20 @@ Segmenter = Callable[[str], Iterable[str]]
 def _icu() -> Segmenter:
     breakers: Any = importlib.import_module("icu4py.breakers")
 
-    def words(run: str) -> Iterable[str]:
-        return list(breakers.WordBreaker(run, "en"))
-
-    return words
+    # The dictionaries are chosen by script; the language asked for plays no part in that.
+    return lambda run: breakers.WordBreaker(run, "en")
 
 
-def _jieba() -> Segmenter:
-    jieba: Any = importlib.import_module("jieba")
-    jieba.setLogLevel("WARNING")
-    return lambda run: jieba.cut(run)
-
-
-# Each is imported when asked for, from the extra of the same name.
-SEGMENTERS: dict[str, Callable[[], Segmenter]] = {"icu": _icu, "jieba": _jieba}
+# Each is imported when it is asked for, and comes with the extra of the same name.
+SEGMENTERS: dict[str, Callable[[], Segmenter]] = {"icu": _icu}
+PACKAGES = {"icu": "icu4py"}
 
 
 def segmenter_named(name: str) -> Segmenter:
     """Return the function that cuts a run of such a script into words.
 
-    `icu` knows Chinese, Japanese, Thai, Lao, Khmer and Burmese; `jieba` knows Chinese.
+    `icu` knows Chinese, Japanese, Thai, Lao, Khmer and Burmese by dictionaries; word F1 against
+    characters: Chinese (GSD) .754 to .357, Japanese (GSD) .795 to .383.
     Raises ConfigError for a name that is not known or whose library is not installed.
     """
     if name not in SEGMENTERS:

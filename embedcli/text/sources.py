@@ -68,17 +68,21 @@ def find_sources(places: Sequence[str | Path]) -> list[Source]:
 
 
 def _matches(pattern: str) -> list[Source]:
-    matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob wants a relative one
     if not matches:
         raise CorpusError(f"{pattern}: no file matches", hint="check the pattern and the folder")
+    places: dict[tuple[str, str], Path] = {}
+    for path in map(Path, sorted(matches, key=lambda match: (match.count(os.sep), match))):
+        # A folder reached again through a link matches its files again.
+        places.setdefault((os.path.realpath(path.parent), path.name), path)
     found: list[Source] = []
-    for match in matches:
-        if not Path(match).is_dir():
-            found.append(Source(match))
+    for path in sorted(places.values(), key=lambda path: path.parts):
+        if not path.is_dir():
+            found.append(Source(str(path)))
         elif "**" not in pattern:
-            found += _files_below(match)
+            found += _files_below(str(path))
     if not found:
-        raise CorpusError(f"{pattern}: only folders without files match")
+        raise CorpusError(f"{pattern}: only folders match; expected files")
     return found
 
 
