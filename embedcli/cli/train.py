@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from embedcli.run import Prepared, Stopped, Trained
     from embedcli.training import Step
 
+LARGEST_SHARE = 0.005  # of the 500 most frequent words; a word above it says little
+
 
 @examples(
     "embed train",
@@ -161,7 +163,7 @@ def _print_end(trained: Trained) -> None:
 
 def _say_next(trained: Trained, quiet: bool) -> None:
     model = "" if trained.folder == flags.EMBEDDINGS else f" --model {_quoted(trained.folder)}"
-    word = shlex.quote(_frequent_word(trained))
+    word = shlex.quote(_telling_word(trained))
     for command in (f"lookup {word}", f"neighbors {word}", "show-table --rows 0:5"):
         render.note(f"try: embed {command}{model}", quiet=quiet)
 
@@ -170,9 +172,16 @@ def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def _frequent_word(trained: Trained) -> str:
-    """Pick the most frequent word of more than three letters, or else any."""
+def _telling_word(trained: Trained) -> str:
+    """Pick the most frequent of the words that are no mere function words, or else any."""
     from embedcli import api
 
-    frequent = trained.table.vocabulary.tokens(api.order(trained.table, "count")[:200])
-    return next((word for word in frequent if len(word) > 3 and word.isalpha()), frequent[0])
+    table = trained.table
+    ids = api.order(table, "count")[:500]
+    frequent = table.vocabulary.tokens(ids)
+    counts = api.counts_of(table, ids)
+    total = sum(count or 0 for count in counts)
+    for word, count in zip(frequent, counts, strict=True):
+        if len(word) > 3 and (count or 0) < LARGEST_SHARE * total:
+            return word
+    return frequent[0]
