@@ -89,7 +89,7 @@ class Regress(Supervised):
         return (self._values[numbers] - mean) / scale  # (B, R)
 
 
-def numbers_of(scores: Array, parameters: dict[str, Tensor]) -> Array:
+def numbers_of(scores: Array, parameters: Mapping[str, Tensor]) -> Array:
     """Turn the network's standard scores (B, R) into numbers of the targets' units."""
     return np.asarray(scores * parameters[SCALE].data + parameters[MEAN].data)
 

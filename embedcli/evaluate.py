@@ -1,0 +1,371 @@
+"""How good a table or model is: word similarity, analogies, labels, numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedcli import metrics
+from embedcli.errors import CorpusError
+from embedcli.predict import Predictor
+from embedcli.store import Model
+from embedcli.table import EmbeddingTable
+from embedcli.tasks.classify import THRESHOLD, labelled, targets_of
+from embedcli.tasks.regress import MEAN, errors, numbered
+from embedcli.tasks.supervised import Texts
+from embedcli.text.encode import EncodedCorpus, encode
+from embedcli.text.labels import LabelKind
+from embedcli.text.vocabulary import Vocabulary
+
+_SYNTACTIC = "gram"  # begins the names of syntactic sections, as in questions-words.txt
+_CANDIDATES = 5  # of which the first that is not a word of the question is the answer
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two words and how similar people found them."""
+
+    first: str
+    second: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """How cosines agree with people, over the pairs whose words are both known."""
+
+    spearman: float
+    pearson: float
+    used: int
+    skipped: int
+
+
+@dataclass(frozen=True)
+class Section:
+    """Analogy questions of one kind: answered rightly, answered, and skipped for unknown words."""
+
+    name: str
+    right: int
+    used: int
+    skipped: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the answered questions that was answered rightly; NaN of none."""
+        return self.right / self.used if self.used else float("nan")
+
+
+@dataclass(frozen=True)
+class Analogies:
+    """Sections as the file has them, and their totals."""
+
+    sections: tuple[Section, ...]
+
+    @property
+    def semantic(self) -> Section:
+        """Total of the sections about meaning."""
+        return _total("semantic", (s for s in self.sections if not _is_syntactic(s)))
+
+    @property
+    def syntactic(self) -> Section:
+        """Total of the sections about grammar, whose names begin with `gram`."""
+        return _total("syntactic", (s for s in self.sections if _is_syntactic(s)))
+
+    @property
+    def total(self) -> Section:
+        """Total of all sections."""
+        return _total("total", self.sections)
+
+
+@dataclass(frozen=True)
+class Classification:
+    """How well labels are said, over the lines that bear one.
+
+    Labels the model never learnt count as missed. Precision and recall at k are fastText's
+    `test`: of all labels said, k a text, and of all labels borne, the share that is right.
+    """
+
+    texts: int
+    unknown_words: int
+    names: tuple[str, ...]  # (C,) the model's labels, then others that are borne
+    accuracy: float  # the most probable label is borne; of several labels: all are right
+    micro_f1: float
+    macro_f1: float
+    labels: metrics.LabelScores  # (C,)
+    precision_at: Mapping[int, float]
+    recall_at: Mapping[int, float]
+    confusion: NDArray[np.int64] | None  # (C, C), row the truth; None of several labels
+    baseline_label: str  # the most frequent label of the texts
+    baseline: float  # how often that one is borne
+
+
+@dataclass(frozen=True)
+class Regression:
+    """How well numbers are said, and what always saying the mean learnt from would give."""
+
+    texts: int
+    unknown_words: int
+    mse: float
+    mae: float
+    r2: float
+    baseline_mse: float
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Read word pairs with scores, one a line: two words, then a number, by tabs, commas or blanks.
+
+    Other columns may stand between and after; comments (#), blank lines and a header are left
+    out. Raises CorpusError for a line that holds something else.
+    """
+    pairs: list[Pair] = []
+    for number, line in _lines_of(path):
+        cells = _cells(line)
+        score = next((cell for cell in cells[2:] if _is_number(cell)), None)
+        if score is not None:
+            pairs.append(Pair(cells[0], cells[1], float(score)))
+        elif pairs or len(cells) < 3:
+            raise CorpusError(
+                f"{path}:{number}: found {line.strip()[:60]!r}; expected two words and a number"
+            )
+    if not pairs:
+        raise CorpusError(f"{path}: found no word pairs; expected two words and a number a line")
+    return pairs
+
+
+def similarity(table: EmbeddingTable, pairs: Sequence[Pair], fold_case: bool = True) -> Similarity:
+    """Correlate the cosines of word pairs with people's scores.
+
+    With `fold_case` words are compared without case; of several spellings the first in the table
+    counts, as in gensim's `evaluate_word_pairs`, with which the numbers agree.
+    """
+    known = _ids(table.vocabulary, (w for p in pairs for w in (p.first, p.second)), fold_case)
+    rows = [
+        (known.get(_folded(p.first, fold_case), -1), known.get(_folded(p.second, fold_case), -1))
+        for p in pairs
+    ]
+    ids = np.array(rows, np.int64).reshape(-1, 2)  # (N, 2)
+    used = (ids >= 0).all(axis=1)  # (N,)
+    scores = np.array([pair.score for pair in pairs])[used]  # (N,)
+    one, two = table.rows(ids[used, 0]), table.rows(ids[used, 1])  # (N, D)
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)  # (N,)
+    cosines = np.einsum("nd,nd->n", one, two) / np.where(lengths > 0, lengths, 1)  # (N,)
+    return Similarity(
+        spearman=metrics.spearman(scores, cosines),
+        pearson=metrics.pearson(scores, cosines),
+        used=len(scores),
+        skipped=len(pairs) - len(scores),
+    )
+
+
+def read_questions(path: Path) -> dict[str, list[tuple[str, str, str, str]]]:
+    """Read analogy questions by section: lines of four words, `: name` before each section.
+
+    Raises CorpusError for a line that holds something else.
+    """
+    sections: dict[str, list[tuple[str, str, str, str]]] = {}
+    name = ""
+    for number, line in _lines_of(path):
+        words = line.split()
+        if words[0].startswith(":"):
+            name = " ".join(words).lstrip(": ")
+            sections.setdefault(name, [])
+        elif len(words) == 4:
+            sections.setdefault(name, []).append((words[0], words[1], words[2], words[3]))
+        else:
+            raise CorpusError(
+                f"{path}:{number}: found {line.strip()[:60]!r}; expected four words, or : SECTION"
+            )
+    if not any(sections.values()):
+        raise CorpusError(f"{path}: found no questions; expected lines of four words")
+    return sections
+
+
+def analogies(
+    table: EmbeddingTable,
+    sections: Mapping[str, Sequence[tuple[str, str, str, str]]],
+    fold_case: bool = True,
+) -> Analogies:
+    """Answer "a is to b as c is to ?" with the word whose vector is nearest to b - a + c.
+
+    Vectors are of unit length (3CosAdd), the words of the question are no answers, and case is
+    treated as in `similarity`; so the numbers are those of gensim's `evaluate_word_analogies`.
+    """
+    words = (word for questions in sections.values() for q in questions for word in q)
+    known = _ids(table.vocabulary, words, fold_case)
+    scored = []
+    for name, questions in sections.items():
+        rows = [[known.get(_folded(word, fold_case), -1) for word in q] for q in questions]
+        ids = np.array(rows, np.int64).reshape(-1, 4)  # (Q, 4)
+        ids = ids[(ids >= 0).all(axis=1)]
+        answers = _answers(table, ids[:, :3], fold_case)  # (Q,)
+        right = int((answers == ids[:, 3]).sum())
+        scored.append(Section(name, right, len(ids), len(questions) - len(ids)))
+    return Analogies(tuple(scored))
+
+
+def classification(
+    model: Model, places: Sequence[str | Path], ks: Sequence[int] = (1,)
+) -> Classification:
+    """Say the labels of labelled text and compare.
+
+    Raises StoreError for a model of another task, CorpusError for text without labels.
+    """
+    predictor = Predictor(model, "classify")
+    with TemporaryDirectory() as folder:
+        read = _read(model, places, "class", Path(folder))
+        names = tuple(dict.fromkeys([*model.labels, *targets_of(read.corpus).names]))
+        examples = replace(labelled(read.corpus, names), texts=read.texts)
+        examples = examples.take(np.flatnonzero(np.diff(examples.offsets)))
+    shares = np.zeros((len(examples), len(names)))  # (B, C)
+    shares[:, : len(model.labels)] = predictor.probabilities(examples.texts)
+    bears = examples.bears(len(names))  # (B, C)
+    several = model.settings.multi_label is True
+    return _classified(names, shares, bears, several, ks, read.unknown_words)
+
+
+def regression(model: Model, places: Sequence[str | Path]) -> Regression:
+    """Say the numbers of text that bears them and compare.
+
+    Raises StoreError for a model of another task, CorpusError for text without numbers.
+    """
+    predictor = Predictor(model, "regress")
+    with TemporaryDirectory() as folder:
+        read = _read(model, places, "number", Path(folder))
+        values = np.array(numbered(read.corpus).values)  # (L, R)
+    known = np.flatnonzero(np.isfinite(values).all(axis=1))
+    truth = values[known]  # (B, R)
+    mean = np.broadcast_to(model.head[MEAN], truth.shape)  # (B, R)
+    return Regression(
+        texts=len(known),
+        unknown_words=read.unknown_words,
+        baseline_mse=metrics.mean_squared_error(truth, mean),
+        **errors(truth, predictor.outputs(read.texts.take(known))),
+    )
+
+
+def _classified(
+    names: tuple[str, ...],
+    shares: NDArray[np.float64],
+    bears: NDArray[np.bool_],
+    several: bool,
+    ks: Sequence[int],
+    unknown_words: int,
+) -> Classification:
+    """Compare probabilities (B, C) with the labels borne (B, C)."""
+    called = metrics.top_k(shares, 1)  # (B, 1)
+    says = shares >= THRESHOLD  # (B, C)
+    if not several:
+        says = np.arange(len(names)) == called  # (B, C)
+    right = (says & bears).sum(axis=0)  # (C,)
+    labels = metrics.label_scores(right, says.sum(axis=0), bears.sum(axis=0))
+    borne, most = int(bears.sum()), int(labels.support.argmax())
+    hits = {k: int(metrics.hits_at_k(shares, bears, k).sum()) for k in ks}
+    truth = bears.argmax(axis=1)  # (B,)
+    return Classification(
+        texts=len(bears),
+        unknown_words=unknown_words,
+        names=names,
+        accuracy=float((says == bears).all(axis=1).mean()),
+        micro_f1=metrics.f1(int(right.sum()), int(says.sum()), borne),
+        macro_f1=labels.macro_f1,
+        labels=labels,
+        precision_at={k: hits[k] / (len(bears) * min(k, len(names))) for k in ks},
+        recall_at={k: hits[k] / borne for k in ks},
+        confusion=None if several else metrics.confusion_matrix(truth, called[:, 0], len(names)),
+        baseline_label=names[most],
+        baseline=float(labels.support[most] / len(bears)),
+    )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Text with targets, its words numbered as in the model; unknown ones are left out."""
+
+    corpus: EncodedCorpus
+    texts: Texts
+    unknown_words: int
+
+
+def _read(model: Model, places: Sequence[str | Path], labels: LabelKind, folder: Path) -> _Read:
+    """Read text as the model's was read, but keep every word to tell which are unknown."""
+    settings = replace(model.settings, min_count=1, max_vocab=None, stop_words=None, cache=False)
+    corpus = encode(places, settings, folder=folder, labels=labels)
+    numbers = model.table.vocabulary.ids_of(corpus.vocabulary.tokens(slice(None)), unknown=-1)
+    ids = numbers[corpus.ids]  # (N,)
+    known = ids >= 0  # (N,)
+    before = np.concatenate([[0], np.cumsum(known)])  # (N+1,)
+    texts = Texts(ids[known], before[corpus.offsets])
+    return _Read(corpus, texts, len(ids) - len(texts.ids))
+
+
+def _answers(table: EmbeddingTable, ids: NDArray[np.int64], fold_case: bool) -> NDArray[np.int64]:
+    """Find the id nearest to b - a + c for questions (Q, 3), of no word of the question: (Q,)."""
+    signs = np.array([-1, 1, 1], np.float32)
+    vocabulary = table.vocabulary
+    answers = np.full(len(ids), -1)  # (Q,)
+    for question, near in enumerate(table.analogies(ids, signs, _CANDIDATES, "3cosadd").ids):
+        asked = {_folded(vocabulary.token(int(each)), fold_case) for each in ids[question]}
+        fitting = (
+            each
+            for each in near
+            if each >= 0 and _folded(vocabulary.token(int(each)), fold_case) not in asked
+        )
+        answers[question] = next(fitting, -1)
+    return answers
+
+
+def _ids(vocabulary: Vocabulary, words: Iterable[str], fold_case: bool) -> dict[str, int]:
+    """Find the ids of words: the first token that is spelt so, by folded spelling."""
+    wanted = {_folded(word, fold_case) for word in words}
+    found: dict[str, int] = {}
+    for number, token in enumerate(vocabulary):
+        spelling = _folded(token, fold_case)
+        if spelling in wanted:
+            found.setdefault(spelling, number)
+    return found
+
+
+def _folded(word: str, fold_case: bool) -> str:
+    return word.lower() if fold_case else word
+
+
+def _lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Go through the lines of a UTF-8 file, numbered from 1, without comments and blank lines."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise CorpusError(f"{path}: {error.strerror}; expected a file to evaluate on") from None
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{path}: byte {error.start} is not UTF-8; expected text") from None
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip() and not line.startswith("#"):
+            yield number, line
+
+
+def _cells(line: str) -> list[str]:
+    """Split a line by tabs, or else commas or semicolons, or else blanks."""
+    mark = next((mark for mark in "\t,;" if mark in line), None)
+    return [cell.strip() for cell in line.split(mark)]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _is_syntactic(section: Section) -> bool:
+    return section.name.startswith(_SYNTACTIC)
+
+
+def _total(name: str, sections: Iterable[Section]) -> Section:
+    """Add up sections."""
+    counts = [(s.right, s.used, s.skipped) for s in sections]
+    return Section(name, *(sum(column) for column in zip((0, 0, 0), *counts, strict=True)))

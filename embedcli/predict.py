@@ -1,0 +1,218 @@
+"""A trained model applied to text: labels with probabilities, numbers, vectors of whole texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedcli import metrics
+from embedcli.autodiff.tensor import Array, Tensor
+from embedcli.config import TextSettings
+from embedcli.errors import StoreError, VocabularyError
+from embedcli.store import Model
+from embedcli.table import EmbeddingTable
+from embedcli.tasks.regress import numbers_of
+from embedcli.tasks.supervised import Network, Texts
+from embedcli.text.encode import token_lines
+from embedcli.text.vocabulary import Vocabulary
+
+SIF = 1e-3  # of Arora et al. 2017, who found 1e-4 to 1e-3 to do equally well
+
+_TEXTS_AT_ONCE = 256
+
+
+@dataclass
+class Coverage:
+    """How many words of the texts read so far were in the vocabulary, and how many were not."""
+
+    known: int = 0
+    unknown: int = 0
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Some lines of text as ids; words outside the vocabulary are left out."""
+
+    texts: Texts
+    words: NDArray[np.int64]  # (B,) of each line, also those left out; 0 is a blank line
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label said of a text, and its probability."""
+
+    name: str
+    probability: float
+
+
+def read_lines(
+    places: Sequence[str | Path],
+    settings: TextSettings,
+    vocabulary: Vocabulary,
+    coverage: Coverage,
+) -> Iterator[Lines]:
+    """Read text a few lines at a time, counting in `coverage` what the vocabulary has.
+
+    Raises CorpusError for text that cannot be read.
+    """
+    parts: list[NDArray[np.int32]] = []
+    known, words = [0], [0]  # of each line; the last one is still being read
+    for tokens, ended in token_lines(places, settings):
+        ids = vocabulary.ids_of(tokens, unknown=-1)  # (N,)
+        ids = ids[ids >= 0]
+        parts.append(ids)
+        known[-1] += len(ids)
+        words[-1] += len(tokens)
+        coverage.known += len(ids)
+        coverage.unknown += len(tokens) - len(ids)
+        if not ended:
+            continue
+        if len(known) == _TEXTS_AT_ONCE:
+            yield _lines(parts, known, words)
+            parts, known, words = [], [], []
+        known.append(0)
+        words.append(0)
+    if len(known) > 1:
+        yield _lines(parts, known[:-1], words[:-1])
+
+
+def _lines(parts: list[NDArray[np.int32]], known: list[int], words: list[int]) -> Lines:
+    offsets = np.concatenate([[0], np.cumsum(known)])  # (B+1,)
+    return Lines(Texts(np.concatenate(parts), offsets), np.array(words))
+
+
+class Predictor:
+    """A model of a supervised task, ready for texts; `coverage` counts the words it met.
+
+    Raises StoreError for a model of another task than `task`.
+    """
+
+    def __init__(self, model: Model, task: str) -> None:
+        self.model = model
+        self.coverage = Coverage()
+        if model.settings.task != task:
+            raise StoreError(
+                f"the model was trained for {model.settings.task}; expected {task}",
+                f"embed train FILE --task {task}",
+            )
+        self.network = Network(model.settings)
+        self.parameters: Mapping[str, Tensor] = {
+            "table": Tensor(model.table.vectors),
+            **{name: Tensor(array) for name, array in model.head.items()},
+        }
+
+    def read(self, places: Sequence[str | Path]) -> Iterator[Lines]:
+        """Read text as the model's was read, a few lines at a time."""
+        return read_lines(places, self.model.settings, self.model.table.vocabulary, self.coverage)
+
+    def outputs(self, texts: Texts) -> Array:
+        """Apply the network: logits (B, C), or numbers in the targets' own units (B, R)."""
+        outputs = self.network.outputs(self.parameters, texts)
+        if self.model.settings.task == "regress":
+            return numbers_of(outputs, self.parameters)
+        return outputs
+
+    def probabilities(self, texts: Texts) -> NDArray[np.float64]:
+        """Say how probable each label is, (B, C): by softmax, or each by itself (sigmoid)."""
+        return probabilities(self.outputs(texts), self.model.settings.multi_label is True)
+
+
+def probabilities(logits: Array, several: bool) -> NDArray[np.float64]:
+    """Turn logits (B, C) into probabilities: each by itself, or such that a row sums to 1."""
+    x = np.asarray(logits, np.float64)
+    if several:
+        return np.asarray(0.5 + 0.5 * np.tanh(x / 2))
+    shares = np.exp(x - x.max(axis=1, keepdims=True, initial=-np.inf))
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+
+
+def predict_labels(
+    predictor: Predictor, places: Sequence[str | Path], k: int = 1, threshold: float = 0.0
+) -> Iterator[tuple[Label, ...]]:
+    """Say the k most probable labels of each line, of at least a probability of `threshold`.
+
+    The most probable comes first. A blank line gets none; one without a known word gets what the
+    model says of any text.
+    """
+    names = predictor.model.labels
+    for lines in predictor.read(places):
+        shares = predictor.probabilities(lines.texts)  # (B, C)
+        best = metrics.top_k(shares, k)  # (B, k)
+        for line, words, row in zip(best, lines.words, shares, strict=True):
+            yield tuple(
+                Label(names[each], float(row[each]))
+                for each in (line if words else ())
+                if row[each] >= threshold
+            )
+
+
+def predict_numbers(
+    predictor: Predictor, places: Sequence[str | Path]
+) -> Iterator[tuple[float, ...]]:
+    """Say the numbers of each line; a blank line gets none."""
+    for lines in predictor.read(places):
+        for row, words in zip(predictor.outputs(lines.texts), lines.words, strict=True):
+            yield tuple(map(float, row)) if words else ()
+
+
+def sif_weights(counts: NDArray[np.integer], a: float = SIF) -> NDArray[np.float32]:
+    """Weigh words by a / (a + share of the corpus), (V,): frequent ones say little of a text.
+
+    Source: Arora, Liang & Ma 2017, "A simple but tough-to-beat baseline for sentence embeddings",
+    Algorithm 1.
+    """
+    shares = counts / max(int(counts.sum()), 1)  # (V,)
+    return np.asarray(a / (a + shares), np.float32)
+
+
+def text_vectors(
+    table: EmbeddingTable, texts: Texts, weights: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Average the rows of each text's words, (B, D), weighed by `weights` (V,) if given.
+
+    As in the source of `sif_weights` the weighed sum is divided by the number of words. A text
+    without a known word is all zeros.
+    """
+    vectors = np.zeros((len(texts), table.dim), np.float32)  # (B, D)
+    for number, (start, end) in enumerate(zip(texts.offsets, texts.offsets[1:], strict=False)):
+        ids = texts.ids[start:end]  # (L,)
+        if len(ids):
+            scale = np.ones(len(ids), np.float32) if weights is None else weights[ids]
+            vectors[number] = scale @ table.rows(ids) / len(ids)
+    return vectors
+
+
+def without_common_component(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Take from text vectors (B, D) what they share: their first singular direction.
+
+    Source: as `sif_weights`; it needs all the texts that will be compared.
+    """
+    if not len(vectors):
+        return vectors
+    values, directions = np.linalg.eigh(np.asarray(vectors.T @ vectors, np.float64))
+    first = directions[:, values.argmax()].astype(np.float32)  # (D,)
+    return np.asarray(vectors - np.outer(vectors @ first, first))
+
+
+def vectors_of_lines(
+    table: EmbeddingTable,
+    places: Sequence[str | Path],
+    settings: TextSettings,
+    coverage: Coverage,
+    sif: float | None = None,
+) -> Iterator[NDArray[np.float32]]:
+    """Average the vectors of each line's words, some lines (B, D) at a time.
+
+    `sif` is the constant of `sif_weights`. Raises VocabularyError if the table has no counts.
+    """
+    weights = None
+    if sif is not None:
+        if table.vocabulary.counts is None:
+            raise VocabularyError("the table has no counts to weigh words by", "leave out --sif")
+        weights = sif_weights(table.vocabulary.counts, sif)
+    for lines in read_lines(places, settings, table.vocabulary, coverage):
+        yield text_vectors(table, lines.texts, weights)
