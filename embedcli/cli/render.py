@@ -132,10 +132,11 @@ def vector_in(row: Any, columns: int, precision: int) -> str:
     shown = ""
     for place, value in enumerate(row):
         number = f"{value: .{precision}f}"
-        last = place == len(row) - 1
-        if len(shown) + len(number) + (0 if last else 2) > columns:
-            return shown + " " + ELLIPSIS
-        shown += number if not shown else " " + number
+        longer = f"{shown} {number}" if shown else number
+        room = columns if place == len(row) - 1 else columns - 2
+        if len(longer) > room:
+            return f"{shown} {ELLIPSIS}"
+        shown = longer
     return shown
 
 

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+import unicodedata
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedcli.cli import render
+
+ANY_TEXT = st.text(st.characters(), max_size=40)
+
+
+@given(ANY_TEXT)
+def test_visible_text_holds_nothing_harmful_and_stays_as_it_is(text):
+    shown = render.visible(text)
+    harmful = [c for c in shown if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")]
+    assert not harmful
+    assert not set(shown) & set("\u202a\u202b\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
+    assert render.visible(shown) == shown
+
+
+@pytest.mark.parametrize("word", ["नमस्ते", "क्‍ष", "می‌خواهم", "東京", "naïve", "[bold]", "a b"])
+def test_words_of_any_script_are_shown_as_they_are(word):
+    assert render.visible(word) == word
+
+
+@given(ANY_TEXT)
+def test_json_is_harmless_and_reads_back_to_the_same(text):
+    written = render.json_text({"token": text})
+    assert json.loads(written) == {"token": text}
+    assert "\n" not in written
+    assert render.visible(written) == written
+
+
+def test_json_has_no_word_for_what_is_not_a_number():
+    value = {"a": [float("nan"), 1.5], "b": (float("inf"),)}
+    assert render.json_text(value) == '{"a": [null, 1.5], "b": [null]}'
+
+
+@given(ANY_TEXT, st.integers(1, 30), st.booleans())
+def test_fitted_text_takes_just_its_columns(text, columns, right):
+    assert render.width(render.fit(render.visible(text), columns, right=right)) == columns
+
+
+@given(st.lists(ANY_TEXT, min_size=1, max_size=5))
+def test_tsv_keeps_its_columns(cells):
+    line = render.tsv_line(cells)
+    assert line.count("\n") == 1
+    assert line.count("\t") == len(cells) - 1
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False), max_size=9))
+def test_numbers_read_back_to_the_same_float32(values):
+    row = np.array(values, np.float32)
+    assert np.array_equal(np.float32(render.numbers(row)), row)
+
+
+@given(st.integers(1, 200), st.integers(8, 70), st.integers(0, 9))
+def test_a_vector_fits_its_columns(dim, columns, precision):
+    row = np.linspace(-3, 3, dim, dtype=np.float32)
+    assert render.width(render.vector_in(row, columns, precision)) <= max(columns, 2)
+
+
+def test_a_page_is_as_wide_as_the_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    rows = [["x" * 60, "y" * 60]]
+    for line in render.table_lines(["a", "b"], rows, right=(False, False)):
+        assert render.width(line.rstrip("\n")) <= 50
