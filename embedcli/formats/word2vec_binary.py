@@ -31,7 +31,7 @@ def sniff(path: Path, head: bytes) -> bool:  # noqa: ARG001 - every format is as
     if said is None:
         return False
     expected, dim = said
-    data = head.partition(b"\n")[2]
+    data = head.partition(b"\n")[2].lstrip(b"\r\n")
     line, newline, _ = data.partition(b"\n")
     fields = line.split()
     numbers = numbers_at_end(fields[1:] if newline else fields[1:-1])
