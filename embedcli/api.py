@@ -56,21 +56,24 @@ def train(
     `sources` are files, folders, globs or "-"; none: the sample that comes with the package.
     `config` is a preset's name or a YAML file; `settings` are those of `config.TrainSettings`.
     `resume` goes on with the run that was stopped before it wrote `out`: its text and settings are
-    taken from its checkpoint. `report` is called with what the run starts from and after each
-    group of batches; then, if `stop` returns true, the run is kept and `run.Stopped` raised.
+    taken from its checkpoint; those given must be the same. `report` is called with what the run
+    starts from and after each group of batches; then, if `stop` returns true, the run is kept and
+    `run.Stopped` raised.
 
     Raises ConfigError, CorpusError, StoreError or TrainingError; after the last, the last good
     state is what is saved.
     """
     from embedcli import run
-    from embedcli.config import TrainSettings
+    from embedcli.config import TrainSettings, explicit
     from embedcli.config import resolve as resolve_settings
 
     say = report or (lambda _: None)
     asked = stop or (lambda: False)
-    if resume:
-        return run.resume(Path(out), settings, say, asked)
     name = None if config is None else str(config)
+    if resume:
+        places = None if sources is None else _places(sources)
+        given = explicit(TrainSettings, config=name, given=settings)
+        return run.resume(places, Path(out), given, say, asked)
     chosen = resolve_settings(TrainSettings, config=name, given=settings)
     return run.start(_places(SAMPLE if sources is None else sources), Path(out), chosen, say, asked)
 

@@ -134,9 +134,16 @@ def _let_go() -> None:
 os.register_at_fork(after_in_child=_let_go)
 
 
+def beside(target: Path, suffix: str) -> Path:
+    """Return the path with a suffix, beside what `target` is or links to."""
+    if target.is_symlink() or target.name in ("", ".."):
+        target = Path(os.path.realpath(target))
+    return target.parent / f"{target.name}{suffix}"
+
+
 def previous(target: Path) -> Path:
     """Where the folder that `target` replaced is kept."""
-    return target.with_name(f"{target.name}.previous")
+    return beside(target, ".previous")
 
 
 def replace_folder(new: Path, target: Path) -> None:

@@ -7,8 +7,11 @@ the same bytes.
 
 from __future__ import annotations
 
+import hashlib
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,21 +19,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedcli import files, formats, store
+from embedcli import __version__, files, formats, store
 from embedcli.config import TrainSettings, interval
-from embedcli.errors import ConfigError, StoreError, TrainingError, WorkerError
+from embedcli.errors import ConfigError, CorpusError, StoreError, TrainingError, WorkerError
+from embedcli.nn.optimizers import make_optimizer
 from embedcli.table import EmbeddingTable
-from embedcli.tasks import TASKS
+from embedcli.tasks import TABLES, TASKS
 from embedcli.tasks.task import Task
 from embedcli.text.encode import EncodedCorpus, encode
 from embedcli.text.labels import ClassTargets, LabelKind
-from embedcli.text.sources import STDIN
+from embedcli.text.sources import STDIN, find_sources
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.training import Step, Training, TrainState
+from embedcli.workers import available_memory
 
 TARGETS: dict[str, LabelKind] = {"classify": "class", "regress": "number"}
 # Settings that may be others when a run goes on: they change nothing of its result.
 FREE = ("workers", "cache", "checkpoint_every", "max_expansion")
+# A time between two checkpoints is stretched to this many times what writing one takes, so that
+# they cost 2 % at most.
+SPARING = 50
+# Bytes of ids for a byte of text, roughly: 4 for a word of five letters and a blank, or a letter.
+IDS_PER_BYTE = {"word": 2 / 3, "whitespace": 2 / 3, "char": 2.0}
+COMPRESSION = {".gz": 3, ".bz2": 4, ".xz": 4, ".zst": 3}
 
 
 @dataclass(frozen=True)
@@ -60,11 +71,12 @@ class Trained:
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
     """A run was stopped on request after `step` of `total` steps, and can be resumed."""
 
-    def __init__(self, folder: Path, step: int, total: int) -> None:
+    def __init__(self, folder: Path, step: int, total: int, *, from_stdin: bool) -> None:
         super().__init__(f"stopped at step {step} of {total}")
         self.folder = folder
         self.step = step
         self.total = total
+        self.from_stdin = from_stdin  # and the text is needed again
 
 
 Report = Callable[[Prepared | Step], None]
@@ -75,36 +87,113 @@ def start(
     sources: Sequence[str | Path], folder: Path, settings: TrainSettings, report: Report, stop: Stop
 ) -> Trained:
     """Train on text and save the model in `folder`; see `api.train`."""
+    _require_own_place(folder)
     store.require_model_or_nothing(folder)
-    if store.checkpoint_folder(folder).exists():
-        raise StoreError(
-            f"{store.checkpoint_folder(folder)}: a run that was stopped is kept here",
-            f"embed train --resume goes on with it; to start anew, remove the folder, "
-            f"or choose another --out than {folder}",
-        )
-    places = [str(each) if str(each) == STDIN else str(Path.cwd() / each) for each in sources]
-    with files.Lock(folder), files.working_folder(folder) as work:
-        return _Run(places, folder, settings, None).finish(work, report, stop)
+    with files.Lock(folder):
+        if store.has_checkpoint(folder):
+            raise StoreError(
+                f"{store.checkpoint_folder(folder)}: a run that was stopped is kept here",
+                f"embed train --resume goes on with it; to start anew, remove the folder, "
+                f"or choose another --out than {folder}",
+            )
+        with files.working_folder(folder) as work:
+            return _Run(_absolute(sources), folder, settings, None).finish(work, report, stop)
 
 
-def resume(folder: Path, given: Mapping[str, Any], report: Report, stop: Stop) -> Trained:
+def resume(
+    sources: Sequence[str | Path] | None,
+    folder: Path,
+    given: Mapping[str, Any],
+    report: Report,
+    stop: Stop,
+) -> Trained:
     """Go on with the run whose checkpoint lies beside `folder`.
 
-    `given` settings must be those of the run, but for those in `FREE`. Raises StoreError where
-    there is no checkpoint or the text has changed, ConfigError for another setting.
+    `sources` say where the text is now, if it is elsewhere; `given` settings must be those of the
+    run, but for those in `FREE`. Raises StoreError where there is no checkpoint, CorpusError where
+    the text has changed, ConfigError for other settings.
     """
-    with files.Lock(folder), files.working_folder(folder) as work:
-        arrays, saved = store.load_checkpoint(folder)
-        settings = TrainSettings(**saved["settings"])
-        for name, value in given.items():
-            if name not in FREE and getattr(settings, name) != value:
-                found = getattr(settings, name)
-                raise ConfigError(
-                    f"{name}: found {value!r}; the run to go on with has {found!r}",
-                    "leave it out to go on; remove the checkpoint to start anew",
+    with files.Lock(folder):
+        store.has_checkpoint(folder)  # and what a killed process left of one is gone
+        checkpoint = Checkpoint.load(folder)
+        _require_same_settings(checkpoint.settings, given)
+        free = {name: value for name, value in given.items() if name in FREE}
+        settings = replace(checkpoint.settings, **free)
+        places = checkpoint.sources if sources is None else _absolute(sources)
+        if STDIN in places and sys.stdin.isatty():
+            raise CorpusError(
+                "-: the text came by standard input, and is needed again",
+                "embed train --resume < TEXT",
+            )
+        with files.working_folder(folder) as work:
+            return _Run(places, folder, settings, checkpoint).finish(work, report, stop)
+
+
+def _absolute(sources: Sequence[str | Path]) -> list[str]:
+    return [str(each) if str(each) == STDIN else str(Path.cwd() / each) for each in sources]
+
+
+def _require_same_settings(kept: TrainSettings, given: Mapping[str, Any]) -> None:
+    differing = [name for name in given if name not in FREE and getattr(kept, name) != given[name]]
+    if differing:
+        found = ", ".join(f"{name} {given[name]!r}" for name in differing)
+        known = ", ".join(f"{name} {getattr(kept, name)!r}" for name in differing)
+        raise ConfigError(
+            f"found {found}; the run to go on with has {known}",
+            "leave them out to go on; remove the checkpoint to start anew",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """All that a stopped run goes on from."""
+
+    sources: list[str]
+    settings: TrainSettings  # as asked for, `auto` among them
+    text: Mapping[str, Any]  # see `_facts`
+    step: int  # batches done
+    total: int
+    place: Mapping[str, Any]
+    arrays: dict[str, NDArray[Any]]
+
+    @classmethod
+    def load(cls, folder: Path) -> Checkpoint:
+        """Read the checkpoint of the run that writes `folder`; raises StoreError."""
+        arrays, state = store.load_checkpoint(folder)
+        place = store.checkpoint_folder(folder)
+        try:
+            if state["embed"] != __version__:
+                raise StoreError(
+                    f"{place}: of embed {state['embed']}; this is embed {__version__}, "
+                    f"which may learn otherwise",
+                    f"go on with embed {state['embed']}, or remove the checkpoint to start anew",
                 )
-        settings = replace(settings, **given)
-        return _Run(saved["sources"], folder, settings, (arrays, saved)).finish(work, report, stop)
+            return cls(
+                sources=[str(each) for each in state["sources"]],
+                settings=TrainSettings(**state["settings"]),
+                text=dict(state["text"]),
+                step=int(state["step"]),
+                total=int(state["total"]),
+                place=dict(state["place"]),
+                arrays=arrays,
+            )
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
+            raise _unfit(folder, str(error)) from error
+
+
+def _unfit(folder: Path, what: str) -> StoreError:
+    return StoreError(
+        f"{store.checkpoint_folder(folder)}: damaged: {what}", "remove it to start anew"
+    )
+
+
+def _require_own_place(folder: Path) -> None:
+    """Refuse a place that cannot be exchanged: the folder one is in, or one above it."""
+    place = folder.resolve()
+    if place == Path.cwd() or place in Path.cwd().parents:
+        raise StoreError(
+            f"{str(folder)!r}: the folder you are in, or one above it", "--out FOLDER, a new one"
+        )
 
 
 class _Run:
@@ -115,7 +204,7 @@ class _Run:
         sources: Sequence[str],
         folder: Path,
         settings: TrainSettings,
-        checkpoint: tuple[dict[str, NDArray[Any]], dict[str, Any]] | None,
+        checkpoint: Checkpoint | None,
     ) -> None:
         self.sources = sources
         self.folder = folder
@@ -124,18 +213,20 @@ class _Run:
 
     def finish(self, work: Path, report: Report, stop: Stop) -> Trained:
         """Prepare, train, save."""
+        self._require_room_for_ids(work)
         corpus = self._encoded(self.sources, work / "corpus", None)
         valid = None
         if self.settings.valid is not None:
             valid = self._encoded([self.settings.valid], work / "valid", corpus.vocabulary)
-        fingerprint = corpus.fingerprint + (f" {valid.fingerprint}" if valid else "")
-        self._require_same_text(fingerprint)
+        text = self._facts(corpus, valid)
+        self._require_same_text(text)
+        self._require_room(len(corpus.vocabulary))
         task = TASKS[self.settings.task](corpus, self.settings, valid)
         found = self._start_from_vectors(task, corpus.vocabulary)
         training = Training(
             task,
             self.settings,
-            state=self._state(),
+            state=self._state(task),
             frozen=self._frozen(found, len(corpus.vocabulary)),
         )
         resolved = self._resolved(corpus, task, training)
@@ -152,14 +243,20 @@ class _Run:
                 resumed=self._resumed(),
             )
         )
-        keeper = _Keeper(self, training, fingerprint, found)
+        keeper = _Keeper(self, training, text, found)
         try:
             # What overflows is found by the training, which stops with an error of its own.
             with np.errstate(over="ignore", invalid="ignore"):
                 keeper.watch(report, stop)
         except WorkerError as error:
-            if store.checkpoint_folder(self.folder).exists():
-                error.hint = f"embed train --resume --out {self.folder}"
+            if training.whole:
+                keeper.keep()
+            if store.has_checkpoint(self.folder):
+                error.hint = f"embed train --resume --out {self.folder}; {error.hint}"
+            raise
+        except KeyboardInterrupt:
+            if training.whole and not stop():
+                keeper.keep()
             raise
         except TrainingError as error:
             if training.whole:
@@ -175,23 +272,91 @@ class _Run:
         labels = TARGETS.get(self.settings.task, "none")
         return encode(places, self.settings, labels=labels, folder=folder, vocabulary=vocabulary)
 
-    def _require_same_text(self, fingerprint: str) -> None:
-        if self.checkpoint is not None and self.checkpoint[1]["text"] != fingerprint:
-            raise StoreError(
-                f"{', '.join(self.sources)}: not the text that the stopped run was reading",
-                "put the text back to go on; remove the checkpoint to start anew",
-            )
+    def _facts(self, corpus: EncodedCorpus, valid: EncodedCorpus | None) -> dict[str, Any]:
+        """Say what tells one text from another: digests, and for people sizes and times."""
+        words = hashlib.sha256(corpus.vocabulary.to_bytes())
+        words.update(np.array([len(corpus.ids), corpus.lines], np.int64).tobytes())
+        files_of = {}
+        for source in find_sources([*self.sources, *filter(None, [self.settings.valid])]):
+            if source.path != STDIN:
+                status = Path(source.path).stat()
+                files_of[source.path] = [status.st_size, status.st_mtime_ns]
+        return {
+            "read": corpus.fingerprint,
+            "valid": None if valid is None else valid.fingerprint,
+            "words": words.hexdigest(),
+            "files": files_of,
+        }
 
-    def _state(self) -> TrainState | None:
+    def _require_same_text(self, text: Mapping[str, Any]) -> None:
+        before = None if self.checkpoint is None else self.checkpoint.text
+        if before is None or all(text[key] == before.get(key) for key in DECIDING):
+            return
+        raise CorpusError(
+            f"not the text of the run to go on with: {_difference(before, text)}",
+            "put the text back to go on; remove the checkpoint to start anew",
+        )
+
+    def _state(self, task: Task) -> TrainState | None:
         if self.checkpoint is None:
             return None
-        arrays, saved = self.checkpoint
-        return TrainState.restored(arrays, saved["place"])
+        shapes = {f"parameters/{name}": each.shape for name, each in task.parameters.items()}
+        for name, each in task.parameters.items():
+            if each.requires_grad:
+                for slot in make_optimizer(self.settings).slots:
+                    shapes[f"slots/{name}/{slot.name}"] = each.shape
+        shapes["trained"] = (len(task.parameters["table"]),)
+        arrays = self.checkpoint.arrays
+        for name, shape in shapes.items():
+            if name not in arrays or arrays[name].shape != shape:
+                raise _unfit(self.folder, f"{name} is not of shape {shape}")
+        try:
+            return TrainState.restored(arrays, self.checkpoint.place)
+        except TypeError as error:
+            raise _unfit(self.folder, str(error)) from error
 
     def _resumed(self) -> tuple[int, int] | None:
         if self.checkpoint is None:
             return None
-        return self.checkpoint[1]["step"], self.checkpoint[1]["total"]
+        return self.checkpoint.step, self.checkpoint.total
+
+    def _require_room_for_ids(self, work: Path) -> None:
+        """Raise StoreError where the ids of the text will hardly fit on the disk."""
+        size = 0.0
+        for source in find_sources(self.sources):
+            path = Path(source.path)
+            if source.path != STDIN and path.is_file():
+                size += path.stat().st_size * COMPRESSION.get(path.suffix.lower(), 1)
+        needed = int(size * IDS_PER_BYTE[self.settings.tokenizer])
+        files.require_space(work, needed, "the ids of the text (roughly)")
+
+    def _require_room(self, words: int) -> None:
+        """Raise StoreError where the run will not fit in memory or on the disk, saying what would.
+
+        Memory: tables and optimizer's rows, those of the best epoch, and a copy of a table while
+        it is put in place. Disk: a checkpoint, and the next one or the model.
+        """
+        settings = self.settings
+        slots = len(make_optimizer(settings).slots)
+        tables = TABLES[settings.task]
+        kept = tables * (1 + slots + (settings.patience is not None))
+        number = np.dtype(np.float32).itemsize
+        row = words * number  # bytes that each of the D columns takes in one table
+        memory = available_memory()
+        free = files.free_space(self.folder)
+        rooms = [
+            ("of memory", memory, (kept + 1) * row),
+            (f"on the disk of {self.folder}", free, 2 * kept * row),
+        ]
+        for where, room, column in rooms:
+            if room is not None and column * settings.dim > room:
+                dim, fitting = room // column, room * words // (column * settings.dim)
+                wanted = f"{words:,} words × {settings.dim:,} numbers, {settings.optimizer}"
+                raise StoreError(
+                    f"{wanted}: the run needs {files.readable(column * settings.dim)} {where}; "
+                    f"{files.readable(room)} are free",
+                    f"--max-vocab {fitting} would fit" + (f", or --dim {dim}" if dim else ""),
+                )
 
     def _start_from_vectors(self, task: Task, vocabulary: Vocabulary) -> NDArray[np.bool_] | None:
         """Put the vectors of a file into the table where it has the word; which has it, (V,)."""
@@ -199,7 +364,7 @@ class _Run:
         if settings.vectors is None:
             return None
         if self.checkpoint is not None:
-            return self.checkpoint[0].pop("found")
+            return self.checkpoint.arrays["found"]
         given = formats.open_table(Path(settings.vectors))
         if given.dim != settings.dim:
             raise ConfigError(
@@ -254,49 +419,78 @@ class _Run:
         )
 
 
+# What must be equal for a run to go on.
+DECIDING = ("read", "valid", "words")
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Say in which files two texts differ."""
+    old, new = before["files"], now["files"]
+    said = [f"{path} is gone" for path in old if path not in new]
+    said += [f"{path} is new" for path in new if path not in old]
+    for path in new:
+        if path in old and list(old[path]) != new[path]:
+            sizes = f"{new[path][0]:,} bytes, before {old[path][0]:,}"
+            said.append(f"{path} was written since ({sizes})")
+    if before["read"] == now["read"] and before["valid"] == now["valid"]:
+        said = ["it gives other words, though its bytes are the same (other stop words?)"]
+    return "; ".join(said) or "its bytes are others"
+
+
 class _Keeper:
     """Keeps a run's state every so often, and when it is stopped."""
 
     def __init__(
-        self, run: _Run, training: Training, text: str, found: NDArray[np.bool_] | None
+        self,
+        run: _Run,
+        training: Training,
+        text: Mapping[str, Any],
+        found: NDArray[np.bool_] | None,
     ) -> None:
         self.run = run
         self.training = training
         self.text = text
         self.found = found
         self.every = interval(run.settings.checkpoint_every)
+        self.seconds = self.every.seconds
         self.kept_at = time.monotonic()
-        self.kept_step = (run._resumed() or (0, 0))[0]
+        self.kept_step = training.done
 
     def watch(self, report: Report, stop: Stop) -> None:
         """Train to the end; raises Stopped where `stop` says so after a step."""
-        for step in self.training.steps():
-            report(step)
-            if self.training.state.finished:
-                continue
-            if stop():
-                self._keep(step)
-                raise Stopped(self.run.folder, step.number, step.total)
-            if self._is_due(step):
-                self._keep(step)
+        with closing(self.training.steps()) as steps:
+            for step in steps:
+                report(step)
+                if self.training.state.finished:
+                    continue
+                if stop():
+                    self.keep()
+                    stdin = STDIN in self.run.sources
+                    raise Stopped(self.run.folder, step.number, step.total, from_stdin=stdin)
+                if self._is_due(step):
+                    self.keep()
 
     def _is_due(self, step: Step) -> bool:
         return (
-            time.monotonic() - self.kept_at >= self.every.seconds
+            time.monotonic() - self.kept_at >= self.seconds
             or step.number - self.kept_step >= self.every.steps
         )
 
-    def _keep(self, step: Step) -> None:
+    def keep(self) -> None:
+        """Write the checkpoint; the state must be that of a group's end."""
+        began = time.monotonic()
         arrays = self.training.state.arrays()
         if self.found is not None:
             arrays["found"] = self.found
         state = {
+            "embed": __version__,
             "sources": self.run.sources,
             "settings": asdict(self.run.settings),
             "text": self.text,
-            "step": step.number,
-            "total": step.total,
+            "step": self.training.done,
+            "total": self.training.total,
             "place": self.training.state.place(),
         }
         store.save_checkpoint(self.run.folder, arrays, state)
-        self.kept_at, self.kept_step = time.monotonic(), step.number
+        self.kept_at, self.kept_step = time.monotonic(), self.training.done
+        self.seconds = max(self.every.seconds, SPARING * (self.kept_at - began))

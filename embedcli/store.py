@@ -190,7 +190,7 @@ def require_model_or_nothing(folder: Path) -> None:
 
 def checkpoint_folder(folder: Path) -> Path:
     """Where the checkpoint of the run that writes `folder` lies."""
-    return folder.with_name(f"{folder.name}.checkpoint")
+    return files.beside(folder, ".checkpoint")
 
 
 def save_checkpoint(
@@ -225,6 +225,20 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, An
         if not isinstance(state, dict) or [*arrays] != header["arrays"]:
             raise ValueError("arrays or a state that were not saved so")
     return arrays, state
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run that writes `folder` is kept; what a dead process left of one is removed.
+
+    The caller holds the `files.Lock` of the folder.
+    """
+    place = checkpoint_folder(folder) / "state.npz"
+    if place.parent.is_dir():
+        with files.storing(place):
+            files.sweep(place)
+            if not any(place.parent.iterdir()):
+                place.parent.rmdir()
+    return place.exists()
 
 
 def remove_checkpoint(folder: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -109,8 +109,8 @@ class Training:
 
     `frozen` holds masks (V,) of the rows that stay as they are, by parameter. With a `state` the
     run goes on from there. While a `Step` is in the caller's hands nothing changes, so the state
-    may be saved. `whole` says whether it is that of a group's end: False if a worker died while
-    rows were changed.
+    may be saved. `whole` says whether it is that of a group's end: False if a worker died, or the
+    run was interrupted, while rows were changed.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Training:
         slots = min(settings.group, task.batches)
         self._boxes = [kind(self._trainable, task.tables) for _ in range(slots)]
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Generator[Step, None, None]:
         """Train, a group of batches at a time.
 
         Raises TrainingError when a loss or gradient is no longer a finite number (the state is
@@ -151,6 +151,12 @@ class Training:
                     yield self._step(team)
             finally:
                 team.close()
+
+    @property
+    def done(self) -> int:
+        """Batches done, of all epochs."""
+        batches = min(self.state.group * self.settings.group, self.task.batches)
+        return self.state.epoch * self.task.batches + batches
 
     def _place(self, state: TrainState | None) -> TrainState:
         """Lay the weights and the optimizer's rows where all workers see them."""
@@ -182,14 +188,13 @@ class Training:
         self._check(reports, epoch, indices)
         self.whole = False
         team.run(COMMAND.pack(UPDATES, epoch, group))
-        self.whole = True
         loss, count = sum(r.loss for r in reports), sum(r.examples for r in reports)
         words = int(sum(r.words for r in reports))
         state.loss += loss
         state.count += count
         state.words += words
         state.group += 1
-        return Step(
+        step = Step(
             number=epoch * self.task.batches + indices.stop,
             total=self.total,
             epoch=epoch + 1,
@@ -200,6 +205,8 @@ class Training:
             shares=tuple(sum(r.worker == n for r in reports) for n in range(self.workers)),
             record=self._end_epoch() if state.group == self.groups else None,
         )
+        self.whole = True
+        return step
 
     def _end_epoch(self) -> dict[str, Any]:
         state = self.state

@@ -9,8 +9,9 @@ import signal
 import socket
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import prod
+from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 import numpy as np
@@ -29,6 +30,71 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def available_memory(system: Path = Path("/")) -> int | None:
+    """Bytes of memory that can still be had; None where the system does not tell.
+
+    The least of what the machine has and what the limits of this process's control groups
+    (versions 1 and 2) leave; what they cached of files counts as free. `system` is the root
+    below which `proc` and `sys` lie.
+    """
+    left = [_free_memory(system / "proc/meminfo")]
+    for folder, limit, used in _memory_groups(system):
+        most, now = _number(folder / limit), _number(folder / used)
+        if most is not None and now is not None:
+            left.append(max(most - now + _cached(folder / "memory.stat"), 0))
+    return min((each for each in left if each is not None), default=None)
+
+
+def _free_memory(meminfo: Path) -> int | None:
+    for name, _, value in _pairs(meminfo, ":"):
+        if name == "MemAvailable":
+            return int(value.split()[0]) * 1024
+    return None
+
+
+def _memory_groups(system: Path) -> Iterator[tuple[Path, str, str]]:
+    """Yield the folder of each memory group of this process, and its files of limit and use."""
+    mounts = system / "sys/fs/cgroup"
+    for _, _, rest in _pairs(system / "proc/self/cgroup", ":"):
+        controllers, _, path = rest.partition(":")
+        if not controllers:
+            root, limit, used = mounts, "memory.max", "memory.current"
+        elif controllers == "memory":
+            root, limit, used = (
+                mounts / "memory",
+                "memory.limit_in_bytes",
+                "memory.usage_in_bytes",
+            )
+        else:
+            continue
+        group = PurePosixPath(path.strip().lstrip("/"))
+        # Inside a container the path may be that of the host, and the group's own folder the root.
+        for inner in (group, *group.parents):
+            yield root / inner, limit, used
+
+
+def _cached(stat: Path) -> int:
+    for name, _, value in _pairs(stat, " "):
+        if name == "inactive_file":
+            return int(value)
+    return 0
+
+
+def _pairs(path: Path, mark: str) -> list[tuple[str, str, str]]:
+    try:
+        return [line.partition(mark) for line in path.read_text("utf-8", "replace").splitlines()]
+    except OSError:
+        return []
+
+
+def _number(path: Path) -> int | None:
+    try:
+        text = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return int(text) if text.isdigit() else None
 
 
 def shared_array(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:

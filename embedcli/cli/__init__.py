@@ -10,11 +10,21 @@ from typing import NoReturn
 
 from embedcli.errors import EmbedError
 
-DONE, FAILED, MISUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+STOPS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 
 
 class Terminated(BaseException):
     """SIGTERM or SIGHUP arrived."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def exit_code_of(number: int) -> int:
+    """Return what the shell is told of the end by a signal: 130, 143 or 129."""
+    return 128 + number
 
 
 def entry() -> NoReturn:
@@ -27,12 +37,21 @@ def entry() -> NoReturn:
     sys.exit(main(sys.argv[1:]))
 
 
-def _terminate(*_: object) -> NoReturn:
-    raise Terminated
+def _terminate(number: int, _: object) -> NoReturn:
+    raise Terminated(number)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one command and return its exit code; results go to stdout, all else to stderr."""
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:
+        return _fail(STOPS[signal.SIGINT], code=INTERRUPTED)
+    except Terminated as end:
+        return _fail(STOPS[signal.Signals(end.number)], code=exit_code_of(end.number))
+
+
+def _run(argv: Sequence[str]) -> int:
     import typer
 
     from embedcli.cli import app
@@ -41,14 +60,14 @@ def main(argv: Sequence[str]) -> int:
         return app.run(argv)
     except EmbedError as error:
         return _fail(error.message, error.hint)
+    except MemoryError:
+        return _fail("not enough memory", "free some, or try a smaller --dim or --max-vocab")
     except typer.TyperException as error:
         command = getattr(error, "ctx", None)
         path = command.command_path if command else "embed"
         return _fail(error.format_message(), f"{path} --help", code=MISUSED)
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted", code=INTERRUPTED)
-    except Terminated:
-        return _fail("terminated", code=TERMINATED)
+    except typer.Abort:
+        return _fail(STOPS[signal.SIGINT], code=INTERRUPTED)
     except BrokenPipeError:
         # The reader has what it wanted; what is still buffered must not fail at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedcli.cli import INTERRUPTED, TERMINATED, flags, render
+from embedcli.cli import STOPS, exit_code_of, flags, render
 from embedcli.cli.app import examples
 from embedcli.config import TrainSettings
 
@@ -61,8 +61,6 @@ def train(
     from embedcli.cli.progress import progress
     from embedcli.run import Prepared, Stopped
 
-    if resume and (corpus or config):
-        raise typer.BadParameter("--resume takes text and settings from the run that was stopped")
     if not corpus and not resume:
         render.note(f"no corpus given: training on the sample, {api.SAMPLE}", quiet=quiet)
     with progress(quiet) as watch, _StopSignals() as stop:
@@ -85,8 +83,9 @@ def train(
                 **settings,
             )
         except Stopped as stopped:
-            _say_stopped(stopped)
-            raise typer.Exit(stop.exit_code) from None
+            number = stop.got or signal.SIGINT
+            _say_stopped(stopped, STOPS[number])
+            raise typer.Exit(exit_code_of(number)) from None
     _print_end(trained)
     _say_next(trained, quiet)
 
@@ -95,7 +94,7 @@ class _StopSignals:
     """Makes of the first SIGINT, SIGTERM or SIGHUP a request, and lets the second act."""
 
     def __init__(self) -> None:
-        self._got: int | None = None
+        self.got: signal.Signals | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> _StopSignals:
@@ -103,13 +102,13 @@ class _StopSignals:
 
     def listen(self) -> None:
         """Begin; until then, as while the text is read, a signal acts at once."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in STOPS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._ask)
 
     def _ask(self, number: int, frame: object) -> None:
         del frame
-        self._got = number
+        self.got = signal.Signals(number)
         self._restore()
 
     def _restore(self) -> None:
@@ -119,21 +118,17 @@ class _StopSignals:
 
     def asked(self) -> bool:
         """Whether a signal came."""
-        return self._got is not None
-
-    @property
-    def exit_code(self) -> int:
-        """Return what the shell is told of the signal."""
-        return INTERRUPTED if self._got == signal.SIGINT else TERMINATED
+        return self.got is not None
 
     def __exit__(self, *_: object) -> None:
         self._restore()
 
 
-def _say_stopped(stopped: Stopped) -> None:
+def _say_stopped(stopped: Stopped, how: str) -> None:
     out = "" if stopped.folder == flags.EMBEDDINGS else f" --out {_quoted(stopped.folder)}"
-    render.note(f"stopped at step {stopped.step} of {stopped.total}, and kept")
-    render.note(f"hint: embed train --resume{out}")
+    text = " < TEXT" if stopped.from_stdin else ""
+    render.note(f"error: {how} at step {stopped.step} of {stopped.total}; the run is kept")
+    render.note(f"hint: embed train --resume{out}{text}")
 
 
 def _say_start(start: Prepared, quiet: bool) -> None:

@@ -14,4 +14,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "regress": Regress,
 }
 
-__all__ = ["TASKS", "Loss", "Task", "Validation"]
+# Tables of a row a word that a task learns; what else it learns is small.
+TABLES = {"skipgram": 2, "cbow": 2, "classify": 1, "regress": 1}
+
+__all__ = ["TABLES", "TASKS", "Loss", "Task", "Validation"]

@@ -83,6 +83,9 @@ def test_validation_is_shown_and_logged(embed, reviews, tmp_path):
         (["empty.txt"], "error: "),
         (["reviews.txt", "--freeze", "found"], "hint: --vectors FILE"),
         (["reviews.txt", "--out", "mine"], "mine: not a model folder"),
+        (["reviews.txt", "--out", ""], "the folder you are in"),
+        (["reviews.txt", "--out", "/"], "the folder you are in, or one above it"),
+        (["--resume", "--out", "nothing"], "nothing.checkpoint: no checkpoint"),
     ],
 )
 def test_what_cannot_be_trained_is_one_error(embed, reviews, tmp_path, argv, said):
@@ -145,14 +148,23 @@ def stop_at(monkeypatch):
     yield arm
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_run_goes_on_to_the_same_bytes(embed, reviews, tmp_path, stop_at, sent, code):
+@pytest.mark.parametrize(
+    ("sent", "code", "how"),
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "terminated"),
+        (signal.SIGHUP, 129, "hung up"),
+    ],
+)
+def test_a_stopped_run_goes_on_to_the_same_bytes(
+    embed, reviews, tmp_path, stop_at, sent, code, how
+):
     unbroken = embed("train", "reviews.txt", *LONG, "--out", "unbroken")
     stop_at(70, sent)
     stopped = embed("train", "reviews.txt", *LONG, "--out", "m")
     assert (stopped.code, stopped.out) == (code, "")
     assert stopped.err == (
-        "stopped at step 70 of 160, and kept\nhint: embed train --resume --out m\n"
+        f"error: {how} at step 70 of 160; the run is kept\nhint: embed train --resume --out m\n"
     )
     assert not (tmp_path / "m").exists()
 
@@ -161,7 +173,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(embed, reviews, tmp_path, stop_
     assert "--resume goes on" in again.err
     other = embed("train", "--resume", "--out", "m", "--dim", "9")
     assert other.code == 1
-    assert "dim: found 9; the run to go on with has 8" in other.err
+    assert "the run to go on with has dim 8" in other.err
 
     stop_at(0, sent)
     resumed = embed("train", "--resume", "--out", "m")
@@ -178,7 +190,7 @@ def test_a_run_does_not_go_on_with_another_text(embed, reviews, tmp_path, stop_a
     (tmp_path / "reviews.txt").write_text(REVIEWS.replace("warm", "cool"))
     found = embed("train", "--resume")
     assert found.code == 1
-    assert "not the text that the stopped run was reading" in found.err
+    assert "not the text of the run to go on with" in found.err
     assert (tmp_path / "embeddings.checkpoint").exists()
 
 
