@@ -15,7 +15,8 @@ from embedcli.errors import ConfigError
 from embedcli.text.records import HANDLERS, Records, Row, undecodable
 from embedcli.text.sources import Opened, Source, find_sources, open_source
 
-# Bytes of text a block holds at most; a longer line is cut.
+# Bytes of text a block holds at most; a longer line is cut. Characters, which become more ids than
+# words do, come in blocks of a quarter of that.
 BLOCK = 1 << 21
 # How far back from the end of a block of one line a place to cut it is looked for.
 _CUT_WINDOW = 1 << 16
@@ -47,6 +48,7 @@ class Corpus:
         self._settings = settings
         self._labelled = labelled
         self._encoding = _codec_name(settings.encoding)
+        self._block = BLOCK // 4 if settings.tokenizer == "char" else BLOCK
         self._digests: list[tuple[int, str]] = []
 
     def blocks(self) -> Iterator[Block]:
@@ -56,7 +58,7 @@ class Corpus:
             with open_source(source, self._settings.max_expansion) as (opened, read):
                 read = self._as_utf8(opened, read)
                 if source.kind == "text":
-                    yield from _lines_in_blocks(opened.name, read)
+                    yield from _lines_in_blocks(opened.name, read, self._block)
                 else:
                     yield from self._records_in_blocks(opened.name, source, read)
                 self._digests.append((opened.size, opened.finish()))
@@ -65,7 +67,7 @@ class Corpus:
         self, name: str, source: Source, read: Callable[[int], bytes]
     ) -> Iterator[Block]:
         records = Records(name, source.kind, read, self._settings, labelled=self._labelled)
-        for block in _lines_in_blocks(name, records.read):
+        for block in _lines_in_blocks(name, records.read, self._block):
             ends = block.data.count(b"\n")
             rows = tuple(records.rows.popleft() for _ in range(ends))
             yield replace(block, rows=rows)
@@ -134,18 +136,18 @@ def _transcoded(
     return read_utf8
 
 
-def _lines_in_blocks(name: str, read: Callable[[int], bytes]) -> Iterator[Block]:
+def _lines_in_blocks(name: str, read: Callable[[int], bytes], size: int) -> Iterator[Block]:
     """Cut a file's text into blocks that end with a line, or inside a line longer than a block."""
     line, offset = 1, 0
     rest = b""
     while True:
-        fresh = read(BLOCK - len(rest))
+        fresh = read(size - len(rest))
         data = rest + fresh
         if offset == 0 and data.startswith(codecs.BOM_UTF8):
             data, offset = data[len(codecs.BOM_UTF8) :], len(codecs.BOM_UTF8)
         if not data:
             return
-        ended = len(fresh) < BLOCK - len(rest)
+        ended = len(fresh) < size - len(rest)
         end = len(data) if ended else data.rfind(b"\n") + 1 or _place_to_cut(data)
         block = data[:end]
         whole = ended or block.endswith(b"\n")

@@ -41,9 +41,10 @@ _SPACELESS = (
     r"&&[\p{L}\p{Nl}\p{No}]]"
 )
 _LETTER = rf"[\p{{L}}\p{{N}}--{_SPACELESS}]"
+_LETTERS = rf"[{_LETTER}\p{{M}}]"
 _RUN = (
-    rf"{_LETTER}(?:{_LETTER}|\p{{M}}|(?<=\p{{M}})[\u200c\u200d]"
-    rf"|[\u200c\u200d]+(?={_LETTER}|\p{{M}}))*+"
+    rf"{_LETTER}{_LETTERS}*+"
+    rf"(?:(?:(?<=\p{{M}})[\u200c\u200d]|[\u200c\u200d]+(?={_LETTERS})){_LETTERS}*+)*+"
 )
 _INNER = r"['’](?!\p{Hangul})|[._]|(?<=\p{N})[,:](?=\p{N})"
 _ELISION = (
@@ -184,7 +185,7 @@ def _clusters(text: str) -> list[str]:
     return [
         cluster
         for piece in text.split()
-        for cluster in _CLUSTER.findall(piece)
+        for cluster in (piece if piece.isascii() else _CLUSTER.findall(piece))
         if not _INVISIBLE.fullmatch(cluster)
     ]
 
