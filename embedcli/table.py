@@ -144,7 +144,7 @@ class EmbeddingTable:
         self, ids: NDArray[np.int64], signs: NDArray[np.float32], k: int, method: Method
     ) -> Neighbors:
         """Answer Q questions at once: words `ids` (Q, N), wanted or not by `signs` (N,)."""
-        words = unit(self.rows(ids.ravel())).reshape(*ids.shape, -1)  # (Q, N, D)
+        words = unit(self.rows(ids.ravel())).reshape(*ids.shape, self.dim)  # (Q, N, D)
         exclude = ids.tolist()
         if method == "3cosadd":
             means = np.einsum("n,qnd->qd", signs, words) / ids.shape[1]  # (Q, D)

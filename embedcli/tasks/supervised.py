@@ -132,7 +132,8 @@ class Network:
         output = Dense(parameters["output.weight"], parameters["output.bias"])
         rows = ops.gather(parameters["table"], inputs.ids)  # (U, D)
         if inputs.counts is not None and self._scores_first(output):
-            return Tensor(inputs.counts) @ (rows @ output.weight) + output.bias  # (B, C)
+            scores: Tensor = inputs.counts @ (rows @ output.weight)  # (B, C)
+            return scores + output.bias
         pooled = self._pool(rows, inputs)  # (B, D)
         if self.settings.hidden:
             hidden = Dense(parameters["hidden.weight"], parameters["hidden.bias"])
@@ -153,7 +154,8 @@ class Network:
 
     def _pool(self, rows: Tensor, inputs: Inputs) -> Tensor:
         if inputs.counts is not None:
-            return Tensor(inputs.counts) @ rows
+            pooled: Tensor = inputs.counts @ rows  # (B, D)
+            return pooled
         of = self.settings
         return make_pool(of.pool, of.length, of.pad_side)(rows, inputs.offsets)
 

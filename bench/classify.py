@@ -1,0 +1,268 @@
+"""`embed train --task classify` beside fastText's supervised: accuracy and wall time, end to end.
+
+    python bench/classify.py SST2=train.txt:test.txt TREC=... --wiki simplewiki.txt \
+        --peer-python PEERS/bin/python --json result.json
+
+Both read the same file: `__label__x`, then the lower-cased tokens of the text, split by blanks.
+`embed` takes its preset as it is. fastText (unigrams, as many dimensions, two threads) is tuned a
+set at a time, on a tenth of the training texts: rate .1, .5, 1, passes 5, 10, 25. Accuracy is on
+the test texts, the mean of the seeds. Time is that of a process, from its start to the model on
+disk, the two in turn; ratios are taken within a round.
+
+`--wiki` cuts texts of some 230 words from a plain text, a paragraph a line, and labels each with
+the quarter of the file it stands in: Wikipedia's dumps begin with the oldest articles, and what
+those are about differs from what the newest are about.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import machine
+import measure
+
+GRID = [{"lr": lr, "epoch": epoch} for lr, epoch in itertools.product((0.1, 0.5, 1.0), (5, 10, 25))]
+WIKI_TRAIN, WIKI_TEST, WIKI_WORDS = 25_000, 5_000, 230
+
+# A process of its own each time: 0.9.3 fills only `thread` tenths of the first table
+# (densematrix.cc, uniform), and what a process left in memory before may be NaN.
+FASTTEXT = """
+import json, sys, fasttext
+train, out, test, settings = sys.argv[1:]
+try:
+    model = fasttext.train_supervised(train, verbose=0, **json.loads(settings))
+except RuntimeError:  # "Encountered NaN": the rate is too large
+    print(0.0)
+else:
+    if out:
+        model.save_model(out)
+    if test:
+        print(model.test(test)[1])
+"""
+
+
+@dataclass(frozen=True)
+class Set:
+    """Texts to learn from and to test on, and how the first are split to tune on."""
+
+    name: str
+    train: Path
+    test: Path
+    fit: Path
+    held: Path
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one set gave."""
+
+    name: str
+    texts: int
+    fasttext: dict[str, float]  # as tuned
+    fasttext_accuracy: list[float]
+    embed_accuracy: list[float]
+    fasttext_seconds: list[float]
+    embed_seconds: list[float]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = _parser().parse_args(argv)
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # fastText's tables then start from zeros
+    results = []
+    with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
+        for made in _sets(args, Path(scratch)):
+            results.append(_compare(made, args))
+            print(_row(_cells(results[-1])), file=sys.stderr)
+    report = {"machine": machine.describe(), "results": [asdict(result) for result in results]}
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=1) + "\n")
+    print(_table(report, results))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("sets", nargs="*", metavar="NAME=TRAIN:TEST")
+    parser.add_argument("--wiki", type=Path, help="text to cut a set from, a paragraph a line")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="of timing; 0: none")
+    parser.add_argument("--dim", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=2, help="of fastText")
+    parser.add_argument("--peer-python", default=sys.executable, help="interpreter with fastText")
+    parser.add_argument("--scratch", type=Path, help="folder for texts and models")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    return parser
+
+
+def _sets(args: argparse.Namespace, scratch: Path) -> Iterator[Set]:
+    for given in args.sets:
+        name, _, files = given.partition("=")
+        train, test = (_labelled(Path(file)) for file in files.split(":"))
+        yield _written(name, train, test, scratch)
+    if args.wiki:
+        texts = _wiki(args.wiki)
+        yield _written("wiki", texts[:WIKI_TRAIN], texts[WIKI_TRAIN:], scratch)
+
+
+def _labelled(path: Path) -> list[str]:
+    """Read labelled texts and write their words as `embed` cuts them."""
+    from embedcli.config import TextSettings
+    from embedcli.text.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer(TextSettings())
+    lines = []
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        words = line.split()
+        labels = [word for word in words if word.startswith("__label__")]
+        text = " ".join(word for word in words if not word.startswith("__label__"))
+        if labels:
+            lines.append(" ".join([*labels, *tokenizer.tokenize(text)]) + "\n")
+    return lines
+
+
+def _wiki(path: Path) -> list[str]:
+    """Cut texts of some 230 words, each labelled with the quarter of the file it stands in."""
+    from embedcli.config import TextSettings
+    from embedcli.text.encode import token_lines
+
+    texts: list[list[str]] = [[]]
+    for tokens, _ in token_lines([path], TextSettings()):
+        texts[-1] += tokens
+        if len(texts[-1]) >= WIKI_WORDS:
+            texts.append([])
+    wanted = WIKI_TRAIN + WIKI_TEST
+    places = [place * (len(texts) - 1) // wanted for place in range(wanted)]
+    lines = [
+        f"__label__{place * 4 // len(texts) + 1} {' '.join(texts[place])}\n" for place in places
+    ]
+    random.Random(1).shuffle(lines)
+    return lines
+
+
+def _written(name: str, train: list[str], test: list[str], scratch: Path) -> Set:
+    """Write the files of a set; a tenth of the training texts is held out to tune on."""
+    order = list(range(len(train)))
+    random.Random(7).shuffle(order)
+    held = set(order[: len(train) // 10])
+    parts = {
+        "train": train,
+        "test": test,
+        "fit": [line for place, line in enumerate(train) if place not in held],
+        "held": [line for place, line in enumerate(train) if place in held],
+    }
+    files = {}
+    for part, lines in parts.items():
+        files[part] = scratch / f"{name}.{part}.txt"
+        files[part].write_text("".join(lines), encoding="utf-8")
+    return Set(name, **files)
+
+
+def _compare(made: Set, args: argparse.Namespace) -> Result:
+    best = max(GRID, key=lambda one: _fasttext_accuracy(made.fit, made.held, one, 0, args))
+    seeds = range(args.seeds)
+    theirs = [_fasttext_accuracy(made.train, made.test, best, seed, args) for seed in seeds]
+    ours = [_embed_accuracy(made, seed, args) for seed in seeds]
+    timed: tuple[list[float], list[float]] = ([], [])
+    for seed in range(args.rounds):
+        out = made.train.with_suffix(".bin")
+        timed[0].append(
+            measure.run(_fasttext(made.train, out, None, best, seed, args), every=9).seconds
+        )
+        timed[1].append(measure.run(_embed(made, seed, args), every=9).seconds)
+    texts = made.train.read_bytes().count(b"\n")
+    return Result(made.name, texts, best, theirs, ours, *timed)
+
+
+def _fasttext(
+    train: Path,
+    out: Path | None,
+    test: Path | None,
+    chosen: dict[str, float],
+    seed: int,
+    args: argparse.Namespace,
+) -> list[str]:
+    settings = {**chosen, "dim": args.dim, "thread": args.threads, "seed": seed}
+    files = [str(file or "") for file in (train, out, test)]
+    return [args.peer_python, "-c", FASTTEXT, *files, json.dumps(settings)]
+
+
+def _fasttext_accuracy(
+    train: Path, test: Path, chosen: dict[str, float], seed: int, args: argparse.Namespace
+) -> float:
+    command = _fasttext(train, None, test, chosen, seed, args)
+    return float(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+def _embed(made: Set, seed: int, args: argparse.Namespace) -> list[str]:
+    flags = {"--task": "classify", "--out": made.train.with_suffix(""), "--seed": seed}
+    given = [str(part) for flag in {**flags, "--dim": args.dim}.items() for part in flag]
+    return [
+        *(sys.executable, "-m", "embedcli", "train", str(made.train)),
+        *given,
+        *("--no-cache", "--quiet"),
+    ]
+
+
+def _embed_accuracy(made: Set, seed: int, args: argparse.Namespace) -> float:
+    from embedcli import evaluate, store
+
+    measure.run(_embed(made, seed, args), every=9)
+    model = store.load(made.train.with_suffix(""))
+    return evaluate.classification(model, [made.test]).accuracy
+
+
+def _cells(result: Result) -> list[str]:
+    ratios = sorted(
+        ours / theirs
+        for ours, theirs in zip(result.embed_seconds, result.fasttext_seconds, strict=True)
+    )
+    return [
+        f"{result.name} ({result.texts:,})",
+        f"{result.fasttext['lr']:g}, {result.fasttext['epoch']}",
+        _accuracy(result.fasttext_accuracy),
+        _accuracy(result.embed_accuracy),
+        _median(result.fasttext_seconds),
+        _median(result.embed_seconds),
+        " / ".join(f"{each:.2f}" for each in (ratios[0], statistics.median(ratios), ratios[-1]))
+        if ratios
+        else "",
+    ]
+
+
+def _accuracy(figures: Sequence[float]) -> str:
+    return f"{statistics.fmean(figures):.4f} ({min(figures):.4f}–{max(figures):.4f})"
+
+
+def _median(seconds: Sequence[float]) -> str:
+    return f"{statistics.median(seconds):.2f}" if seconds else ""
+
+
+def _table(report: dict[str, Any], results: Sequence[Result]) -> str:
+    head = [
+        *("set (texts)", "fastText's rate, passes", "fastText accuracy", "embed accuracy"),
+        *("fastText s", "embed s", "embed ÷ fastText, seconds"),
+    ]
+    where = ", ".join(f"{value}" for value in report["machine"].values())
+    rule = _row(["---", *["---:"] * (len(head) - 1)])
+    return "\n".join([where, "", _row(head), rule, *(_row(_cells(each)) for each in results)])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+if __name__ == "__main__":
+    main()

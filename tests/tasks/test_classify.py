@@ -1,0 +1,169 @@
+import numpy as np
+import pytest
+
+from embedcli.autodiff.check import check_gradient
+from embedcli.autodiff.tensor import Tensor
+from embedcli.errors import ConfigError, CorpusError
+from embedcli.tasks.classify import class_weights
+
+from .corpora import labelled_lines, make_task, trained
+
+
+@pytest.mark.parametrize("pool", ["mean", "sum", "max", "flatten"])
+@pytest.mark.parametrize("hidden", [None, 8])
+def test_planted_topics_are_learnt(tmp_path, pool, hidden):
+    task = make_task(
+        tmp_path,
+        labelled_lines(600, 1),
+        labelled_lines(200, 2),
+        task="classify",
+        pool=pool,
+        hidden=hidden,
+        length=16 if pool == "flatten" else None,
+    )
+    state = trained(task)
+    assert state.log[-1]["accuracy"] > (0.8 if pool == "flatten" else 0.95)
+    assert state.log[-1]["loss"] < state.log[0]["loss"]
+    assert task.baseline() < 0.4
+
+
+def test_several_labels_are_learnt_each_by_itself(tmp_path):
+    task = make_task(
+        tmp_path,
+        labelled_lines(800, 1, several=True),
+        labelled_lines(200, 2, True),
+        task="classify",
+    )
+    assert task.several
+    log = trained(task).log
+    assert log[-1]["precision_at_1"] > 0.95
+    assert log[-1]["f1"] > 0.9
+    assert 0.6 < log[-1]["recall_at_1"] < 0.8  # one of one or two labels
+
+
+def test_before_learning_outputs_say_how_often_labels_are_borne(tmp_path):
+    lines = ["__label__a one two", "__label__a two", "__label__a one", "__label__b one"]
+    task = make_task(tmp_path / "one", lines, task="classify")
+    shares = np.exp(task.parameters["output.bias"].data)
+    np.testing.assert_allclose(shares, [0.75, 0.25], rtol=1e-6)
+    assert task.baseline() == 0.75
+    task = make_task(tmp_path / "any", [*lines, "__label__a __label__b two"], task="classify")
+    shares = 1 / (1 + np.exp(-task.parameters["output.bias"].data))
+    np.testing.assert_allclose(shares, [0.8, 0.4], rtol=1e-6)
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("weights", [None, "balanced"])
+def test_gradients_of_the_whole_loss_are_central_differences(tmp_path, several, weights):
+    task = make_task(
+        tmp_path,
+        labelled_lines(12, 3, several),
+        task="classify",
+        dim=4,
+        class_weights=weights,
+        multi_label=several,
+    )
+    batch = task.batch(0, 0)
+    trainable = [name for name, tensor in task.parameters.items() if tensor.requires_grad]
+    rng = np.random.default_rng(0)
+    values = [rng.normal(size=task.parameters[name].shape) for name in trainable]
+
+    def loss(*tensors):
+        task.parameters |= dict(zip(trainable, tensors, strict=True))
+        return task.loss(batch).value
+
+    check_gradient(loss, values)
+
+
+def test_batches_are_functions_of_seed_epoch_and_index(tmp_path):
+    lines = labelled_lines(70, 1)
+    one = make_task(tmp_path / "a", lines, task="classify")
+    other = make_task(tmp_path / "b", lines, task="classify")
+    assert one.batches == 3
+    wanted = [(epoch, index) for epoch in range(3) for index in range(3)]
+    forward = {at: one.batch(*at) for at in wanted}
+    backward = {at: other.batch(*at) for at in reversed(wanted)}
+    for at in wanted:
+        np.testing.assert_array_equal(forward[at].targets, backward[at].targets)
+        np.testing.assert_array_equal(forward[at].inputs.counts, backward[at].inputs.counts)
+    for epoch in range(3):
+        words = sum(one.words(forward[epoch, index]) for index in range(3))
+        assert words == sum(len(line.split()) - 1 for line in lines)
+    assert not np.array_equal(forward[0, 0].targets, forward[1, 0].targets)
+
+
+def test_class_weights_worked_by_hand():
+    names, counts = ("a", "b"), np.array([6, 2])
+    assert class_weights(None, names, counts) is None
+    assert class_weights("balanced", names, counts).tolist() == pytest.approx([8 / 12, 2])
+    assert class_weights("b=3", names, counts).tolist() == [1, 3]
+    assert class_weights(" b = 3 , a=0.5", names, counts).tolist() == [0.5, 3]
+    for wrong, message in [
+        ("c=1", "'c' is no label"),
+        ("a=x", "expected label=weight"),
+        ("a=-1", "expected label=weight"),
+        ("a", "expected label=weight"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            class_weights(wrong, names, counts)
+
+
+def test_balanced_weights_make_a_rare_label_heard(tmp_path):
+    rare = [line for line in labelled_lines(400, 1) if "sea" in line][:6]
+    lines = [line for line in labelled_lines(400, 2) if "farm" in line] + rare
+    plain, balanced = (
+        make_task(tmp_path / str(name), lines, task="classify", class_weights=name, epochs=1)
+        for name in (None, "balanced")
+    )
+    for task in (plain, balanced):
+        trained(task)
+    # Both know the words; balanced weights lift the rare label's standing.
+    lift = [task.parameters["output.bias"].data for task in (plain, balanced)]
+    assert lift[1][1] - lift[1][0] > lift[0][1] - lift[0][0]
+
+
+def test_unknown_labels_of_validation_count_as_missed(tmp_path):
+    task = make_task(
+        tmp_path, labelled_lines(300, 1), ["__label__moon wave tide"] * 10, task="classify"
+    )
+    log = trained(task).log
+    assert log[-1]["accuracy"] == 0
+
+
+def test_early_stopping_restores_the_best_epoch(tmp_path):
+    lines = labelled_lines(120, 1)
+    odd = [line.replace("__label__sea", "__label__farm") for line in labelled_lines(60, 2)]
+    task = make_task(tmp_path, lines, odd, task="classify", epochs=40, patience=2, lr=0.5)
+    state = trained(task)
+    losses = [record["valid_loss"] for record in state.log]
+    assert len(losses) < 40
+    assert state.best_epoch == int(np.argmin(losses)) + 1
+    assert -task.validate().score == pytest.approx(min(losses))
+
+
+@pytest.mark.parametrize(
+    ("lines", "settings", "message"),
+    [
+        (["__label__a", "__label__b one"], {"min_count": 2}, "word"),
+        (["__label__a one two", "__label__a two"], {}, "one label only"),
+        (["__label__a __label__b one two"], {"multi_label": False}, "several labels"),
+    ],
+)
+def test_what_cannot_be_learnt_is_refused(tmp_path, lines, settings, message):
+    with pytest.raises(CorpusError, match=message):
+        make_task(tmp_path, lines, task="classify", **settings)
+
+
+def test_lines_without_words_are_not_learnt_from(tmp_path):
+    task = make_task(
+        tmp_path, ["__label__a", "", "__label__a one", "__label__b two"], task="classify"
+    )
+    assert task.batches == 1
+    assert len(task.batch(0, 0).targets) == 2
+
+
+def test_more_labels_than_columns_are_pooled_first_with_the_same_result(tmp_path):
+    lines = [f"__label__{n} word{n} common" for n in range(12)] * 30
+    task = make_task(tmp_path, lines, lines, task="classify", dim=4, epochs=30)
+    assert trained(task).log[-1]["accuracy"] > 0.95
+    assert isinstance(task.loss(task.batch(0, 0)).value, Tensor)
