@@ -19,13 +19,16 @@ from embedcli.table import EmbeddingTable
 if TYPE_CHECKING:
     from embedcli import explain as explaining
     from embedcli.config import TextSettings, TrainSettings
+    from embedcli.evaluate import Analogies, Classification, Regression, Similarity
     from embedcli.formats.base import Options, Read
+    from embedcli.predict import Coverage
     from embedcli.run import Prepared, Trained
     from embedcli.text.tokenizer import Tokenizer
     from embedcli.text.vocabulary import Vocabulary
     from embedcli.training import Step
 
 Oov = Literal["error", "skip", "zero"]
+Judgement = Literal["similarity", "analogy", "classify", "regress"]
 OovId = Literal["error", "skip", "unknown"]
 Source = str | Path
 
@@ -337,6 +340,81 @@ class Tokenized:
         return Vocabulary(self._index) if self._given is None else self._given
 
 
+class Applied(NamedTuple):
+    """What a model says of text, line by line, and how many words it knew so far."""
+
+    lines: Iterator[Any]
+    coverage: Coverage
+
+
+def predict(
+    sources: Source | Sequence[Source],
+    model: str | Path = "embeddings",
+    *,
+    k: int = 1,
+    threshold: float = 0.0,
+) -> Applied:
+    """Say of each line of text the k most probable labels, or the numbers of a regression.
+
+    A line's labels are `predict.Label`s of at least a probability of `threshold`, the most
+    probable first; a blank line has none. Raises StoreError for a model without labels.
+    """
+    from embedcli import store
+    from embedcli.predict import Predictor, predict_labels, predict_numbers
+
+    opened = store.load(Path(model))
+    places = _places(sources)
+    if opened.settings.task == "regress":
+        predictor = Predictor(opened, "regress")
+        return Applied(predict_numbers(predictor, places), predictor.coverage)
+    predictor = Predictor(opened, "classify")
+    return Applied(predict_labels(predictor, places, k, threshold), predictor.coverage)
+
+
+def text_vectors(
+    sources: Source | Sequence[Source],
+    model: str | Path = "embeddings",
+    *,
+    sif: float | None = None,
+) -> Applied:
+    """Average the vectors of each line's words, (D,), weighed by `sif / (sif + share)` if given.
+
+    Raises VocabularyError where the table has no counts to weigh by.
+    """
+    from embedcli.predict import Coverage, vectors_of_lines
+
+    table, coverage = load(model), Coverage()
+    blocks = vectors_of_lines(table, _places(sources), settings_of(model), coverage, sif)
+    return Applied((row for block in blocks for row in block), coverage)
+
+
+def evaluate(
+    path: str | Path,
+    model: str | Path = "embeddings",
+    *,
+    task: Judgement | None = None,
+    ks: Sequence[int] = (1,),
+    fold_case: bool = True,
+) -> Similarity | Analogies | Classification | Regression:
+    """Measure a table by word pairs or analogy questions, a model by labelled text.
+
+    Without a `task` the file tells whether it holds pairs or questions. Raises CorpusError for a
+    file that holds something else.
+    """
+    from embedcli import evaluate as judge
+    from embedcli import store
+
+    place = Path(path)
+    if task == "classify":
+        return judge.classification(store.load(Path(model)), [place], ks)
+    if task == "regress":
+        return judge.regression(store.load(Path(model)), [place])
+    table = load(model)
+    if task == "analogy" or (task is None and judge.holds_questions(place)):
+        return judge.analogies(table, judge.read_questions(place), fold_case)
+    return judge.similarity(table, judge.read_pairs(place), fold_case)
+
+
 class Cache(NamedTuple):
     """The ids of corpora read before: where they lie, how many, their bytes, and those freed."""
 
@@ -362,16 +440,22 @@ def clear_cache() -> Cache:
     return cache()._replace(freed=freed)
 
 
-def tokenizer_of(path: str | Path) -> Tokenizer:
-    """Make the tokenizer with which a model was trained; the default one for a file of vectors."""
+def settings_of(path: str | Path) -> TextSettings:
+    """Return the settings a model was trained with; the defaults for a file of vectors."""
     from embedcli.config import TextSettings
-    from embedcli.text.tokenizer import Tokenizer
 
     if Path(path).exists() and not _is_model(Path(path)):
-        return Tokenizer(TextSettings())
+        return TextSettings()
     from embedcli import store
 
-    return Tokenizer(store.load(Path(path)).settings)
+    return store.load(Path(path)).settings
+
+
+def tokenizer_of(path: str | Path) -> Tokenizer:
+    """Make the tokenizer with which a model was trained; the default one for a file of vectors."""
+    from embedcli.text.tokenizer import Tokenizer
+
+    return Tokenizer(settings_of(path))
 
 
 def convert(

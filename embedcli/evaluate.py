@@ -138,6 +138,13 @@ def read_pairs(path: Path) -> list[Pair]:
     return pairs
 
 
+def holds_questions(path: Path) -> bool:
+    """Whether a file begins as one of analogy questions does; raises CorpusError."""
+    _, line = next(_lines_of(path), (0, ""))
+    cells = line.split()
+    return line.startswith(":") or (len(cells) == 4 and not any(map(_is_number, cells)))
+
+
 def similarity(table: EmbeddingTable, pairs: Sequence[Pair], fold_case: bool = True) -> Similarity:
     """Correlate the cosines of word pairs with people's scores.
 

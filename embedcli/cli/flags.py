@@ -130,6 +130,23 @@ def number(*names: str, help: str) -> Any:  # noqa: A002 - typer's word
     return typer.Option(*names, metavar="N", callback=read, help=help)
 
 
+def share(*names: str, help: str) -> Any:  # noqa: A002 - typer's word
+    """Make an option that takes a number from 0 to 1."""
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1
+        if not 0 <= number <= 1:
+            raise typer.BadParameter(f"found {value!r}; expected a number from 0 to 1")
+        return number
+
+    return typer.Option(*names, metavar="X", callback=read, help=help)
+
+
 def whole(text: str, flag: str | None = None) -> int:
     """Read a whole number from 0."""
     if not (text.isascii() and text.isdigit() and len(text) < 19):

@@ -177,7 +177,8 @@ def table_lines(
     """Lay out a small table in columns, the last one as wide as the page leaves it."""
     cells = [[visible(cell) for cell in row] for row in (header, *rows)]
     widths = _widths([row[:-1] for row in cells])
-    widths.append(max(8, columns_of_page() - sum(widths) - 2 * len(widths)))
+    room = columns_of_page() - sum(widths) - 2 * len(widths)
+    widths.append(min(max(width(row[-1]) for row in cells), max(8, room)))
     for row in cells:
         fitted = [fit(cell, widths[i], right=right[i]) for i, cell in enumerate(row)]
         yield "  ".join(fitted).rstrip() + "\n"

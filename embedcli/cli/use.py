@@ -1,0 +1,136 @@
+"""A model applied to text: `predict`, `vectors`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from embedcli.cli import flags, render
+from embedcli.cli.app import examples
+
+if TYPE_CHECKING:
+    from embedcli.predict import Coverage, Label
+
+Texts = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="FILE", help="Files, folders, globs; none or -: standard input."),
+]
+
+
+@examples(
+    "embed predict reviews.txt",
+    "echo 'a warm and lovely film' | embed predict -k 2",
+    "embed predict --format json < reviews.txt",
+)
+def predict(
+    files: Texts = None,
+    model: flags.Model = flags.EMBEDDINGS,
+    k: Annotated[int, flags.number("-k", help="How many labels to say.")] = 1,
+    threshold: Annotated[
+        float, flags.share("--threshold", help="Smallest probability of a label that is said.")
+    ] = 0.0,
+    output: Annotated[
+        str, flags.one_of("--format", "table", "json", "tsv", help="How to print.")
+    ] = "table",
+    quiet: flags.Quiet = False,
+) -> None:
+    """Say the labels or numbers of text, line by line.
+
+    Prints one line for each line of the text. JSON: for each line a list of {"label",
+    "probability"}, or of numbers. TSV: labels and probabilities by turns, or numbers.
+    """
+    from embedcli import api
+
+    found = api.predict(files or ["-"], model, k=k, threshold=threshold)
+    for line in found.lines:
+        if output == "json":
+            sys.stdout.write(render.json_text([_record(each) for each in line]) + "\n")
+        elif output == "tsv":
+            cells = [cell for each in line for cell in _cells(each)]
+            sys.stdout.write(render.raw(render.tsv_line(cells)))
+        else:
+            said = "  ".join(" ".join(_cells(each)) for each in line)
+            sys.stdout.write(render.visible(said) + "\n")
+    _say_coverage(found.coverage, quiet)
+
+
+def _cells(said: Label | float) -> list[str]:
+    return [f"{said:.6g}"] if isinstance(said, float) else [said.name, f"{said.probability:.4f}"]
+
+
+def _record(said: Label | float) -> Any:
+    if isinstance(said, float):
+        return said
+    return {"label": said.name, "probability": float(f"{said.probability:.6g}")}
+
+
+@examples(
+    "embed vectors 'the king and the queen' 'a mango tree'",
+    "embed vectors --sif 0.001 --format npy < texts.txt > vectors.npy",
+)
+def vectors(
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TEXT", help="Texts; none: a text a line from standard input."),
+    ] = None,
+    model: flags.Model = flags.EMBEDDINGS,
+    sif: Annotated[
+        float | None,
+        flags.share("--sif", help="Weigh a word by SIF / (SIF + its share of the corpus)."),
+    ] = None,
+    output: Annotated[
+        str, flags.one_of("--format", "table", "json", "tsv", "npy", help="How to print.")
+    ] = "table",
+    precision: Annotated[int, flags.number(help="Digits after the point in a table.")] = 4,
+    quiet: flags.Quiet = False,
+) -> None:
+    """Print one vector for each text: the mean of its words'.
+
+    Words that the table does not have are left out; a text without any is all zeros. JSON: a list
+    of {"line", "vector"}. TSV: the numbers. npy: one float32 array (texts, D).
+    """
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from embedcli import api
+
+    if output == "npy" and sys.stdout.isatty():
+        raise typer.BadParameter("would write bytes to the terminal; add `> FILE.npy`")
+    with TemporaryDirectory(prefix="embed-") as folder:
+        source = "-"
+        if texts:
+            source = str(Path(folder) / "texts")
+            Path(source).write_text("".join(f"{text}\n" for text in texts), "utf-8", "replace")
+        found = api.text_vectors(source, model, sif=sif)
+        _write_vectors(found.lines, output, precision)
+    _say_coverage(found.coverage, quiet)
+
+
+def _write_vectors(rows: Iterator[Any], output: str, precision: int) -> None:
+    if output == "json":
+        render.write_json(
+            {"line": line, "vector": render.numbers(row)} for line, row in enumerate(rows, 1)
+        )
+    elif output == "npy":
+        import numpy as np
+
+        np.save(sys.stdout.buffer, np.array(list(rows), np.float32), allow_pickle=False)
+    elif output == "tsv":
+        sys.stdout.writelines(render.tsv_line(row) for row in rows)
+    else:
+        sys.stdout.writelines(_page(rows, precision))
+
+
+def _page(rows: Iterable[Any], precision: int) -> Iterator[str]:
+    for line, row in enumerate(rows, 1):
+        yield f"line {line}\n"
+        yield from render.paragraph(row, precision)
+
+
+def _say_coverage(coverage: Coverage, quiet: bool) -> None:
+    render.note(
+        f"{coverage.known:,} words known, {coverage.unknown:,} not in the vocabulary", quiet=quiet
+    )

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+
+from embedcli.cli import main
+
+REVIEWS = """\
+__label__good what a lovely warm film
+__label__bad what a dull cold film
+__label__good warm and lovely and bright
+__label__bad cold and dull and grey
+"""
+
+
+@pytest.fixture
+def reviews(embed, tmp_path):
+    (tmp_path / "reviews.txt").write_text(REVIEWS)
+    assert embed("train", "reviews.txt", "--task", "classify", "--epochs", "60", "-q").code == 0
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_predict_says_a_line_for_a_line(embed, reviews, stdin, end):
+    stdin(f"warm lovely\n\ncold zzzz{end}")
+    found = embed("predict", "--format", "tsv")
+    assert [line.split("\t")[0] for line in found.out.split("\n")] == ["good", "", "bad", ""]
+    assert found.err == "3 words known, 1 not in the vocabulary\n"
+
+
+def test_predict_several_labels_with_probabilities(embed, reviews, tmp_path):
+    (tmp_path / "new.txt").write_text("warm lovely\n")
+    found = embed("predict", "new.txt", "-k", "2", "--format", "json", "-q")
+    said = json.loads(found.out)
+    assert [each["label"] for each in said] == ["good", "bad"]
+    assert sum(each["probability"] for each in said) == pytest.approx(1, abs=1e-5)
+    above = embed("predict", "new.txt", "-k", "2", "--threshold", "0.5", "-q")
+    assert above.out.startswith("good ")
+    assert "bad" not in above.out
+    assert embed("predict", "new.txt", "--threshold", "2").code == 2
+
+
+def test_predict_numbers(embed, tmp_path, stdin):
+    (tmp_path / "numbers.txt").write_text("__label__1 one\n__label__9 nine\n")
+    embed("train", "numbers.txt", "--task", "regress", "--epochs", "200", "-q")
+    stdin("nine\none\n")
+    nine, one = (json.loads(line)[0] for line in embed("predict", "--format", "json").out.split())
+    assert nine > one
+    measured = json.loads(
+        embed("evaluate", "numbers.txt", "--task", "regress", "--format", "json").out
+    )
+    assert measured[0]["mse"] < measured[0]["baseline_mse"]
+
+
+def test_predict_needs_a_model_with_labels(embed, model, stdin):
+    stdin("king\n")
+    found = embed("predict")
+    assert found.code == 1
+    assert "expected classify" in found.err
+
+
+def test_vectors_are_the_mean_of_their_words(embed, model):
+    found = embed("vectors", "king queen", "zzzz", "--format", "json")
+    mean, zeros = json.loads(found.out)
+    np.testing.assert_allclose(mean["vector"], (model["king"] + model["queen"]) / 2)
+    assert zeros == {"line": 2, "vector": [0.0] * 4}
+    assert found.err == "2 words known, 1 not in the vocabulary\n"
+    tsv = embed("vectors", "king", "--format", "tsv", "-q")
+    assert tsv == (0, "0.5\t0.625\t0.75\t0.875\n", "")
+    assert embed("vectors", "king").out.startswith("line 1\n  0.5000")
+
+
+def test_vectors_weighed_as_npy_from_stdin(model, stdin, capfdbinary, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    stdin("king queen\nthe\n")
+    assert main(["vectors", "--sif", "0.001", "--format", "npy", "-q"]) == 0
+    vectors = np.load(io.BytesIO(capfdbinary.readouterr().out))
+    assert vectors.shape == (2, 4)
+    weights = [1e-3 / (1e-3 + count / 36) for count in (7, 6)]
+    expected = (weights[0] * model["king"] + weights[1] * model["queen"]) / 2
+    np.testing.assert_allclose(vectors[0], expected, rtol=1e-5)
+
+
+def test_evaluate_labels(embed, reviews):
+    found = embed("evaluate", "reviews.txt", "--task", "classify", "-k", "2")
+    assert "accuracy         1.0000" in found.out
+    assert "P@2, R@2         0.5000, 1.0000" in found.out
+    record = json.loads(
+        embed("evaluate", "reviews.txt", "--task", "classify", "--format", "json").out
+    )[0]
+    assert record["file"] == "reviews.txt"
+    assert record["confusion"] == [[2, 0], [0, 2]]
+    assert record["baseline"] == 0.5
+    assert record["labels"]["f1"] == [1.0, 1.0]
+
+
+def test_evaluate_pairs_and_questions_are_told_apart(embed, model, tmp_path):
+    (tmp_path / "pairs.tsv").write_text("king\tqueen\t9\nking\triver\t1\nking\tzzzz\t5\n")
+    (tmp_path / "questions.txt").write_text(": family\nman king woman queen\nman king zzzz queen\n")
+    argv = ["evaluate", "pairs.tsv", "questions.txt"]
+    pairs, questions = json.loads(embed(*argv, "--format", "json").out)
+    assert (pairs["used"], pairs["skipped"]) == (2, 1)
+    assert pairs["spearman"] == pytest.approx(1)
+    assert (questions["total"]["used"], questions["total"]["skipped"]) == (1, 1)
+    assert questions["sections"][0]["name"] == "family"
+    page = embed(*argv).out
+    assert "  spearman  1.0000\n" in page
+    assert "family" in page
+
+
+def test_evaluate_by_a_file_that_holds_neither(embed, model, tmp_path):
+    (tmp_path / "prose.txt").write_text("Once upon a time there was a table.\n")
+    found = embed("evaluate", "prose.txt")
+    assert found.code == 1
+    assert "prose.txt: found no word pairs" in found.err
+    assert embed("evaluate", "nowhere.txt").code == 1
+    assert embed("evaluate").code == 2
