@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from embedcli.workers import Team, cores, shared_array
 
 SMALL_RUN = 64  # batches; a shorter run is over before other processes would be of use
 GRADIENTS, UPDATES = 0, 1  # the two halves of a group's work
+NO_IDS = np.zeros(0, np.int64)
 COMMAND = struct.Struct("<qqq")  # half, epoch, group
 
 
@@ -132,6 +133,7 @@ class Training:
         self._trainable = {n: p for n, p in task.parameters.items() if p.requires_grad}
         self.state = self._place(state)
         kind = _SharedBox if self.workers > 1 else _LocalBox
+        self._met = {n: np.zeros(len(task.parameters[n].data), np.float32) for n in task.tables}
         slots = min(settings.group, task.batches)
         self._boxes = [kind(self._trainable, task.tables) for _ in range(slots)]
 
@@ -279,7 +281,8 @@ class Training:
                 raw[name] = tensor.grad
                 tensor.grad = None
         gradients = settled(raw, self.settings, self._frozen)
-        norm = sum(square_norm(gradient) for gradient in gradients.values())
+        with np.errstate(over="ignore", invalid="ignore"):
+            norm = sum(square_norm(gradient) for gradient in gradients.values())
         sound = math.isfinite(loss.total) and math.isfinite(norm)
         words = self.task.words(batch)
         box.put(gradients, _Report(loss.total, loss.count, words, sound, worker))
@@ -288,21 +291,35 @@ class Training:
         self, worker: int, number: int, name: str, tensor: Tensor, epoch: int, indices: range
     ) -> None:
         """Apply this worker's part of the group's gradients of one parameter, in their order."""
+        gradients: Sequence[Gradient | None]
+        gradients = [self._boxes[slot].get(name) for slot in range(len(indices))]
+        if name in self.task.tables:
+            gradients = self._own_rows(worker, name, gradients)
+        elif number % self.workers != worker:
+            return
         state = self.state.slots[name]
-        low, high = 0, 0
-        for slot, index in enumerate(indices):
-            gradient = self._boxes[slot].get(name)
+        for gradient, index in zip(gradients, indices, strict=True):
             t = epoch * self.task.batches + index + 1
             lr = self._rate(epoch, index)
             if isinstance(gradient, RowGrad):
-                if not high:
-                    low, high = _id_range(gradient.ids, worker, self.workers, len(tensor))
-                part = _rows_within(gradient, low, high)
-                self._optimizer.step_rows(tensor.data, state, part, lr, t)
+                self._optimizer.step_rows(tensor.data, state, gradient, lr, t)
                 if name == "table":
-                    self.state.trained[part.ids] += 1
-            elif gradient is not None and number % self.workers == worker:
+                    self.state.trained[gradient.ids] += 1
+            elif gradient is not None:
                 self._optimizer.step_dense(tensor.data, state, gradient, lr, t)
+
+    def _own_rows(
+        self, worker: int, name: str, gradients: Sequence[Gradient | None]
+    ) -> Sequence[RowGrad | None]:
+        """Return the rows of a table's gradients that are this worker's to change."""
+        rows = [each if isinstance(each, RowGrad) else None for each in gradients]
+        if self.workers > 1:
+            first = next((each.ids for each in rows if each is not None), NO_IDS)
+            low, high = _id_range(first, worker, self.workers, len(self._trainable[name]))
+            rows = [each and _rows_within(each, low, high) for each in rows]
+        if self._optimizer.by_met and len(rows) > 1:
+            rows = _met_together(rows, self._met[name])
+        return rows
 
 
 def settled(
@@ -346,11 +363,28 @@ def _id_range(ids: Array, worker: int, workers: int, rows: int) -> tuple[int, in
 
 def _rows_within(gradient: RowGrad, low: int, high: int) -> RowGrad:
     """Return the part of a coalesced gradient with ids in [low, high); nothing is copied."""
-    if low == 0 and high == gradient.shape[0]:
-        return gradient
     first, last = np.searchsorted(gradient.ids, (low, high))
     part = slice(first, last)
     return RowGrad(gradient.ids[part], gradient.rows[part], gradient.shape, gradient.met[part])
+
+
+def _met_together(gradients: Sequence[RowGrad | None], total: Array) -> list[RowGrad | None]:
+    """Return gradients whose rows were met as often as in all of them together.
+
+    They come from the same weights, so none has seen what the others mend: to a rule that damps
+    by what a row met they are one batch. `total` (V,) is zeros, and is left so.
+    """
+    for gradient in gradients:
+        if gradient is not None:
+            total[gradient.ids] += gradient.met
+    together = [
+        gradient and RowGrad(gradient.ids, gradient.rows, gradient.shape, total[gradient.ids])
+        for gradient in gradients
+    ]
+    for gradient in gradients:
+        if gradient is not None:
+            total[gradient.ids] = 0
+    return together
 
 
 class _LocalBox:

@@ -1,0 +1,266 @@
+"""What skip-gram and CBOW share: a corpus as tiles of neighbouring words, and noise words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from embedcli.autodiff.tensor import Array, Tensor
+from embedcli.config import TrainSettings
+from embedcli.errors import CorpusError
+from embedcli.nn.initializers import first_rows
+from embedcli.tasks.task import Validation
+from embedcli.text.encode import EncodedCorpus
+from embedcli.text.words import LARGE_CORPUS_TOKENS
+
+LARGE_CORPUS_SUBSAMPLE = 1e-4
+BAND = 16  # centres scored at once against all contexts of any of them: 16 wastes least
+MANY_BATCHES = 256  # a small corpus is cut into so many,
+FEW_TOKENS = 64  # but not into batches of fewer tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """A batch: a stretch of the corpus as centres with their contexts, and noise words.
+
+    The centres are words (N,) that follow each other; their contexts are the same words and a halo
+    of `window` places on both sides. `near` says which contexts are in reach of which centres: in
+    the same line, within a window that is drawn anew for each centre. At the end the stretch is
+    filled up with centres that have no contexts.
+    """
+
+    tokens: int  # of the corpus, before frequent words were thinned out
+    window: int
+    contexts: Array  # (N + 2·window,) int32
+    left: Array  # (N,) int64, contexts in reach on the left
+    right: Array  # (N,)
+    near: Array  # (T, S, S + 2·window) float32, 1 where a context is in reach of a centre
+    noise: Array  # (G, K) int32, shared by N / G centres
+
+    @property
+    def centres(self) -> Array:
+        """Ids of the centres, (N,) int32."""
+        return self.contexts[self.window : len(self.contexts) - self.window]
+
+    @property
+    def pairs(self) -> Array:
+        """Contexts in reach of each centre, (N,) float32."""
+        return (self.left + self.right).astype(np.float32)
+
+    def over_contexts(self, values: Array) -> Array:
+        """Sum the values (N + 2·window,) of the contexts in reach of each centre, (N,)."""
+        sums = np.zeros(len(values) + 1)  # (N + 2·window + 1,)
+        np.cumsum(values, out=sums[1:])
+        own = np.arange(self.window, len(values) - self.window)  # (N,)
+        return sums[own + self.right + 1] - sums[own - self.left] - values[own]
+
+    def over_centres(self, values: Array) -> Array:
+        """Sum the values (N,) of the centres that have each context in reach, (N + 2·window,)."""
+        size = len(self.contexts)
+        own = np.arange(self.window, size - self.window)  # (N,)
+        change = np.bincount(own - self.left, values, size + 1)  # (N + 2·window + 1,)
+        change -= np.bincount(own + self.right + 1, values, size + 1)
+        sums = np.cumsum(change[:-1])  # (N + 2·window,)
+        sums[own] -= values
+        return sums
+
+
+class WordTask:
+    """A task over words and their neighbours; what is scored against what is its subclass's.
+
+    "table" starts as the settings say, "output" from zeros as in word2vec.c. Raises CorpusError
+    where no word stands beside another.
+    """
+
+    def __init__(
+        self, corpus: EncodedCorpus, settings: TrainSettings, valid: EncodedCorpus | None = None
+    ) -> None:
+        del valid  # there are no labels to compare with
+        self.settings = settings
+        self._stream = WordStream(corpus, settings)
+        size, dim = len(corpus.vocabulary), settings.dim
+        table = first_rows(settings.init, settings.seed, range(size), dim, settings.init_scale)
+        output = np.zeros((size, dim), np.float32)  # (V, D)
+        self._parameters = {"table": Tensor(table, True), "output": Tensor(output, True)}
+
+    @property
+    def parameters(self) -> Mapping[str, Tensor]:
+        """The table (V, D), and that of the output layer (V, D)."""
+        return self._parameters
+
+    @property
+    def tables(self) -> Mapping[str, int]:
+        """Both, and the most rows a batch can meet."""
+        return dict.fromkeys(self._parameters, self._stream.most_rows)
+
+    @property
+    def resolved(self) -> Mapping[str, Any]:
+        """The share from which words are thinned out."""
+        return {"subsample": self._stream.subsample}
+
+    @property
+    def batches(self) -> int:
+        """Batches of an epoch."""
+        return self._stream.batches
+
+    def batch(self, epoch: int, index: int) -> Tiles:
+        """Make a batch."""
+        return self._stream.tiles(epoch, index)
+
+    def words(self, batch: Tiles) -> int:
+        """Count the corpus tokens of a batch."""
+        return batch.tokens
+
+    def validate(self) -> Validation | None:
+        """There is nothing to compare with."""
+        return None
+
+
+class WordStream:
+    """The corpus as batches of tiles.
+
+    Batch i of an epoch is made of the i-th stretch of tokens, of fixed length; its random numbers
+    depend on seed, epoch and i alone. A line that reaches over the end of a stretch is cut there.
+    """
+
+    def __init__(self, corpus: EncodedCorpus, settings: TrainSettings) -> None:
+        _require_pairs(corpus)
+        self._ids, self._offsets = corpus.ids, corpus.offsets
+        self._settings = settings
+        counts = np.asarray(corpus.vocabulary.counts)  # (V,)
+        self.subsample = _subsample(settings, len(self._ids))
+        chances = keep_chances(counts, self.subsample)  # (V,)
+        expected = float(chances @ counts) / counts.sum()
+        self._chances = chances.astype(np.float32) if self.subsample else None
+        self._noise = noise_words(counts, settings.noise_power)
+        length = max(1, round(settings.batch_size / expected))
+        tokens = len(self._ids)
+        self.batches: int = max(-(-tokens // length), min(MANY_BATCHES, -(-tokens // FEW_TOKENS)))
+        self._length = -(-tokens // self.batches)
+        self._band = max(n for n in range(1, BAND + 1) if settings.tile % n == 0)
+
+    @property
+    def most_rows(self) -> int:
+        """Rows a batch can meet at most: its words, and as noise."""
+        settings = self._settings
+        size = self._padded(self._length)
+        return size + 2 * settings.window + size // settings.tile * settings.tile_noise
+
+    def tiles(self, epoch: int, index: int) -> Tiles:
+        """Make a batch."""
+        settings = self._settings
+        window, tile = settings.window, settings.tile
+        rng = np.random.default_rng((settings.seed, epoch, index))
+        start = index * self._length
+        tokens = np.asarray(self._ids[start : start + self._length])  # (L,)
+        kept = self._thinned(tokens, rng)  # (n,)
+        cuts = np.searchsorted(kept, self._line_starts(start, len(tokens)))
+        size = self._padded(len(kept))
+        left, right = reach(cuts, len(kept), window, size, rng)
+        contexts = np.zeros(size + 2 * window, np.int32)  # (N + 2·window,)
+        contexts[window : window + len(kept)] = tokens[kept]
+        near = in_reach(left.reshape(-1, self._band), right.reshape(-1, self._band), window)
+        draws = rng.integers(0, len(self._noise), (size // tile, settings.tile_noise), np.int32)
+        noise = self._noise[draws]  # (G, K)
+        return Tiles(len(tokens), window, contexts, left, right, near, noise)
+
+    def _padded(self, size: int) -> int:
+        tile = self._settings.tile
+        return max(-(-size // tile), 1) * tile
+
+    def _thinned(self, tokens: Array, rng: Generator) -> Array:
+        """Choose the tokens that stay, by place: (n,) int64, rising."""
+        if self._chances is None:
+            return np.arange(len(tokens))
+        chances = np.take(self._chances, tokens)  # (L,)
+        return np.flatnonzero(rng.random(len(tokens), np.float32) < chances)
+
+    def _line_starts(self, start: int, length: int) -> Array:
+        """Return where lines start inside a stretch of the corpus, by place in it."""
+        first, last = np.searchsorted(self._offsets, (start + 1, start + length))
+        return np.asarray(self._offsets[first:last]) - start
+
+
+def reach(cuts: Array, words: int, window: int, size: int, rng: Generator) -> tuple[Array, Array]:
+    """Draw a window for each of so many words, cut at `cuts`: (size,) int64 to left and right.
+
+    Windows are even in 1..window, as word2vec.c draws them. Words beyond `words` reach nothing.
+    """
+    bounds = np.concatenate(([0], cuts, [words]))
+    lengths = np.diff(bounds)
+    places = np.arange(words)
+    reduced = rng.integers(1, window, words, np.int64, endpoint=True)  # (n,)
+    left, right = np.zeros(size, np.int64), np.zeros(size, np.int64)  # (N,)
+    np.minimum(places - np.repeat(bounds[:-1], lengths), reduced, out=left[:words])
+    np.minimum(np.repeat(bounds[1:], lengths) - 1 - places, reduced, out=right[:words])
+    return left, right
+
+
+def in_reach(left: Array, right: Array, window: int) -> Array:
+    """Mark the contexts in reach of each centre: (T, S) twice give (T, S, S + 2·window) float32.
+
+    Context j of a tile stands j - window places from its first centre.
+    """
+    band = left.shape[1]
+    centres = np.arange(band)
+    before = np.arange(-window, band + window) - centres[:, None]  # (S, M)
+    # One comparison for both sides: a negative distance wraps to a large one.
+    distance = before.astype(np.int16) + left.astype(np.int16)[:, :, None]  # (T, S, M)
+    near = distance.view(np.uint16) <= (left + right).astype(np.uint16)[:, :, None]
+    near[:, centres, centres + window] = False
+    return near.astype(np.float32)
+
+
+def keep_chances(counts: Array, subsample: float | None) -> Array:
+    """Return the chance of each word to stay when frequent ones are thinned out, (V,).
+
+    It is √(t/f) + t/f for a word of share f, at most 1 (word2vec.c, TrainModelThread).
+    """
+    if not subsample:
+        return np.ones(len(counts))
+    ratio = subsample * counts.sum() / np.maximum(counts, 1)  # (V,)
+    return np.asarray(np.minimum(np.sqrt(ratio) + ratio, 1))
+
+
+def noise_words(counts: Array, power: float) -> Array:
+    """Lay out words as often as noise should hold them: by count to a power, (M,) int32.
+
+    Mikolov et al. 2013 (negative sampling), §2.2; word2vec.c, InitUnigramTable.
+    """
+    size = max(1 << 20, 16 * len(counts))
+    ends = np.cumsum(np.asarray(counts, np.float64) ** power)  # (V,)
+    ends = np.round(ends * (size / ends[-1])).astype(np.int64)
+    words = np.arange(len(counts), dtype=np.int32)
+    return np.repeat(words, np.diff(ends, prepend=0))  # (M,)
+
+
+def square_norms(rows: Array) -> Array:
+    """Return the squared length of each row: (..., D) gives (...)."""
+    return np.asarray(np.einsum("...d,...d->...", rows, rows))
+
+
+def _subsample(settings: TrainSettings, tokens: int) -> float | None:
+    if settings.subsample != "auto":
+        return settings.subsample
+    return LARGE_CORPUS_SUBSAMPLE if tokens >= LARGE_CORPUS_TOKENS else None
+
+
+def _require_pairs(corpus: EncodedCorpus) -> None:
+    found = "no line of several words"
+    if len(corpus.vocabulary) < 2:
+        found = f"{len(corpus.vocabulary) or 'no'} usable word"
+    elif _longest_line(corpus.offsets) > 1:
+        return
+    raise CorpusError(
+        f"corpus: found {found}; expected lines of several words",
+        "Is min_count too high? --min-count 1 keeps all words." if corpus.min_count > 1 else None,
+    )
+
+
+def _longest_line(offsets: Array, block: int = 1 << 20) -> int:
+    blocks = (offsets[start : start + block + 1] for start in range(0, len(offsets), block))
+    return max(int(np.diff(each).max(initial=0)) for each in blocks)
