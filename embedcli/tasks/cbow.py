@@ -6,8 +6,7 @@ import numpy as np
 
 from embedcli.autodiff import ops
 from embedcli.autodiff.tensor import Array
-from embedcli.tasks.task import Loss
-from embedcli.tasks.words import Tiles, WordTask, square_norms
+from embedcli.tasks.words import Scores, Tiles, WordTask, square_norms
 
 
 class CBOW(WordTask):
@@ -18,8 +17,8 @@ class CBOW(WordTask):
     al. 2021, "Corrected CBOW performs as well as skip-gram"). Noise words as in skip-gram.
     """
 
-    def loss(self, batch: Tiles) -> Loss:
-        """Put the loss on the tape; its count is that of the centres with any context."""
+    def scores(self, batch: Tiles) -> Scores:
+        """Put on the tape what each centre, and noise words, score with the mean around it."""
         groups, noise_size = batch.noise.shape
         weight = self.settings.negatives / noise_size
         pairs = batch.pairs  # (N,)
@@ -38,11 +37,9 @@ class CBOW(WordTask):
         means = around.reshape(-1, dim)  # (N, D)
         near = (means * targets).sum(1)  # (N,)
         far = ops.matmul_transposed(means.reshape(groups, -1, dim), noise)  # (G, N / G, K)
-        value = ops.sigmoid_cross_entropy(near, 1.0, counted)
         far_weights = (counted * weight).reshape(groups, -1, 1)  # (G, N / G, 1)
-        value = value + ops.sigmoid_cross_entropy(far, 0.0, far_weights)
         self._measure(batch, [x.data for x in (means, targets, noise)], counted, share, met)
-        return Loss(value, value.item(), float(counted.sum()))
+        return Scores(near, counted, far, far_weights, float(counted.sum()))
 
     def _measure(
         self,

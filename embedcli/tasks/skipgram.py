@@ -6,8 +6,7 @@ import numpy as np
 
 from embedcli.autodiff import ops
 from embedcli.autodiff.tensor import Array
-from embedcli.tasks.task import Loss
-from embedcli.tasks.words import Tiles, WordTask, square_norms
+from embedcli.tasks.words import Scores, Tiles, WordTask, square_norms
 
 
 class SkipGram(WordTask):
@@ -18,8 +17,8 @@ class SkipGram(WordTask):
     a tile, and each weighs negatives / K of a pair: the same loss in expectation.
     """
 
-    def loss(self, batch: Tiles) -> Loss:
-        """Put the loss on the tape; its count is that of the pairs."""
+    def scores(self, batch: Tiles) -> Scores:
+        """Put on the tape what contexts and noise words score with each centre."""
         groups, noise_size = batch.noise.shape
         weight = self.settings.negatives / noise_size
         pairs = batch.pairs.reshape(groups, -1)  # (G, N / G)
@@ -36,9 +35,8 @@ class SkipGram(WordTask):
             centres.reshape(tiles, band, dim), ops.windows(contexts, band, batch.window)
         )  # (T, S, S + 2·window)
         far = ops.matmul_transposed(centres.reshape(groups, -1, dim), noise)  # (G, N / G, K)
-        value = ops.sigmoid_cross_entropy(near, 1.0, batch.near)
-        value = value + ops.sigmoid_cross_entropy(far, 0.0, (pairs * weight)[:, :, None])
-        return Loss(value, value.item(), float(pairs.sum()))
+        far_weights = (pairs * weight)[:, :, None]  # (G, N / G, 1)
+        return Scores(near, batch.near, far, far_weights, float(pairs.sum()))
 
     def _measure(self, batch: Tiles, rows: list[Array], met: list[Array]) -> None:
         """Sum for each row the squared lengths of the rows it is paired with, weighted."""

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
+from embedcli.autodiff import ops
 from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import CorpusError
 from embedcli.nn.initializers import first_rows
-from embedcli.tasks.task import Validation
+from embedcli.tasks.task import Loss, Validation
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.words import LARGE_CORPUS_TOKENS
 
@@ -69,23 +70,37 @@ class Tiles:
         return sums
 
 
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a batch's right words and noise words score, and how much each counts."""
+
+    near: Tensor  # (T, S, S + 2·window) for skip-gram, (N,) for CBOW
+    near_weights: Array  # of the same shape
+    far: Tensor  # (G, N / G, K)
+    far_weights: Array  # (G, N / G, 1)
+    count: float  # of right words
+
+
 class WordTask:
     """A task over words and their neighbours; what is scored against what is its subclass's.
 
-    "table" starts as the settings say, "output" from zeros as in word2vec.c. Raises CorpusError
-    where no word stands beside another.
+    "table" starts as the settings say, "output" from zeros as in word2vec.c; or both go on from
+    `weights`. Raises CorpusError where no word stands beside another.
     """
 
     def __init__(
-        self, corpus: EncodedCorpus, settings: TrainSettings, valid: EncodedCorpus | None = None
+        self,
+        corpus: EncodedCorpus,
+        settings: TrainSettings,
+        valid: EncodedCorpus | None = None,
+        weights: Mapping[str, Array] | None = None,
     ) -> None:
         del valid  # there are no labels to compare with
         self.settings = settings
         self._stream = WordStream(corpus, settings)
-        size, dim = len(corpus.vocabulary), settings.dim
-        table = first_rows(settings.init, settings.seed, range(size), dim, settings.init_scale)
-        output = np.zeros((size, dim), np.float32)  # (V, D)
-        self._parameters = {"table": Tensor(table, True), "output": Tensor(output, True)}
+        if weights is None:
+            weights = _first_weights(len(corpus.vocabulary), settings)
+        self._parameters = {name: Tensor(array, True) for name, array in weights.items()}
 
     @property
     def parameters(self) -> Mapping[str, Tensor]:
@@ -110,6 +125,17 @@ class WordTask:
     def batch(self, epoch: int, index: int) -> Tiles:
         """Make a batch."""
         return self._stream.tiles(epoch, index)
+
+    def scores(self, batch: Tiles) -> Scores:
+        """Put on the tape what a batch's words score."""
+        raise NotImplementedError
+
+    def loss(self, batch: Tiles) -> Loss:
+        """Put the loss on the tape; its count is that of the right words."""
+        found = self.scores(batch)
+        value = ops.sigmoid_cross_entropy(found.near, 1.0, found.near_weights)
+        value = value + ops.sigmoid_cross_entropy(found.far, 0.0, found.far_weights)
+        return Loss(value, value.item(), found.count)
 
     def words(self, batch: Tiles) -> int:
         """Count the corpus tokens of a batch."""
@@ -241,6 +267,12 @@ def noise_words(counts: Array, power: float) -> Array:
 def square_norms(rows: Array) -> Array:
     """Return the squared length of each row: (..., D) gives (...)."""
     return np.asarray(np.einsum("...d,...d->...", rows, rows))
+
+
+def _first_weights(size: int, of: TrainSettings) -> dict[str, Array]:
+    """Make both tables, (V, D)."""
+    table = first_rows(of.init, of.seed, range(size), of.dim, of.init_scale)
+    return {"table": table, "output": np.zeros((size, of.dim), np.float32)}
 
 
 def _subsample(settings: TrainSettings, tokens: int) -> float | None:
