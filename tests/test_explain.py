@@ -49,6 +49,11 @@ CASES = {
         "task": "regress", "optimizer": "adagrad", "lr": 0.1, "pool": "flatten", "length": 4,
         "pad_side": "left",
     },
+    "skipgram-sgd": {"task": "skipgram", "optimizer": "sgd", "lr": 0.02, "window": 2},
+    "skipgram-damped": {"task": "skipgram", "lr": 0.3, "tile": 4, "tile_noise": 3},
+    "skipgram-adagrad": {"task": "skipgram", "optimizer": "adagrad", "lr": 0.1, "subsample": 0.01},
+    "cbow-sgd": {"task": "cbow", "optimizer": "sgd", "lr": 0.05, "negatives": 2},
+    "cbow-damped": {"task": "cbow", "lr": 0.3, "tile": 4, "tile_noise": 3},
 }  # fmt: skip
 ANSWERS = {"classify": ["good"], "regress": ["0.5", "15"], "skipgram": [], "cbow": []}
 
@@ -123,7 +128,21 @@ def regress_loss(record: dict, example: dict, weights: Weights) -> float:
     return float(((pooled(record, example, weights) - wanted) ** 2).sum())
 
 
-LOSSES = {"classify": classify_loss, "regress": regress_loss}
+def words_loss(record: dict, example: dict, weights: Weights) -> float:
+    rows = [weights["table", record["tokens"][place]["id"]] for place in example["inputs"]]
+    total = 0.0
+    for each in example["candidates"]:
+        score = np.mean(rows, axis=0) @ weights["output", each["id"]]
+        total += each["weight"] * np.log1p(np.exp(-score if each["wanted"] else score))
+    return float(total)
+
+
+LOSSES = {
+    "classify": classify_loss,
+    "regress": regress_loss,
+    "skipgram": words_loss,
+    "cbow": words_loss,
+}
 
 
 def slopes(record: dict, key: tuple) -> np.ndarray:
@@ -174,7 +193,8 @@ def test_rows_after_the_step_follow_from_the_optimizer_s_formula(records, name):
     for change in record["changes"]:
         expected = STEPS[record["optimizer"]["name"]](record, change)
         np.testing.assert_allclose(change["after"], expected, rtol=1e-4, atol=1e-7)
-        assert change["after"] != change["before"]
+        moved = np.abs(np.array(change["gradient"])).max() > 1e-6
+        assert not moved or change["after"] != change["before"]
 
 
 def sgd(record: dict, change: dict) -> np.ndarray:
@@ -207,25 +227,61 @@ def damped_sgd(record: dict, change: dict) -> np.ndarray:
 STEPS = {"sgd": sgd, "adagrad": adagrad, "adam": adam, "damped_sgd": damped_sgd}
 
 
-def test_the_rows_are_those_of_a_step_of_training(models):
+@pytest.mark.parametrize("name", ["classify-sgd", "regress-sgd", "skipgram-damped", "cbow-damped"])
+def test_the_rows_are_those_of_a_step_of_training(models, name):
     """One batch of `Training` on the same line, from the same weights, to the same bytes."""
-    model = models["classify-sgd"]
-    step = explain_step(model, ASKED, ["bad"])
+    model = models[name]
+    answer = ANSWERS[model.settings.task]
+    step = explain_step(model, ASKED, answer)
     ids = [token.id for token in step.tokens if token.id is not None]
-    task = TASKS["classify"](
-        corpus_of(ids, model, ["bad"]),
-        TrainSettings(**vars(model.settings) | {"epochs": 1}),
+    task = TASKS[model.settings.task](
+        corpus_of(ids, model, answer),
+        TrainSettings(**vars(model.settings) | {"epochs": 1, "schedule": "constant"}),
         weights={"table": model.table.vectors, **model.head},
     )
     training = Training(task, task.settings)
     list(training.steps())
-    table = training.state.parameters["table"]
-    changed = {change.row: change for change in step.changes if change.parameter == "table"}
-    assert set(changed) == set(ids)
-    for row in range(len(table)):
-        expected = changed[row].after if row in changed else model.table.vectors[row]
-        assert table[row].tobytes() == expected.tobytes()
-    assert step.unchanged == {"table": len(table) - len(changed)}
+    for name, before in {"table": model.table.vectors, **model.head}.items():
+        changed = {change.row: change for change in step.changes if change.parameter == name}
+        trained = training.state.parameters[name]
+        if None in changed:
+            assert trained.tobytes() == changed[None].after.tobytes()
+            continue
+        for row in range(len(trained)):
+            expected = changed[row].after if row in changed else before[row]
+            assert trained[row].tobytes() == expected.tobytes()
+        assert step.unchanged.get(name, len(trained)) == len(trained) - len(changed)
+
+
+def test_windows_and_noise_are_drawn_by_the_seed(models):
+    model = models["skipgram-sgd"]
+    steps = [explain_step(model, "hope to see you again", seed=seed) for seed in (None, 0, 1)]
+    assert as_json(steps[0]) == as_json(steps[1]) != as_json(steps[2])
+    reached = set()
+    for example in (example for step in steps for example in step.examples):
+        right = [each for each in example.candidates if each.kind == "context"]
+        noise = [each for each in example.candidates if each.kind == "noise"]
+        distances = [each.place - example.centre for each in right]
+        reached |= set(distances)
+        assert 0 not in distances and len(set(distances)) == len(distances)
+        assert all(model.table.vocabulary.token(c.id) == c.name for c in example.candidates)
+        assert sum(each.weight for each in noise) == pytest.approx(5 * len(right), rel=1e-5)
+    assert reached == {-2, -1, 1, 2}
+
+
+def test_a_word_alone_has_no_neighbours(models):
+    for name in ("skipgram-sgd", "cbow-sgd"):
+        with pytest.raises(VocabularyError, match="'see' stands alone"):
+            explain_step(models[name], "see zzz")
+        with pytest.raises(ConfigError, match="makes its own"):
+            explain_step(models[name], "see you", ["good"])
+
+
+def test_a_long_text_is_read_as_far_as_the_first_batch(models):
+    step = explain_step(models["skipgram-sgd"], "see you again " * 50)
+    kept = [token.kept for token in step.tokens]
+    assert kept[0] and not kept[-1] and kept == sorted(kept, reverse=True)
+    assert len(step.examples) == sum(kept)
 
 
 def corpus_of(ids: list[int], model: Model, labels: list[str]):

@@ -224,7 +224,7 @@ def _token_cells(step: Step) -> Iterator[str]:
         if token.id is None:
             yield f"{shown} → not in the vocabulary"
         else:
-            yield f"{shown} → {token.id}" + ("" if token.kept else " (left out this time)")
+            yield f"{shown} → {token.id}" + ("" if token.kept else " (not read)")
 
 
 def _wrapped(cells: Iterable[str], gap: str = "   ", indent: str = "") -> Iterator[str]:

@@ -28,10 +28,14 @@ def look_up(step: Step) -> str:
 def answer(step: Step) -> str:
     """Say where the right answer comes from."""
     of = step.settings
+    thinned = ""
+    if of.subsample:
+        thinned = " Frequent words, which training thins out first, are all kept here."
     drawn = (
         f"A centre's window reaches 1 to {of.window} words to either side, drawn anew each time. "
         f"Noise words are drawn by count to the power {of.noise_power:g}, {of.negatives} for each "
         f"right answer; neighbouring centres share a draw, and each word of it weighs its part."
+        f"{thinned}"
     )
     return {
         "skipgram": "The text is its own answer: each word is asked in turn which words stand "

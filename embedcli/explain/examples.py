@@ -11,9 +11,12 @@ import numpy as np
 from embedcli.autodiff import ops
 from embedcli.autodiff.tensor import Array, no_grad
 from embedcli.nn.layers import cut
+from embedcli.tasks.cbow import CBOW
 from embedcli.tasks.classify import CLASS_WEIGHTS, Classify
 from embedcli.tasks.regress import Regress, numbers_of
+from embedcli.tasks.skipgram import SkipGram
 from embedcli.tasks.supervised import Batch, Supervised
+from embedcli.tasks.words import Scores, Tiles
 
 Kind = Literal["context", "centre", "noise", "label", "number"]
 
@@ -100,7 +103,63 @@ def _decision_losses(logits: Array, wanted: Array, weights: Array) -> Array:
     return np.array([ops.sigmoid_cross_entropy(*each).item() for each in columns])  # (M,)
 
 
+def _of_skipgram(task: SkipGram, batch: Tiles, words: int) -> tuple[Array, list[Example]]:
+    """Ask at each word which words stand around it."""
+    scores = task.scores(batch)
+    band, window = batch.near.shape[1], batch.window
+    asked = []
+    for place in range(min(words, batch.tokens)):
+        tile, row = divmod(place, band)
+        columns = np.flatnonzero(batch.near[tile, row])  # (m,)
+        places = place - row + columns - window  # (m,)
+        right = [
+            _word("context", batch.centres[there], int(there), 1.0, score, weight)
+            for there, score, weight in zip(
+                places,
+                scores.near.data[tile, row, columns],
+                scores.near_weights[tile, row, columns],
+                strict=True,
+            )
+        ]
+        asked.append(Example(place, [place], right + _noise(batch, scores, place)))
+    return np.arange(len(asked)), asked
+
+
+def _of_cbow(task: CBOW, batch: Tiles, words: int) -> tuple[Array, list[Example]]:
+    """Ask at each place which word stands there, given those around it."""
+    scores = task.scores(batch)
+    asked = []
+    for place in range(min(words, batch.tokens)):
+        first, last = place - batch.left[place], place + batch.right[place]
+        around = [int(there) for there in range(first, last + 1) if there != place]
+        score, weight = scores.near.data[place], scores.near_weights[place]
+        right = _word("centre", batch.centres[place], place, 1.0, score, weight)
+        asked.append(Example(place, around, [right, *_noise(batch, scores, place)]))
+    return np.arange(len(asked)), asked
+
+
+def _noise(batch: Tiles, scores: Scores, place: int) -> list[Candidate]:
+    """Read the noise words that a place shares with its neighbours."""
+    group, row = divmod(place, len(batch.centres) // len(batch.noise))
+    weight = scores.far_weights[group, row, 0]
+    scored = zip(batch.noise[group], scores.far.data[group, row], strict=True)
+    return [_word("noise", each, None, 0.0, score, weight) for each, score in scored]
+
+
+def _word(
+    kind: Kind, index: Any, place: int | None, wanted: float, score: Any, weight: Any
+) -> Candidate:
+    logit = np.reshape(score, 1)  # (1,)
+    said = ops.sigmoid(logit).item()
+    loss = ops.sigmoid_cross_entropy(logit, wanted, weight).item()
+    return Candidate(
+        kind, int(index), place, wanted, float(weight), float(score), said, wanted, loss
+    )
+
+
 READERS: dict[type, Callable[[Any, Any, int], tuple[Array, list[Example]]]] = {
+    SkipGram: _of_skipgram,
+    CBOW: _of_cbow,
     Classify: _of_classify,
     Regress: _of_regress,
 }

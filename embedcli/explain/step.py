@@ -37,7 +37,7 @@ class Token:
     token: str
     id: int | None
     count: int | None  # in the corpus
-    kept: bool  # False: unknown, cut off, or a frequent word that was thinned out this time
+    kept: bool  # False: unknown, or beyond the length that is read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +99,11 @@ def explain_step(
     ids = every[known]  # (n,)
     if not len(ids):
         raise _no_known_word(tokens, vocabulary)
+    if len(ids) == 1 and settings.task in ("skipgram", "cbow"):
+        raise VocabularyError(
+            f"{tokens[known[0]]!r} stands alone; expected two or more words that the table knows, "
+            "as the right answers are its neighbours"
+        )
     task = TASKS[settings.task](
         _corpus(ids, vocabulary, _targets(answer, model)),
         settings,
@@ -118,7 +123,7 @@ def explain_step(
     return Step(
         task=settings.task,
         text=text,
-        settings=settings,
+        settings=dataclasses.replace(model.settings, seed=settings.seed),
         shape=(len(model.table), model.table.dim),
         tokens=[
             Token(
@@ -241,10 +246,11 @@ class _Stepper:
 
 
 def _settings(settings: TrainSettings, seed: int | None) -> TrainSettings:
-    """Return the model's settings for a corpus of one text, all of it in one batch."""
+    """Return the settings for a corpus of one text, of which no word is left out."""
     return dataclasses.replace(
         settings,
         seed=settings.seed if seed is None else seed,
+        subsample=None,
         valid=None,
         valid_share=0.0,
     )
