@@ -2,6 +2,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -317,3 +318,70 @@ def test_a_temporary_that_was_swept_while_made_is_made_again(tmp_path, monkeypat
     with files.atomic_write(tmp_path / "a") as out:
         out.write(b"x")
     assert names(tmp_path) == ["a"]
+
+
+def run_until_event(action, number):
+    """Run `action` in a child that is killed at its audited event `number`; whether it was."""
+    child = os.fork()
+    if child == 0:
+        left = number
+
+        def count_down(event, _):
+            nonlocal left
+            left -= event.startswith(("open", "os.", "shutil.", "fcntl.", "ctypes.call"))
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count_down)
+        action()
+        os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("exchange", [True, False], ids=["one call", "two renames"])
+def test_killed_at_any_moment_the_folder_is_the_old_or_the_new_one(tmp_path, monkeypatch, exchange):
+    if not exchange:
+        monkeypatch.setattr(files, "_exchange", lambda *_: False)
+    target = tmp_path / "model"
+    whole = {"old": "oldold", "new": "newnew"}
+
+    def save(text):
+        with files.Lock(target), files.new_folder(target) as new:
+            (new / "content").write_text(text)
+            (new / "more").write_text(text)
+
+    def state(folder):
+        return content(folder) + (folder / "more").read_text()
+
+    save("old")
+    save("old")
+    number = 1
+    while run_until_event(lambda: save("new"), number):
+        assert state(files.settled(target)) in whole.values()
+        with files.Lock(target):
+            assert set(names(tmp_path)) <= {"model", "model.previous", ".model.lock"}
+            assert state(target) in whole.values()
+        if state(target) == whole["new"]:
+            save("old")
+        number += 1
+    assert number > 15
+    assert state(target) == whole["new"]
+    assert state(files.previous(target)) == whole["old"]
+
+
+def test_killed_at_any_moment_a_file_is_the_old_or_the_new_one(tmp_path):
+    target = tmp_path / "file"
+    target.write_text("old")
+
+    def write():
+        with files.atomic_write(target) as out:
+            out.write(b"new")
+
+    number = 1
+    while run_until_event(write, number):
+        assert target.read_text() in ("old", "new")
+        files.sweep(target)
+        assert names(tmp_path) == ["file"]
+        number += 1
+    assert number > 5
+    assert target.read_text() == "new"

@@ -152,9 +152,11 @@ def read(path: Path, options: Options) -> Read:
     collector = Collector(path, dim, options)
     for start in range(0, len(tokens), _BLOCK):
         block = tokens[start : start + _BLOCK]
+        with np.errstate(all="ignore"):  # the collector refuses what is not finite
+            rows = _vectors(block, start, matrix, subwords)  # (N, D)
         collector.add(
             block,
-            _vectors(block, start, matrix, subwords),  # (N, D)
+            rows,
             lambda place: f"{path}: word {start + place}",  # noqa: B023 - called at once
         )
         if options.progress is not None:
