@@ -1,7 +1,7 @@
-"""Train one peer on a file of blank-separated tokens and save its vectors (word2vec binary).
+"""Train `embed` or a peer on a file of blank-separated tokens; save its vectors (word2vec binary).
 
-Run by compare.py in the interpreter that has the peer installed; needs nothing of `embed`.
-Prints one JSON line: {"vocabulary_seconds", "train_seconds", "words", "version"}.
+Run by compare.py in the interpreter that has the contestant installed: nothing is imported but
+that. Prints one JSON line: {"version", "vocabulary_seconds", "train_seconds", ...}.
 """
 
 from __future__ import annotations
@@ -13,6 +13,37 @@ import struct
 import time
 from pathlib import Path
 from typing import Any
+
+
+def run_embed(tokens: Path, out: Path, s: dict[str, Any]) -> dict[str, Any]:
+    """`embed` through its Python door, with the task's preset but for what all share."""
+    import tempfile
+
+    import embedcli
+
+    marks = [time.perf_counter()]
+    shared = ("task", "dim", "window", "negatives", "min_count", "subsample", "workers", "epochs")
+    chosen = {name: s[name] for name in (*shared, "seed")}
+    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+        trained = embedcli.train(
+            tokens,
+            Path(folder) / "model",
+            report=lambda _: marks.append(time.perf_counter()),
+            tokenizer="whitespace",
+            normalize=False,
+            fold_case=False,
+            cache=False,
+            checkpoint_every="off",
+            **chosen,
+            **s.get("embed", {}),
+        )
+        embedcli.convert(trained.folder, out, to="word2vec-binary")
+    return {
+        "version": embedcli.__version__,
+        "vocabulary_seconds": marks[1] - marks[0],
+        "train_seconds": marks[-1] - marks[1],
+        "digest": trained.digest,
+    }
 
 
 def run_gensim(tokens: Path, out: Path, s: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +76,6 @@ def run_gensim(tokens: Path, out: Path, s: dict[str, Any]) -> dict[str, Any]:
         "version": gensim.__version__,
         "vocabulary_seconds": built - start,
         "train_seconds": done - built,
-        "words": model.corpus_total_words * s["epochs"],
     }
 
 
@@ -77,14 +107,12 @@ def run_fasttext(tokens: Path, out: Path, s: dict[str, Any]) -> dict[str, Any]:
     # epoch=0 builds the vocabulary and trains nothing.
     fasttext.train_unsupervised(str(tokens), epoch=0, **common)
     vocabulary_seconds = time.perf_counter() - done
-    words, counts = model.get_words(include_freq=True)
+    words = model.get_words()
     write_word2vec_binary(out, words, (model.get_word_vector(word) for word in words), s["dim"])
-    total = sum(int(count) for count in counts)
     return {
         "version": importlib.metadata.version("fasttext"),
         "vocabulary_seconds": vocabulary_seconds,
         "train_seconds": done - start - vocabulary_seconds,
-        "words": total * s["epochs"],
     }
 
 
@@ -96,17 +124,17 @@ def write_word2vec_binary(path: Path, words: list[str], vectors: Any, dim: int) 
             file.write(word.encode() + b" " + struct.pack(f"<{dim}f", *vector) + b"\n")
 
 
-PEERS = {"gensim": run_gensim, "fasttext": run_fasttext}
+CONTESTANTS = {"embed": run_embed, "gensim": run_gensim, "fasttext": run_fasttext}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("peer", choices=PEERS)
+    parser.add_argument("contestant", choices=CONTESTANTS)
     parser.add_argument("tokens", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("settings", type=json.loads, help="JSON: task, dim, window, ...")
     args = parser.parse_args()
-    print(json.dumps(PEERS[args.peer](args.tokens, args.out, args.settings)))
+    print(json.dumps(CONTESTANTS[args.contestant](args.tokens, args.out, args.settings)))
 
 
 if __name__ == "__main__":
