@@ -432,8 +432,10 @@ def _draw_answers(sheet: Sheet, step: Step) -> None:
     sheet.y += 12
     _draw_rest(sheet, len(step.examples) - EXAMPLES_SHOWN, "places")
     more = max(sum(not each.wanted for each in e.candidates) for e in step.examples) - len(noise)
-    key = "Green: stands in the window (right: 1). Orange: drawn as noise (right: 0). A cell says "
-    key += "the probability that was given; the darker, the more wrong it is."
+    green = "stands in the window" if step.task == "skipgram" else "stands between the dashed ones"
+    key = f"Green: {green} (right: 1). Orange: drawn as noise (right: 0). A cell says the "
+    key += "probability that was given; the darker, the more wrong it is."
+    sheet.y += 6
     sheet.paragraph(key + (f" {more} more noise words are not drawn." if more > 0 else ""))
 
 
@@ -528,14 +530,14 @@ def word_svg(word: Word) -> str:
     rows = [("now", word.now)]
     if word.start is not None:
         rows.insert(0, ("at first", word.start))
-    largest = _largest(row for _, row in rows)
     left = MARGIN + 80
     for label, row in rows:
+        largest = _largest([row])
         sheet.text(left - 12, sheet.y + 17, label, size=13, anchor="end", color=MUTED)
         sheet.strip(left, sheet.y, row[:NUMBERS_SHOWN], WIDTH - MARGIN - left, 24, largest)
         sheet.y += 32
-    _draw_legend(sheet, left + 60, largest, len(word.now))
-    sheet.y += 26
+        _draw_legend(sheet, left + 70, largest, len(row))
+        sheet.y += 26
     sheet.heading(2, "Its neighbours, at first and now")
     _draw_neighbors(sheet, word)
     return sheet.svg(f"The story of {render.visible(word.token)}")

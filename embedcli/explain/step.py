@@ -53,7 +53,7 @@ class Change:
     name: str  # the word of a row, otherwise empty
     parts: Rows
     gradient: Rows  # as the optimizer gets it: summed, and clipped where the settings say so
-    met: float  # (weighted) pairs the row took part in
+    met: float  # what an optimizer may damp by; see RowGrad
     before: Rows
     after: Rows
     state_before: Mapping[str, Rows]  # the optimizer's, by slot

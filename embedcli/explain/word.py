@@ -37,7 +37,7 @@ class Word:
     share: float | None  # of the words of the corpus
     rank: int | None  # by count, from 1
     first_line: int | None  # line of the corpus, from 1
-    trained: int  # steps that changed its row
+    trained: int  # steps in which it had a gradient
     frozen: bool  # by the settings
     now: NDArray[np.float32]  # (D,)
     start: NDArray[np.float32] | None  # (D,) as it was before training
