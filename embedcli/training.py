@@ -1,15 +1,15 @@
-"""The loop: batches of a group are computed from the same weights, then applied in their order.
+"""The loop: the gradients of a group's batches come from the same weights, and make one step.
 
-Any worker may compute any batch, and each row of a table is changed by one worker, batch after
-batch; so the weights are byte for byte the same for any number of workers. Nothing here knows a
-terminal: a run yields `Step`s.
+Any worker may compute any batch; each row of a table is changed by one worker, and what changes it
+is summed in the order of the batches. So the weights are byte for byte the same for any number of
+workers. Nothing here knows a terminal: a run yields `Step`s.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,27 +20,27 @@ from embedcli.autodiff.rows import RowGrad
 from embedcli.autodiff.tensor import Array, Gradient, Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import TrainingError
-from embedcli.nn.optimizers import clip_by_norm, make_optimizer, rate, square_norm
+from embedcli.nn.accumulate import Accumulator, OwnAccumulator, SharedAccumulator
+from embedcli.nn.optimizers import clip_by_norm, make_optimizer, rate
 from embedcli.tasks.task import Task, Validation
 from embedcli.workers import Team, cores, shared_array
 
 SMALL_RUN = 64  # batches; a shorter run is over before other processes would be of use
 GRADIENTS, UPDATES = 0, 1  # the two halves of a group's work
-NO_IDS = np.zeros(0, np.int64)
 COMMAND = struct.Struct("<qqq")  # half, epoch, group
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Where a run stands after a group of batches."""
+    """Where a run stands after the step that a group of batches makes."""
 
-    number: int  # batches done, of all epochs
-    total: int  # batches of the whole run
+    number: int  # steps done, of all epochs
+    total: int  # steps of the whole run
     epoch: int  # from 1
     epochs: int
     loss: float  # mean over the group
     words: int  # corpus tokens consumed by the group
-    rate: float  # learning rate of the group's last batch
+    rate: float  # learning rate
     shares: tuple[int, ...]  # batches computed by each worker
     record: Mapping[str, Any] | None  # at the end of an epoch: what the log keeps of it
 
@@ -51,7 +51,7 @@ class TrainState:
 
     parameters: dict[str, Array]
     slots: dict[str, dict[str, Array]]  # the optimizer's, by parameter
-    trained: Array  # (V,) int64, steps that changed a row of the table
+    trained: Array  # (V,) int64, steps in which a row of the table had a gradient
     best: dict[str, Array] = field(default_factory=dict)  # weights of the best epoch
     epoch: int = 0  # epochs that are over
     group: int = 0  # groups of the running epoch that are over
@@ -126,16 +126,17 @@ class Training:
         self.settings = settings
         self.whole = True
         self.groups = -(-task.batches // settings.group)  # of an epoch
-        self.total = task.batches * settings.epochs
-        self.workers = _useful_workers(settings, self.total)
+        self.total = self.groups * settings.epochs
+        self.workers = _useful_workers(settings, task.batches * settings.epochs)
         self._frozen = frozen or {}
         self._optimizer = make_optimizer(settings)
         self._trainable = {n: p for n, p in task.parameters.items() if p.requires_grad}
         self.state = self._place(state)
-        kind = _SharedBox if self.workers > 1 else _LocalBox
-        self._met = {n: np.zeros(len(task.parameters[n].data), np.float32) for n in task.tables}
         slots = min(settings.group, task.batches)
-        self._boxes = [kind(self._trainable, task.tables) for _ in range(slots)]
+        self._gradients: Accumulator = OwnAccumulator(slots)
+        if self.workers > 1:
+            self._gradients = SharedAccumulator(self._trainable, task.tables, slots, self.workers)
+        self._reports = shared_array((slots, len(_Report._fields)), np.float64)
 
     def steps(self) -> Generator[Step, None, None]:
         """Train, a group of batches at a time.
@@ -186,7 +187,7 @@ class Training:
         epoch, group = state.epoch, state.group
         team.run(COMMAND.pack(GRADIENTS, epoch, group))
         indices = self._indices(group)
-        reports = [self._boxes[slot].report for slot in range(len(indices))]
+        reports = [_Report(*report) for report in self._reports[: len(indices)].tolist()]
         self._check(reports, epoch, indices)
         self.whole = False
         team.run(COMMAND.pack(UPDATES, epoch, group))
@@ -197,13 +198,13 @@ class Training:
         state.words += words
         state.group += 1
         step = Step(
-            number=epoch * self.task.batches + indices.stop,
+            number=epoch * self.groups + group + 1,
             total=self.total,
             epoch=epoch + 1,
             epochs=settings.epochs,
             loss=loss / max(count, 1),
             words=words,
-            rate=self._rate(epoch, indices[-1]),
+            rate=self._rate(epoch, indices[0]),
             shares=tuple(sum(r.worker == n for r in reports) for n in range(self.workers)),
             record=self._end_epoch() if state.group == self.groups else None,
         )
@@ -214,7 +215,7 @@ class Training:
         state = self.state
         record: dict[str, Any] = {
             "epoch": state.epoch + 1,
-            "steps": (state.epoch + 1) * self.task.batches,
+            "steps": (state.epoch + 1) * self.groups,
             "loss": state.loss / max(state.count, 1),
             "words": state.words,
         }
@@ -243,8 +244,8 @@ class Training:
     def _check(self, reports: list[_Report], epoch: int, indices: range) -> None:
         for report, index in zip(reports, indices, strict=True):
             if not report.sound:
-                number = epoch * self.task.batches + index + 1
-                lr = self._rate(epoch, index)
+                number = epoch * self.groups + indices[0] // self.settings.group + 1
+                lr = self._rate(epoch, indices[0])
                 raise TrainingError(
                     f"step {number} (epoch {epoch + 1}, batch {index + 1}) at rate {lr:.3g}: "
                     f"the loss or a gradient is not a finite number",
@@ -257,7 +258,7 @@ class Training:
         return range(group * size, min((group + 1) * size, self.task.batches))
 
     def _rate(self, epoch: int, index: int) -> float:
-        progress = (epoch * self.task.batches + index) / self.total
+        progress = (epoch + index / self.task.batches) / self.settings.epochs
         return rate(self.settings.schedule, self.settings.lr, progress, self.settings.warmup)
 
     def _work(self, worker: int, command: bytes) -> None:
@@ -265,61 +266,51 @@ class Training:
         indices = self._indices(group)
         if half == GRADIENTS:
             for slot in range(worker, len(indices), self.workers):
-                self._compute(worker, self._boxes[slot], epoch, indices[slot])
+                self._compute(worker, slot, epoch, indices[slot])
         else:
-            for number, (name, tensor) in enumerate(self._trainable.items()):
-                self._update(worker, number, name, tensor, epoch, indices)
+            for name, tensor in self._trainable.items():
+                self._update(worker, name, tensor, epoch, group)
 
-    def _compute(self, worker: int, box: _LocalBox | _SharedBox, epoch: int, index: int) -> None:
-        """Leave a batch's gradients and its report in its box."""
+    def _compute(self, worker: int, slot: int, epoch: int, index: int) -> None:
+        """Leave a batch's gradients, and what is told of it, where the others find them."""
         batch = self.task.batch(epoch, index)
         loss = self.task.loss(batch)
         loss.value.backward()
-        raw: dict[str, Gradient] = {}
-        for name, tensor in self._trainable.items():
-            if tensor.grad is not None:
-                raw[name] = tensor.grad
-                tensor.grad = None
-        gradients = settled(raw, self.settings, self._frozen)
-        with np.errstate(over="ignore", invalid="ignore"):
-            norm = sum(square_norm(gradient) for gradient in gradients.values())
-        sound = math.isfinite(loss.total) and math.isfinite(norm)
+        gradients: Mapping[str, Gradient] = {
+            name: tensor.grad for name, tensor in self._trainable.items() if tensor.grad is not None
+        }
+        for tensor in self._trainable.values():
+            tensor.grad = None
+        if self.settings.clip_norm is not None:
+            gradients = settled(gradients, self.settings, self._frozen)
+        sound = math.isfinite(loss.total) and all(map(_finite, gradients.values()))
+        self._gradients.put(slot, gradients)
         words = self.task.words(batch)
-        box.put(gradients, _Report(loss.total, loss.count, words, sound, worker))
+        self._reports[slot] = _Report(loss.total, loss.count, words, sound, worker)
 
-    def _update(
-        self, worker: int, number: int, name: str, tensor: Tensor, epoch: int, indices: range
-    ) -> None:
-        """Apply this worker's part of the group's gradients of one parameter, in their order."""
-        gradients: Sequence[Gradient | None]
-        gradients = [self._boxes[slot].get(name) for slot in range(len(indices))]
-        if name in self.task.tables:
-            gradients = self._own_rows(worker, name, gradients)
-        elif number % self.workers != worker:
+    def _update(self, worker: int, name: str, tensor: Tensor, epoch: int, group: int) -> None:
+        """Apply this worker's part of the sum of the group's gradients of one parameter."""
+        indices = self._indices(group)
+        total = self._gradients.total(name, len(indices), worker)
+        if total is None:
             return
         state = self.state.slots[name]
-        for gradient, index in zip(gradients, indices, strict=True):
-            t = epoch * self.task.batches + index + 1
-            lr = self._rate(epoch, index)
-            if isinstance(gradient, RowGrad):
-                self._optimizer.step_rows(tensor.data, state, gradient, lr, t)
-                if name == "table":
-                    self.state.trained[gradient.ids] += 1
-            elif gradient is not None:
-                self._optimizer.step_dense(tensor.data, state, gradient, lr, t)
+        t = epoch * self.groups + group + 1
+        lr = self._rate(epoch, indices[0])
+        gradient = _free(total, self._frozen.get(name))
+        if isinstance(gradient, RowGrad):
+            self._optimizer.step_rows(tensor.data, state, gradient, lr, t)
+            if name == "table":  # rows that only fill up a batch have met nothing
+                self.state.trained[gradient.ids[gradient.met > 0]] += 1
+        else:
+            self._optimizer.step_dense(tensor.data, state, gradient, lr, t)
 
-    def _own_rows(
-        self, worker: int, name: str, gradients: Sequence[Gradient | None]
-    ) -> Sequence[RowGrad | None]:
-        """Return the rows of a table's gradients that are this worker's to change."""
-        rows = [each if isinstance(each, RowGrad) else None for each in gradients]
-        if self.workers > 1:
-            first = next((each.ids for each in rows if each is not None), NO_IDS)
-            low, high = _id_range(first, worker, self.workers, len(self._trainable[name]))
-            rows = [each and _rows_within(each, low, high) for each in rows]
-        if self._optimizer.by_met and len(rows) > 1:
-            rows = _met_together(rows, self._met[name])
-        return rows
+
+def _finite(gradient: Gradient) -> bool:
+    """Whether all numbers are finite, and not so large that their squares are not."""
+    parts = [each.rows for each in gradient.parts] if isinstance(gradient, RowGrad) else [gradient]
+    with np.errstate(over="ignore", invalid="ignore"):
+        return all(math.isfinite(np.vdot(part, part)) for part in parts)
 
 
 def settled(
@@ -352,104 +343,3 @@ def _useful_workers(settings: TrainSettings, batches: int) -> int:
     if batches < SMALL_RUN:
         return 1
     return min(cores() if settings.workers == "auto" else settings.workers, settings.group)
-
-
-def _id_range(ids: Array, worker: int, workers: int, rows: int) -> tuple[int, int]:
-    """Return the ids a worker changes: it gets its share of the distinct ids of a batch."""
-    inner = [int(ids[len(ids) * n // workers]) for n in range(1, workers)] if len(ids) else []
-    bounds = [0, *inner, *[rows] * (workers - len(inner))]
-    return bounds[worker], bounds[worker + 1]
-
-
-def _rows_within(gradient: RowGrad, low: int, high: int) -> RowGrad:
-    """Return the part of a coalesced gradient with ids in [low, high); nothing is copied."""
-    first, last = np.searchsorted(gradient.ids, (low, high))
-    part = slice(first, last)
-    return RowGrad(gradient.ids[part], gradient.rows[part], gradient.shape, gradient.met[part])
-
-
-def _met_together(gradients: Sequence[RowGrad | None], total: Array) -> list[RowGrad | None]:
-    """Return gradients whose rows were met as often as in all of them together.
-
-    They come from the same weights, so none has seen what the others mend: to a rule that damps
-    by what a row met they are one batch. `total` (V,) is zeros, and is left so.
-    """
-    for gradient in gradients:
-        if gradient is not None:
-            total[gradient.ids] += gradient.met
-    together = [
-        gradient and RowGrad(gradient.ids, gradient.rows, gradient.shape, total[gradient.ids])
-        for gradient in gradients
-    ]
-    for gradient in gradients:
-        if gradient is not None:
-            total[gradient.ids] = 0
-    return together
-
-
-class _LocalBox:
-    """The gradients of one batch, for a process that works alone."""
-
-    def __init__(self, parameters: Mapping[str, Tensor], tables: Mapping[str, int]) -> None:
-        del parameters, tables
-        self.report = _Report(0, 0, 0, 0, 0)
-        self._gradients: dict[str, Gradient] = {}
-
-    def put(self, gradients: dict[str, Gradient], report: _Report) -> None:
-        """Keep a batch's gradients and its report."""
-        self._gradients, self.report = gradients, report
-
-    def get(self, name: str) -> Gradient | None:
-        """Return the gradient of a parameter, if it has one."""
-        return self._gradients.get(name)
-
-
-class _SharedBox:
-    """The gradients of one batch, in memory that all workers share."""
-
-    def __init__(self, parameters: Mapping[str, Tensor], tables: Mapping[str, int]) -> None:
-        self._report = shared_array((len(_Report._fields),), np.float64)
-        self._sizes = shared_array((len(parameters),), np.int64)  # rows, or -1 for no gradient
-        self._number = {name: number for number, name in enumerate(parameters)}
-        self._shape = {name: tensor.shape for name, tensor in parameters.items()}
-        self._rows: dict[str, Array] = {}
-        self._ids: dict[str, Array] = {}
-        self._met: dict[str, Array] = {}
-        for name, tensor in parameters.items():
-            shape = tensor.shape
-            if name in tables:
-                most = min(tables[name], shape[0])
-                shape = (most, *shape[1:])
-                self._ids[name] = shared_array((most,), np.int64)
-                self._met[name] = shared_array((most,), np.float32)
-            self._rows[name] = shared_array(shape, tensor.dtype)
-
-    @property
-    def report(self) -> _Report:
-        """What was told of the batch."""
-        return _Report(*self._report.tolist())
-
-    def put(self, gradients: dict[str, Gradient], report: _Report) -> None:
-        """Copy a batch's gradients and its report to where all see them."""
-        self._report[:] = report
-        self._sizes[:] = -1
-        for name, gradient in gradients.items():
-            if isinstance(gradient, RowGrad):
-                size = len(gradient.ids)
-                self._ids[name][:size] = gradient.ids
-                self._met[name][:size] = gradient.met
-                self._rows[name][:size] = gradient.rows
-                self._sizes[self._number[name]] = size
-            else:
-                self._rows[name][...] = gradient
-                self._sizes[self._number[name]] = 0
-
-    def get(self, name: str) -> Gradient | None:
-        """Return the gradient of a parameter, if it has one."""
-        size = int(self._sizes[self._number[name]])
-        if size < 0:
-            return None
-        if name not in self._ids:
-            return self._rows[name]
-        ids, rows, met = self._ids[name][:size], self._rows[name][:size], self._met[name][:size]
-        return RowGrad(ids, rows, self._shape[name], met)

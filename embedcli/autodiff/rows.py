@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+LONG_RUN = 64  # rows; a product with ones then takes less time than its share of 64 rounds
+
 
 class Part(NamedTuple):
     """What one gather adds to the gradient of its table."""
@@ -73,13 +75,7 @@ class RowGrad:
         """Sum the rows of each id: unique ids in ascending order, in a fixed order of summation."""
         if self.coalesced or self._ascending():
             return self
-        ids, order = sort_ids(self.ids)
-        starts = run_starts(ids)  # (U,)
-        total = sum_runs(self.rows, starts, order)  # (U, D)
-        met = np.add.reduceat(self.met[order], starts) if len(ids) else self.met  # (U,)
-        result = RowGrad(ids[starts], total, self.shape, met)
-        result.coalesced = True
-        return result
+        return sum_rows(self.ids, self.rows, self.met, self.shape)
 
     def _ascending(self) -> bool:
         """Whether the ids are distinct and in order as they are, as those of a count matrix."""
@@ -98,6 +94,21 @@ class RowGrad:
         table = np.zeros(self.shape, rows.dtype)  # (V, D)
         np.add.at(table, self.ids, rows)
         return table
+
+
+def sum_rows(
+    ids: Array, rows: Array, met: Array, shape: tuple[int, ...], places: Array | None = None
+) -> RowGrad:
+    """Sum the rows (N, D), and what was met (N,), of each id (N,), of all or of some places."""
+    ordered, order = sort_ids(ids if places is None else ids[places])
+    if places is not None:
+        order = places[order]
+    starts = run_starts(ordered)  # (U,)
+    total = sum_runs(rows, starts, order)  # (U, D)
+    total_met = np.add.reduceat(met[order], starts) if len(starts) else met[:0]  # (U,)
+    result = RowGrad(ordered[starts], total, shape, total_met)
+    result.coalesced = True
+    return result
 
 
 def _joined(arrays: Sequence[Array]) -> Array:
@@ -125,25 +136,21 @@ def run_starts(ordered: Array) -> Array:
 def sum_runs(rows: Array, starts: Array, order: Array | None = None) -> Array:
     """Sum runs of rows (N, D) that start at `starts` (U,), each of at least one row: (U, D).
 
-    With `order` (N,) the runs are those of `rows[order]`, which is never made. A few long runs are
-    summed one by one, each as a product with ones; of the many short ones all the second rows are
-    added at once, then all the third, and so on.
+    With `order` (M,) the runs are those of `rows[order]`, which is never made. A long run is
+    summed by itself, as a product with ones; of the short ones all the second rows are added at
+    once, then all the third, and so on. How a run is summed depends on that run alone.
     """
-    lengths = np.diff(starts, append=len(rows))  # (U,)
+    size = len(rows) if order is None else len(order)
+    lengths = np.diff(starts, append=size)  # (U,)
     result = _pick(rows, order, starts)  # (U, D)
-    several = np.flatnonzero(lengths > 1)
-    several = several[np.argsort(-lengths[several], kind="stable")]  # longest first
-    lengths = lengths[several]
-    # Adding rank after rank costs one call of each step per rank, and that is about two runs
-    # summed alone: choose how many of the longest runs to sum alone so that both cost least.
-    alone = int(np.argmin(2 * np.append(lengths, 1) + np.arange(len(lengths) + 1)))
-    ones = np.ones(lengths.max(initial=0), rows.dtype)
-    for run, length in zip(several[:alone].tolist(), lengths[:alone].tolist(), strict=True):
-        places = slice(starts[run], starts[run] + length)
+    for run in np.flatnonzero(lengths > LONG_RUN).tolist():
+        places = slice(starts[run], starts[run] + lengths[run])
         block = rows[places] if order is None else np.take(rows, order[places], axis=0)
-        result[run] = np.dot(ones[:length], block)
-    if alone < len(several):
-        _add_by_rank(result, rows, order, starts, several[alone:], lengths[alone:])
+        result[run] = np.dot(np.ones(len(block), rows.dtype), block)
+    short = np.flatnonzero((lengths > 1) & (lengths <= LONG_RUN))
+    if len(short):
+        short = short[np.argsort(-lengths[short], kind="stable")]  # longest first
+        _add_by_rank(result, rows, order, starts, short, lengths[short])
     return result
 
 

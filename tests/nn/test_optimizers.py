@@ -198,6 +198,8 @@ def test_damping_keeps_a_large_sum_from_diverging(pairs: int) -> None:
             gradient = RowGrad(np.arange(2), error * weights[::-1], (2, 2), met)
             optimizer.step_rows(weights, {}, gradient, LR, t)
             reached = max(reached, float(np.abs(weights).max()))
+            if reached > 1e6:
+                break
         return reached
 
     assert longest(DampedSGD()) < 50
