@@ -469,7 +469,7 @@ def _read_config(name: str, settings: type[S]) -> dict[str, Any]:
 
 def presets() -> dict[str, Path]:
     """Find the presets by name: `configs/` of the repository, shipped beside the package."""
-    here = Path(__file__).parent
+    here = Path(__file__).resolve().parent
     folder = here / "configs" if (here / "configs").is_dir() else here.parent / "configs"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 

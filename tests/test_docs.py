@@ -67,7 +67,7 @@ def console_blocks(page: Path) -> list[tuple[str, str]]:
     return said
 
 
-NUMBER = re.compile(r"[-+]?\d[\d,]*(\.\d+)?(e[-+]\d+)?|\b[0-9a-f]{64}\b")
+NUMBER = re.compile(r"\b[0-9a-f]{64}\b|[-+]?\d[\d,]*(\.\d+)?(e[-+]\d+)?")
 
 
 def without_numbers(text: str) -> list[str]:
@@ -78,7 +78,9 @@ def without_numbers(text: str) -> list[str]:
 def test_the_readmes_commands_print_what_it_says(tmp_path):
     told = console_blocks(ROOT / "README.md")
     assert told
+    (tmp_path / "embedcli").symlink_to(ROOT / "embedcli")  # a reader sits in the project's folder
     script = [f'embed() {{ "{sys.executable}" -m embedcli "$@"; }}']
+    script.append(f'python() {{ "{sys.executable}" "$@"; }}')
     for number, (command, _) in enumerate(told):
         script.append(f"{{ {command}\n}} > out.{number} 2>&1 || true")
     subprocess.run(["bash", "-uc", "\n".join(script)], cwd=tmp_path, check=True, timeout=300)
@@ -87,4 +89,6 @@ def test_the_readmes_commands_print_what_it_says(tmp_path):
         assert "Traceback" not in printed, command
         lines = without_numbers(printed)
         for line in without_numbers(output):
-            assert line == "..." or line in lines, f"{command}\n{printed}"
+            told_whole = not line.endswith("...")
+            known = line in lines if told_whole else any(x.startswith(line[:-3]) for x in lines)
+            assert known, f"{command}\n{printed}"

@@ -45,12 +45,12 @@ def evaluate(
         str, flags.one_of("--format", "table", "json", help="How to print.")
     ] = "table",
 ) -> None:
-    """Measure a table by word pairs or analogies, a model by labelled text.
+    """Measure a table, or a model by labelled text.
 
-    Pairs: two words and a number a line; questions: four words a line, `: NAME` before a section.
-    None come along: WordSim-353, SimLex-999 and MEN are such pairs, word2vec's questions-words.txt
-    and the Bigger Analogy Test Set such questions; their authors' pages have them. JSON: a list of
-    what was measured, by file.
+    A table is measured by word pairs or analogies. Pairs: two words and a number a line;
+    questions: four words a line, `: NAME` before a section. None come along: WordSim-353,
+    SimLex-999 and MEN are such pairs, word2vec's questions-words.txt and the Bigger Analogy Test
+    Set such questions; their authors' pages have them. JSON: a list of what was measured, by file.
     """
     from embedcli import api
 

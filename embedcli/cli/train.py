@@ -159,7 +159,10 @@ def _print_end(trained: Trained) -> None:
 def _say_next(trained: Trained, quiet: bool) -> None:
     model = "" if trained.folder == flags.EMBEDDINGS else f" --model {_quoted(trained.folder)}"
     word = shlex.quote(_telling_word(trained))
-    for command in (f"lookup {word}", f"neighbors {word}", "show-table --rows 0:5"):
+    ask = (
+        "predict FILE" if trained.settings.task in ("classify", "regress") else f"neighbors {word}"
+    )
+    for command in (f"lookup {word}", ask, "show-table --rows 0:5"):
         render.note(f"try: embed {command}{model}", quiet=quiet)
 
 
