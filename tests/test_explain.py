@@ -391,6 +391,13 @@ def test_the_story_of_a_word(models):
     np.testing.assert_allclose([n.cosine for n in told.neighbors_then], expected, atol=1e-6)
 
 
+def test_filling_up_a_batch_does_not_count_as_training(tmp_path):
+    model = trained(tmp_path, "once upon a time\n" + TALE * 10, task="skipgram", optimizer="sgd")
+    assert model.log[-1]["steps"] >= 3 * 5
+    assert 0 < explain_word(model, "once").trained <= 3
+    assert explain_word(model, "see").trained > 30
+
+
 def test_the_story_of_a_word_that_began_elsewhere(tmp_path):
     given = tmp_path / "given.txt"
     given.write_text("see 1 2 3 4\nfilm 4 3 2 1\n")
