@@ -121,9 +121,8 @@ def place(word: Word) -> str:
 def training(word: Word) -> str:
     """Say how often a word was trained, and what that means."""
     if word.trained:
-        return (
-            f"Its row was changed by {word.trained:,} step{'s' * (word.trained > 1)} of training."
-        )
+        steps = "one step" if word.trained == 1 else f"{word.trained:,} steps"
+        return f"Its row had a gradient in {steps} of training."
     why = "the settings keep it as it is" if word.frozen else "no step met it"
     return f"Its row was never trained: {why}."
 
