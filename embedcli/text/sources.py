@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, NoReturn
 
 from embedcli.errors import CorpusError
 
@@ -118,12 +118,16 @@ class Opened:
         self._file = file
         self._hash = hashlib.sha256()
         self._before = os.fstat(file.fileno()) if _has_descriptor(file) else None
+        if self._before is not None and not stat.S_ISREG(self._before.st_mode):
+            self._before = None  # a pipe may change
 
     def read(self, size: int = -1) -> bytes:
         """Read up to `size` bytes as they are stored."""
         data = self._file.read(_READ if size < 0 else size)
         self._hash.update(data)
         self.size += len(data)
+        if self._before is not None and 0 < self._before.st_size < self.size:
+            self._refuse_change()  # or a file that grows as fast as it is read had no end
         return data
 
     def peek(self, size: int) -> bytes:
@@ -138,18 +142,21 @@ class Opened:
         """Read what is left and return the SHA-256; raises CorpusError if the file changed."""
         while self.read(_READ):
             pass
-        before = self._before
-        if before is not None and stat.S_ISREG(before.st_mode):
-            after = os.fstat(self._file.fileno())
+        if self._before is not None:
+            before, after = self._before, os.fstat(self._file.fileno())
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or (
                 self.size < before.st_size
             ):
-                raise CorpusError(
-                    f"{self.name}: changed while it was read, from {before.st_size:,} bytes "
-                    f"to {after.st_size:,}",
-                    hint="train on a copy that nothing writes to",
-                )
+                self._refuse_change()
         return self._hash.hexdigest()
+
+    def _refuse_change(self) -> NoReturn:
+        before = 0 if self._before is None else self._before.st_size
+        after = os.fstat(self._file.fileno()).st_size
+        raise CorpusError(
+            f"{self.name}: changed while it was read, from {before:,} bytes to {after:,}",
+            hint="train on a copy that nothing writes to",
+        )
 
 
 class _Rejoined:
