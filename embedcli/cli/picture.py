@@ -1,207 +1,46 @@
-"""Explanations as pictures: SVG that needs nothing else, and a page of HTML around it.
-
-Everything that comes from a text or a model is escaped; nothing is loaded and no script runs.
-"""
+"""Explanations as pictures: SVG that needs nothing else, and a page of HTML around it."""
 
 from __future__ import annotations
 
-import html
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from embedcli.cli import render, story
+from embedcli.cli.sheet import (
+    ACCENT,
+    INK,
+    LINE,
+    MARGIN,
+    MONO,
+    MUTED,
+    PAPER,
+    SANS,
+    WIDTH,
+    Sheet,
+    clipped,
+    escaped,
+    largest_of,
+    text_width,
+    tint,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embedcli.explain import Candidate, Change, Example, Neighbor, Step, Word
 
-WIDTH = 960
-MARGIN = 40
-INK, MUTED, LINE, PAPER = "#1c2333", "#667085", "#d7dce5", "#ffffff"
-RIGHT, WRONG, ACCENT = "#12805c", "#b4540a", "#3b4cca"
-COLD, WARM = (33, 102, 172), (200, 80, 30)  # of numbers below and above zero
-LEVELS = 8  # shades on each side of zero
+RIGHT, WRONG = "#12805c", "#b4540a"
 WORD_COLORS = (
     "#3b4cca", "#c2410c", "#0f766e", "#9d2f77", "#5b7a10", "#6d3fc0", "#b45309", "#0369a1",
 )  # fmt: skip
-SANS = "'Noto Sans', 'Segoe UI', 'Helvetica Neue', Arial, 'Noto Sans Devanagari', sans-serif"
-MONO = "'DejaVu Sans Mono', Consolas, Menlo, monospace"
 NUMBERS_SHOWN = 100  # of a row
-LEGIBLE = 16  # pixels of height from which a cell has room for its number
 ROWS_SHOWN = 24  # of each parameter
 NOISE_SHOWN = 10  # columns of the table of answers
 EXAMPLES_SHOWN = 24  # places asked about
 TOKENS_SHOWN = 24
-LEGEND = 90
 ONE_HOT_SHOWN = 14  # cells of a one-hot vector
-
-Color = tuple[int, int, int]
-
-
-class Sheet:
-    """Shapes on a page, from the top down; `y` is where the next one goes."""
-
-    def __init__(self) -> None:
-        self.y = float(MARGIN)
-        self._shapes: list[str] = []
-
-    def text(
-        self,
-        x: float,
-        y: float,
-        words: str,
-        *,
-        size: float = 13,
-        color: str = INK,
-        anchor: str = "start",
-        bold: bool = False,
-        mono: bool = False,
-        turn: float = 0,
-    ) -> None:
-        """Write one line."""
-        style = f' font-family="{MONO}"' if mono else ""
-        style += ' font-weight="600"' if bold else ""
-        style += f' text-anchor="{anchor}"' if anchor != "start" else ""
-        style += f' transform="rotate({turn:g} {x:.1f} {y:.1f})"' if turn else ""
-        self._shapes.append(
-            f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size:g}" fill="{color}"{style}>'
-            f"{escaped(words)}</text>"
-        )
-
-    def box(
-        self,
-        x: float,
-        y: float,
-        width: float,
-        height: float,
-        *,
-        fill: str = "none",
-        stroke: str = "none",
-        radius: float = 0,
-        dashed: bool = False,
-        tip: str = "",
-    ) -> None:
-        """Draw a rectangle; `tip` shows under the pointer."""
-        style = f' rx="{radius:g}"' if radius else ""
-        style += f' stroke="{stroke}"' if stroke != "none" else ""
-        style += ' stroke-dasharray="4 3"' if dashed else ""
-        shape = f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
-        title = f"<title>{escaped(tip)}</title>" if tip else ""
-        self._shapes.append(f'{shape} fill="{fill}"{style}>{title}</rect>')
-
-    def path(self, course: str, *, color: str = LINE, width: float = 1, fill: str = "none") -> None:
-        """Draw a line along an SVG path."""
-        stroke = f' stroke="{color}" stroke-width="{width:g}"' if width else ""
-        self._shapes.append(f'<path d="{course}" fill="{fill}"{stroke}/>')
-
-    def heading(self, number: int, words: str, *, x: float = MARGIN) -> None:
-        """Begin a part of the page."""
-        self.y += 34
-        self.box(x, self.y - 17, 24, 24, fill=ACCENT, radius=12)
-        self.text(x + 12, self.y, str(number), size=13, color=PAPER, anchor="middle", bold=True)
-        self.text(x + 36, self.y + 1, words, size=17, bold=True)
-        self.y += 26
-
-    def paragraph(self, words: str, *, size: float = 13, color: str = MUTED) -> None:
-        """Write lines as wide as the page."""
-        line = ""
-        for word in words.split():
-            if line and text_width(f"{line} {word}", size) > WIDTH - 2 * MARGIN:
-                self._line(line, size, color)
-                line = ""
-            line = f"{line} {word}" if line else word
-        self._line(line, size, color)
-        self.y += 4
-
-    def _line(self, words: str, size: float, color: str) -> None:
-        self.text(MARGIN, self.y, words, size=size, color=color)
-        self.y += size * 1.45
-
-    def strip(
-        self, x: float, y: float, row: NDArray[Any], width: float, height: float, largest: float
-    ) -> None:
-        """Draw numbers as cells from blue (-largest) through white to orange (largest)."""
-        cell = width / max(len(row), 1)
-        shades = _shades(row, largest)
-        self.box(x, y, width, height, fill="#f7f8fa")
-        for shade in sorted(set(shades.tolist()) - {0}):
-            places = np.flatnonzero(shades == shade)
-            course = "".join(
-                f"M{x + place * cell:.1f} {y:.1f}h{cell:.2f}v{height:g}h-{cell:.2f}z"
-                for place in places.tolist()
-            )
-            self.path(course, width=0, fill=_color(shade))
-        self.box(x, y, width, height, stroke=LINE)
-        labels = [f"{value:.3g}" for value in row.tolist()]
-        if height < LEGIBLE or cell < 6.5 * max(map(len, labels), default=0):
-            return
-        for place, (label, shade) in enumerate(zip(labels, shades.tolist(), strict=True)):
-            color = PAPER if abs(shade) > LEVELS * 0.6 else INK
-            middle = x + (place + 0.5) * cell
-            self.text(middle, y + height / 2 + 4, label, size=10.5, color=color, anchor="middle")
-
-    def legend(self, x: float, y: float, largest: float) -> None:
-        """Draw what the colours of strips mean, 90 pixels wide, numbers on both sides."""
-        self.text(x - 6, y + 9, f"-{largest:.3g}", size=11, color=MUTED, anchor="end", mono=True)
-        scale = np.linspace(-largest, largest, 2 * LEVELS + 1)
-        self.strip(x, y, scale, LEGEND, 10, largest)
-        self.text(x + LEGEND + 6, y + 9, f"{largest:.3g}", size=11, color=MUTED, mono=True)
-
-    def svg(self, title: str) -> str:
-        """Return the picture."""
-        height = math.ceil(self.y + MARGIN)
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-            f'width="{WIDTH}" height="{height}" font-family="{SANS}" role="img">\n'
-            f"<title>{escaped(title)}</title>\n"
-            f'<rect width="{WIDTH}" height="{height}" fill="{PAPER}"/>\n'
-            + "\n".join(self._shapes)
-            + "\n</svg>\n"
-        )
-
-
-def escaped(words: str) -> str:
-    """Make a text harmless within XML and HTML, control characters as backslash escapes."""
-    return (
-        html.escape(render.visible(words)).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
-    )
-
-
-def text_width(words: str, size: float) -> float:
-    """Guess how wide a text will be, in pixels."""
-    return render.width(render.visible(words)) * size * 0.5
-
-
-def clipped(words: str, size: float, width: float) -> str:
-    """Cut a text to a width in pixels."""
-    columns = max(2, int(width / (size * 0.56)))
-    shown = render.visible(words)
-    return shown if render.width(shown) <= columns else render.fit(shown, columns).rstrip()
-
-
-def _shades(row: NDArray[Any], largest: float) -> NDArray[np.int64]:
-    """Round numbers to shades from -LEVELS to LEVELS; what is not a number is 0."""
-    scaled = np.nan_to_num(np.asarray(row, np.float64) / (largest or 1), posinf=1, neginf=-1)
-    return np.rint(np.clip(scaled, -1, 1) * LEVELS).astype(np.int64)
-
-
-def _color(shade: int) -> str:
-    red, green, blue = _mixed(WARM if shade > 0 else COLD, abs(shade) / LEVELS)
-    return f"#{red:02x}{green:02x}{blue:02x}"
-
-
-def _mixed(color: Color, share: float) -> Color:
-    red, green, blue = (round(255 + (part - 255) * share) for part in color)
-    return red, green, blue
-
-
-def _largest(rows: Iterable[NDArray[Any]]) -> float:
-    """Return the largest size of the numbers in some rows; 1 where all are 0."""
-    return max((float(np.abs(row).max()) for row in rows if row.size), default=0) or 1.0
 
 
 def step_svg(step: Step) -> str:
@@ -250,7 +89,7 @@ def _draw_look_up(sheet: Sheet, step: Step, colors: dict[int, str]) -> None:
     bottom, sheet.y = sheet.y, top
     names = {token.id: token.token for token in step.tokens}
     picked = {index: row for index, row in step.rows.items() if index in ends}
-    largest = _largest(picked.values())
+    largest = largest_of(picked.values())
     last = -1
     for index, row in picked.items():
         _draw_gap(sheet, rows_left, width, index - last - 1)
@@ -290,7 +129,7 @@ def _draw_tokens(
         known = token.id is not None
         color = colors[token.id] if token.id is not None else MUTED
         sheet.box(
-            MARGIN, sheet.y, width, 26, fill=_tint(color), stroke=color, radius=6,
+            MARGIN, sheet.y, width, 26, fill=tint(color), stroke=color, radius=6,
             dashed=not token.kept,
         )  # fmt: skip
         shown = clipped(token.token, 14, width - 60)
@@ -335,7 +174,7 @@ def _draw_one_hot(sheet: Sheet, step: Step, index: int, color: str, largest: flo
         sheet.text(x, y + 15, "…", color=MUTED)
         x += 18
     for place in range(first, min(first + ONE_HOT_SHOWN, rows)):
-        ink, edge, fill = (color, color, _tint(color)) if place == index else (MUTED, LINE, PAPER)
+        ink, edge, fill = (color, color, tint(color)) if place == index else (MUTED, LINE, PAPER)
         sheet.box(x, y, cell, 22, fill=fill, stroke=edge)
         digit = "1" if place == index else "0"
         sheet.text(x + cell / 2, y + 15, digit, size=11, color=ink, anchor="middle", mono=True)
@@ -449,12 +288,9 @@ def _noise_columns(examples: Sequence[Example]) -> list[str]:
 
 def _draw_answer(sheet: Sheet, x: float, cell: float, answer: Candidate) -> None:
     error = abs(answer.wanted - answer.said)
-    base = (18, 128, 92) if answer.wanted else (180, 84, 10)
-    red, green, blue = _mixed(base, 0.12 + 0.88 * error)
+    fill = tint(RIGHT if answer.wanted else WRONG, 0.12 + 0.88 * error)
     tip = f"{answer.name}: said {answer.said:.4f}, right {answer.wanted:g}, loss {answer.loss:.4f}"
-    sheet.box(
-        x + 2, sheet.y + 2, cell - 4, 24, fill=f"#{red:02x}{green:02x}{blue:02x}", radius=4, tip=tip
-    )
+    sheet.box(x + 2, sheet.y + 2, cell - 4, 24, fill=fill, radius=4, tip=tip)
     if cell >= 24:
         color = PAPER if error > 0.5 else INK
         said = f"{answer.said:.2f}".removeprefix("0")
@@ -469,8 +305,8 @@ def _draw_changes(
     """Draw gradient, row before and row after, for each row of one parameter."""
     left, width, gap = MARGIN + 150, 204.0, 16
     shown = changes[:ROWS_SHOWN]
-    steepest = _largest(part for change in shown for part in (change.gradient, change.parts))
-    largest = _largest(part for change in shown for part in (change.before, change.after))
+    steepest = largest_of(part for change in shown for part in (change.gradient, change.parts))
+    largest = largest_of(part for change in shown for part in (change.before, change.after))
     sheet.y += 22
     sheet.text(MARGIN, sheet.y, name, size=14, bold=True, mono=True)
     for number, words in enumerate(("gradient", "before", "after")):
@@ -512,12 +348,6 @@ def _draw_rest(sheet: Sheet, count: int, what: str) -> None:
         sheet.y += 24
 
 
-def _tint(color: str) -> str:
-    """Return a pale shade of a colour."""
-    red, green, blue = _mixed((int(color[1:3], 16), int(color[3:5], 16), int(color[5:], 16)), 0.08)
-    return f"#{red:02x}{green:02x}{blue:02x}"
-
-
 def word_svg(word: Word) -> str:
     """Draw the story of a word."""
     sheet = Sheet()
@@ -532,7 +362,7 @@ def word_svg(word: Word) -> str:
         rows.insert(0, ("at first", word.start))
     left = MARGIN + 80
     for label, row in rows:
-        largest = _largest([row])
+        largest = largest_of([row])
         sheet.text(left - 12, sheet.y + 17, label, size=13, anchor="end", color=MUTED)
         sheet.strip(left, sheet.y, row[:NUMBERS_SHOWN], WIDTH - MARGIN - left, 24, largest)
         sheet.y += 32

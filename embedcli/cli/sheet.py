@@ -1,0 +1,190 @@
+"""Shapes on a page of SVG: text, boxes, paths, and rows of numbers as coloured cells.
+
+Every text is escaped; nothing is loaded and no script runs.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedcli.cli import render
+
+WIDTH = 960
+MARGIN = 40
+INK, MUTED, LINE, PAPER = "#1c2333", "#667085", "#d7dce5", "#ffffff"
+ACCENT = "#3b4cca"
+COLD, WARM = "#2166ac", "#c8501e"  # of numbers below and above zero
+LEVELS = 8  # shades on each side of zero
+LEGEND = 90  # pixels of a legend's width
+LEGIBLE = 16  # pixels of height from which a cell has room for its number
+SANS = "'Noto Sans', 'Segoe UI', 'Helvetica Neue', Arial, 'Noto Sans Devanagari', sans-serif"
+MONO = "'DejaVu Sans Mono', Consolas, Menlo, monospace"
+
+
+class Sheet:
+    """Shapes on a page, from the top down; `y` is where the next one goes."""
+
+    def __init__(self) -> None:
+        self.y = float(MARGIN)
+        self._shapes: list[str] = []
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        words: str,
+        *,
+        size: float = 13,
+        color: str = INK,
+        anchor: str = "start",
+        bold: bool = False,
+        mono: bool = False,
+        turn: float = 0,
+    ) -> None:
+        """Write one line."""
+        style = f' font-family="{MONO}"' if mono else ""
+        style += ' font-weight="600"' if bold else ""
+        style += f' text-anchor="{anchor}"' if anchor != "start" else ""
+        style += f' transform="rotate({turn:g} {x:.1f} {y:.1f})"' if turn else ""
+        self._shapes.append(
+            f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size:g}" fill="{color}"{style}>'
+            f"{escaped(words)}</text>"
+        )
+
+    def box(
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        *,
+        fill: str = "none",
+        stroke: str = "none",
+        radius: float = 0,
+        dashed: bool = False,
+        tip: str = "",
+    ) -> None:
+        """Draw a rectangle; `tip` shows under the pointer."""
+        style = f' rx="{radius:g}"' if radius else ""
+        style += f' stroke="{stroke}"' if stroke != "none" else ""
+        style += ' stroke-dasharray="4 3"' if dashed else ""
+        shape = f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
+        title = f"<title>{escaped(tip)}</title>" if tip else ""
+        self._shapes.append(f'{shape} fill="{fill}"{style}>{title}</rect>')
+
+    def path(self, course: str, *, color: str = LINE, width: float = 1, fill: str = "none") -> None:
+        """Draw a line along an SVG path."""
+        stroke = f' stroke="{color}" stroke-width="{width:g}"' if width else ""
+        self._shapes.append(f'<path d="{course}" fill="{fill}"{stroke}/>')
+
+    def heading(self, number: int, words: str, *, x: float = MARGIN) -> None:
+        """Begin a part of the page."""
+        self.y += 34
+        self.box(x, self.y - 17, 24, 24, fill=ACCENT, radius=12)
+        self.text(x + 12, self.y, str(number), size=13, color=PAPER, anchor="middle", bold=True)
+        self.text(x + 36, self.y + 1, words, size=17, bold=True)
+        self.y += 26
+
+    def paragraph(self, words: str, *, size: float = 13, color: str = MUTED) -> None:
+        """Write lines as wide as the page."""
+        line = ""
+        for word in words.split():
+            if line and text_width(f"{line} {word}", size) > WIDTH - 2 * MARGIN:
+                self._line(line, size, color)
+                line = ""
+            line = f"{line} {word}" if line else word
+        self._line(line, size, color)
+        self.y += 4
+
+    def _line(self, words: str, size: float, color: str) -> None:
+        self.text(MARGIN, self.y, words, size=size, color=color)
+        self.y += size * 1.45
+
+    def strip(
+        self, x: float, y: float, row: NDArray[Any], width: float, height: float, largest: float
+    ) -> None:
+        """Draw numbers as cells from blue (-largest) through white to orange (largest)."""
+        cell = width / max(len(row), 1)
+        shades = _shades(row, largest)
+        self.box(x, y, width, height, fill="#f7f8fa")
+        for shade in sorted(set(shades.tolist()) - {0}):
+            places = np.flatnonzero(shades == shade)
+            course = "".join(
+                f"M{x + place * cell:.1f} {y:.1f}h{cell:.2f}v{height:g}h-{cell:.2f}z"
+                for place in places.tolist()
+            )
+            color = WARM if shade > 0 else COLD
+            self.path(course, width=0, fill=tint(color, abs(shade) / LEVELS))
+        self.box(x, y, width, height, stroke=LINE)
+        labels = [f"{value:.3g}" for value in row.tolist()]
+        if height < LEGIBLE or cell < 6.5 * max(map(len, labels), default=0):
+            return
+        for place, (label, shade) in enumerate(zip(labels, shades.tolist(), strict=True)):
+            color = PAPER if abs(shade) > LEVELS * 0.6 else INK
+            middle = x + (place + 0.5) * cell
+            self.text(middle, y + height / 2 + 4, label, size=10.5, color=color, anchor="middle")
+
+    def legend(self, x: float, y: float, largest: float) -> None:
+        """Draw what the colours of strips mean, 90 pixels wide, numbers on both sides."""
+        self.text(x - 6, y + 9, f"-{largest:.3g}", size=11, color=MUTED, anchor="end", mono=True)
+        scale = np.linspace(-largest, largest, 2 * LEVELS + 1)
+        self.strip(x, y, scale, LEGEND, 10, largest)
+        self.text(x + LEGEND + 6, y + 9, f"{largest:.3g}", size=11, color=MUTED, mono=True)
+
+    def svg(self, title: str) -> str:
+        """Return the picture."""
+        height = math.ceil(self.y + MARGIN)
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+            f'width="{WIDTH}" height="{height}" font-family="{SANS}" role="img">\n'
+            f"<title>{escaped(title)}</title>\n"
+            f'<rect width="{WIDTH}" height="{height}" fill="{PAPER}"/>\n'
+            + "\n".join(self._shapes)
+            + "\n</svg>\n"
+        )
+
+
+def escaped(words: str) -> str:
+    """Make a text harmless within XML and HTML, control characters as backslash escapes."""
+    return (
+        html.escape(render.visible(words)).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
+    )
+
+
+def text_width(words: str, size: float) -> float:
+    """Guess how wide a text will be, in pixels."""
+    return render.width(render.visible(words)) * size * 0.5
+
+
+def clipped(words: str, size: float, width: float) -> str:
+    """Cut a text to a width in pixels."""
+    columns = max(2, int(width / (size * 0.56)))
+    shown = render.visible(words)
+    return shown if render.width(shown) <= columns else render.fit(shown, columns).rstrip()
+
+
+def _shades(row: NDArray[Any], largest: float) -> NDArray[np.int64]:
+    """Round numbers to shades from -LEVELS to LEVELS; what is not a number is 0."""
+    scaled = np.nan_to_num(np.asarray(row, np.float64) / (largest or 1), posinf=1, neginf=-1)
+    return np.rint(np.clip(scaled, -1, 1) * LEVELS).astype(np.int64)
+
+
+def largest_of(rows: Iterable[NDArray[Any]]) -> float:
+    """Return the largest size of the numbers in some rows; 1 where all are 0."""
+    return max((float(np.abs(row).max()) for row in rows if row.size), default=0) or 1.0
+
+
+def tint(color: str, share: float = 0.08) -> str:
+    """Mix a colour with white.
+
+    >>> tint("#000000", 0.5)
+    '#808080'
+    """
+    parts = (int(color[place : place + 2], 16) for place in (1, 3, 5))
+    return "#" + "".join(f"{round(255 + (part - 255) * share):02x}" for part in parts)
