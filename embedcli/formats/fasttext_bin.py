@@ -93,7 +93,8 @@ class _Cursor:
         size = np.dtype(dtype).itemsize
         for length in shape:
             size *= length
-        if min(shape) < 0 or size > len(self.bytes) - self.place:
+        beyond = max(shape) > len(self.bytes) or size > len(self.bytes) - self.place
+        if min(shape) < 0 or beyond:
             raise FormatError(
                 f"{self.path}: byte {self.place}: {shape} numbers, beyond the end of the file",
                 "the file may be cut off",

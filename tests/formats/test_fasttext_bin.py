@@ -174,6 +174,9 @@ BROKEN = {
     "2^63 rows": lambda rows: model(rows).replace(
         struct.pack("<2q", *rows.shape), struct.pack("<2q", 2**63 - 1, 2**63 - 1)
     ),
+    "no rows of 2^62": lambda rows: model(rows, words=[]).replace(
+        struct.pack("<2q", *rows.shape), struct.pack("<2q", 0, 2**62)
+    ),
     "rows below 0": lambda rows: model(rows).replace(
         struct.pack("<2q", *rows.shape), struct.pack("<2q", -1, -3)
     ),
