@@ -151,7 +151,7 @@ class Checkpoint:
     sources: list[str]
     settings: TrainSettings  # as asked for, `auto` among them
     text: Mapping[str, Any]  # see `_facts`
-    step: int  # batches done
+    step: int  # steps done
     total: int
     place: Mapping[str, Any]
     arrays: dict[str, NDArray[Any]]

@@ -157,9 +157,8 @@ class Training:
 
     @property
     def done(self) -> int:
-        """Batches done, of all epochs."""
-        batches = min(self.state.group * self.settings.group, self.task.batches)
-        return self.state.epoch * self.task.batches + batches
+        """Steps done, of all epochs."""
+        return self.state.epoch * self.groups + self.state.group
 
     def _place(self, state: TrainState | None) -> TrainState:
         """Lay the weights and the optimizer's rows where all workers see them."""
@@ -171,6 +170,8 @@ class Training:
             state = TrainState({}, slots, trained)
         state.parameters = {name: tensor.data for name, tensor in self.task.parameters.items()}
         state.trained = self._laid(state.trained)
+        for name in self._trainable:  # a checkpoint names no rows of an optimizer that has none
+            state.slots.setdefault(name, {})
         for arrays in state.slots.values():
             arrays.update({slot: self._laid(array) for slot, array in arrays.items()})
         return state

@@ -1,0 +1,414 @@
+"""Runs that stop and go on, find no room or another text: what docs/reliability.md promises."""
+
+import contextlib
+import errno
+import io
+import os
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import embedcli
+from embedcli import files, run, store
+from embedcli.errors import ConfigError, CorpusError, EmbedError, StoreError, WorkerError
+from embedcli.training import Training
+
+TEXT = "".join(
+    f"__label__{number % 3} w{number % 7} w{number % 5} w{number * number % 11} and more\n"
+    for number in range(120)
+)
+SETTINGS = {"task": "classify", "dim": 5, "epochs": 6, "batch_size": 8, "group": 4}
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "corpus.txt"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.fixture
+def train(corpus: Path, tmp_path: Path) -> Callable[..., run.Trained]:
+    """Train with settings of which some are others."""
+
+    def go(out: str = "m", text: object = corpus, **other: object) -> run.Trained:
+        return embedcli.train(text, tmp_path / out, **{**SETTINGS, **other})
+
+    return go
+
+
+@pytest.fixture
+def stop(train: Callable[..., run.Trained]) -> Callable[..., None]:
+    """Train, and stop after so many groups of batches."""
+
+    def go(groups: int, **other: object) -> None:
+        asked = iter([False] * (groups - 1))
+        with pytest.raises(run.Stopped):
+            train(stop=lambda: next(asked, True), **other)
+
+    return go
+
+
+def resume(tmp_path: Path, text: object = None, **settings: object) -> run.Trained:
+    return embedcli.train(text, tmp_path / "m", resume=True, **settings)
+
+
+def left(tmp_path: Path) -> set[str]:
+    return {entry.name for entry in tmp_path.iterdir()}
+
+
+VARIANTS = {
+    "classify": {},
+    "adam": {"optimizer": "adam", "schedule": "linear", "warmup": 0.2},
+    "hidden": {"hidden": 4, "dropout": 0.5, "optimizer": "sgd", "momentum": 0.9},
+    "regress": {"task": "regress", "optimizer": "rmsprop"},
+    "patience": {"valid_share": 0.3, "patience": 3, "lr": 0.5, "epochs": 12},
+    "skipgram": {"task": "skipgram", "batch_size": 64},
+    "cbow": {"task": "cbow", "batch_size": 64},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_stopped_anywhere_and_resumed_the_table_is_the_same(variant, train, stop, tmp_path):
+    settings = VARIANTS[variant]
+    whole = train("whole", **settings)
+    steps = []
+    train("counted", report=steps.append, **settings)
+    steps = steps[1:]  # the first says what the run starts from
+    for number in {1, len(steps) // 3, len(steps) // 2, len(steps) - 1}:
+        stop(number, **settings)
+        events = []
+        resumed = resume(tmp_path, report=events.append)
+        assert events[0].resumed == (number, steps[0].total)
+        assert events[1].number == number + 1
+        for name in ("table.npy", "head.npz", "state.npz", "log.jsonl"):
+            there = (tmp_path / "whole" / name).read_bytes()
+            assert (tmp_path / "m" / name).read_bytes() == there, name
+        assert resumed.digest == whole.digest
+    assert left(tmp_path) == {"corpus.txt", "whole", "counted", "m", "m.previous"}
+
+
+def test_the_table_is_the_same_for_any_workers_with_or_without_cache_stopped_or_not(
+    train, stop, tmp_path
+):
+    found = {train(workers=1, cache=False).digest}
+    for workers in (1, 2, 3):
+        found.add(train(workers=workers, group=4).digest)
+        stop(5, workers=workers, cache=workers == 2)
+        found.add(resume(tmp_path, workers=4 - workers).digest)
+    assert len(found) == 1
+
+
+def test_vectors_that_are_gone_are_not_needed_to_go_on(train, stop, tmp_path):
+    (tmp_path / "v.txt").write_text("2 5\nand 1 2 3 4 5\nmore 5 4 3 2 1\n")
+    given = {"vectors": str(tmp_path / "v.txt"), "freeze": "found"}
+    whole = train("whole", **given)
+    stop(3, **given)
+    (tmp_path / "v.txt").unlink()
+    resumed = resume(tmp_path)
+    assert resumed.digest == whole.digest
+    assert resumed.table["and"].tolist() == [1, 2, 3, 4, 5]
+
+
+def test_a_run_can_be_stopped_again_and_again(train, stop, tmp_path):
+    whole = train("whole")
+    stop(1)
+    for _ in range(4):
+        with pytest.raises(run.Stopped):
+            resume(tmp_path, stop=lambda: True)
+    assert resume(tmp_path).digest == whole.digest
+
+
+def test_an_interrupt_in_the_middle_of_a_step_keeps_what_is_whole(
+    train, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = train("whole")
+    compute = Training._compute
+
+    def interrupted(self, worker, slot, epoch, index):
+        if (epoch, index) == (3, 9):
+            raise KeyboardInterrupt
+        compute(self, worker, slot, epoch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_compute", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(workers=1)
+    events = []
+    assert resume(tmp_path, report=events.append).digest == whole.digest
+    assert events[0].resumed == (3 * 4 + 2, 6 * 4)
+
+
+def test_an_interrupt_while_rows_change_leaves_the_checkpoint_before(
+    train, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = train("whole")
+    update = Training._update
+
+    def interrupted(self, worker, name, tensor, epoch, group):
+        update(self, worker, name, tensor, epoch, group)
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_update", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(workers=1, checkpoint_every="5")
+    events = []
+    assert resume(tmp_path, report=events.append).digest == whole.digest
+    assert events[0].resumed == (10, 24)
+
+
+def test_a_worker_that_dies_is_one_error_and_the_run_goes_on(
+    train, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = train("whole")
+    compute = Training._compute
+
+    def dying(self, worker, slot, epoch, index):
+        if worker == 1 and epoch == 4:
+            os._exit(7)
+        compute(self, worker, slot, epoch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_compute", dying)
+        with pytest.raises(WorkerError, match="worker 1 died") as caught:
+            train(workers=2)
+    assert "embed train --resume" in str(caught.value.hint)
+    assert not (tmp_path / "m").exists()
+    assert resume(tmp_path).digest == whole.digest
+
+
+def test_settings_that_change_the_table_cannot_change_on_the_way(stop, tmp_path):
+    stop(4)
+    with pytest.raises(ConfigError, match=r"found dim 6, lr 0.5; .* has dim 5, lr 0.08"):
+        resume(tmp_path, dim=6, lr=0.5, epochs=6)
+    (tmp_path / "other.yaml").write_text("batch_size: 9\n")
+    with pytest.raises(ConfigError, match="batch_size"):
+        resume(tmp_path, config=tmp_path / "other.yaml")
+    with pytest.raises(ConfigError, match="no such setting"):
+        resume(tmp_path, dimm=6)
+    resume(tmp_path, dim=5, workers=2, checkpoint_every="off", cache=False)
+
+
+def test_the_text_must_be_the_same_wherever_it_lies(train, stop, corpus, tmp_path):
+    whole = train("whole")
+    stop(4)
+    corpus.write_text(TEXT + "__label__1 one line more\n")
+    with pytest.raises(CorpusError, match=r"corpus\.txt was written since \([\d,]+ bytes, before"):
+        resume(tmp_path)
+    corpus.unlink()
+    with pytest.raises(CorpusError, match=r"corpus\.txt"):
+        resume(tmp_path)
+    (tmp_path / "moved.txt").write_text(TEXT)
+    assert resume(tmp_path, tmp_path / "moved.txt").digest == whole.digest
+
+
+def test_a_folder_with_a_file_more_is_another_text(stop, tmp_path):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/a.txt").write_text(TEXT)
+    stop(4, text=tmp_path / "texts")
+    (tmp_path / "texts/b.txt").write_text(TEXT)
+    with pytest.raises(CorpusError, match=r"b\.txt is new"):
+        resume(tmp_path)
+
+
+def test_other_stop_words_are_noticed(stop, tmp_path):
+    (tmp_path / "stop.txt").write_text("and\n")
+    stop(4, stop_words=str(tmp_path / "stop.txt"))
+    (tmp_path / "stop.txt").write_text("more\n")
+    with pytest.raises(CorpusError, match="other words"):
+        resume(tmp_path)
+
+
+def test_a_text_from_standard_input_is_given_again(
+    train, stop, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    class Input(io.TextIOWrapper):
+        def __init__(self, text: str, terminal: bool = False) -> None:
+            super().__init__(io.BytesIO(text.encode()))
+            self._terminal = terminal
+
+        def isatty(self) -> bool:
+            return self._terminal
+
+    whole = train("whole")
+    monkeypatch.setattr(sys, "stdin", Input(TEXT))
+    stop(4, text="-")
+    monkeypatch.setattr(sys, "stdin", Input("", terminal=True))
+    with pytest.raises(CorpusError, match="needed again"):
+        resume(tmp_path)
+    monkeypatch.setattr(sys, "stdin", Input(TEXT.replace("more", "less")))
+    with pytest.raises(CorpusError, match="not the text"):
+        resume(tmp_path)
+    monkeypatch.setattr(sys, "stdin", Input(TEXT))
+    assert resume(tmp_path).digest == whole.digest
+
+
+def test_a_checkpoint_is_not_written_over_by_a_new_run(train, stop, tmp_path):
+    with pytest.raises(StoreError, match="no checkpoint"):
+        resume(tmp_path)
+    stop(4)
+    with pytest.raises(StoreError, match="kept here"):
+        train()
+    resume(tmp_path)
+    with pytest.raises(StoreError, match="no checkpoint"):
+        resume(tmp_path)
+
+
+def test_what_a_killed_process_left_beside_a_checkpoint_is_no_checkpoint(train, tmp_path):
+    (tmp_path / "m.checkpoint").mkdir()
+    (tmp_path / "m.checkpoint/.state.npz.0123456789abcdef.tmp").write_bytes(b"half")
+    (tmp_path / ".m.0123456789abcdef.tmp").mkdir()
+    train()
+    assert left(tmp_path) == {"corpus.txt", "m"}
+
+
+def test_a_checkpoint_of_another_version_is_refused(
+    stop, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    stop(4)
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "__version__", "99.9")
+        with pytest.raises(StoreError, match=r"of embed \S+; this is embed 99\.9"):
+            resume(tmp_path)
+    monkeypatch.setattr(store, "FORMAT", 0)
+    with pytest.raises(StoreError, match="of format version 1; this embed reads up to 0"):
+        resume(tmp_path)
+
+
+def test_any_flipped_byte_of_a_checkpoint_is_found(stop, tmp_path):
+    stop(4)
+    path = tmp_path / "m.checkpoint/state.npz"
+    data = bytearray(path.read_bytes())
+    unseen = []
+    for place in range(0, len(data), 41):
+        data[place] ^= 1
+        path.write_bytes(data)
+        data[place] ^= 1
+        with contextlib.suppress(EmbedError):
+            arrays, state = store.load_checkpoint(tmp_path / "m")
+            unseen.append((place, arrays, state))
+    path.write_bytes(data)
+    arrays, state = store.load_checkpoint(tmp_path / "m")
+    for place, others, other in unseen:  # a byte that means nothing, as an archive's dates
+        assert other == state, place
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(others[name], array)
+
+
+def test_a_second_training_into_a_folder_is_refused(train, tmp_path):
+    seen = []
+
+    def second(event: object) -> None:
+        if not seen:
+            seen.append(event)
+            with pytest.raises(StoreError, match="is writing here"):
+                train(seed=1)
+
+    train(report=second)
+    assert left(tmp_path) == {"corpus.txt", "m"}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("where", ["checkpoint", "model"])
+def test_no_room_is_one_error_and_the_old_model_stays(
+    train, tmp_path, monkeypatch: pytest.MonkeyPatch, number, where
+):
+    old = train(seed=1).digest
+    write = files.write_npz
+
+    def full(out, arrays):
+        if ("checkpoint" in arrays) == (where == "checkpoint"):
+            out.write(b"half")
+            raise OSError(number, os.strerror(number))
+        write(out, arrays)
+
+    monkeypatch.setattr(files, "write_npz", full)
+    with pytest.raises(StoreError, match="cannot be written") as caught:
+        train(checkpoint_every="10")
+    assert caught.value.hint
+    assert store.verify(tmp_path / "m").digest == old
+    assert not [name for name in left(tmp_path) if name.startswith(".")]
+    monkeypatch.undo()
+    if where == "model":
+        assert resume(tmp_path).digest != old
+
+
+def test_a_limit_on_the_size_of_files_is_one_error(train, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(StoreError, match="File too large"):
+            train(dim=500, cache=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert left(tmp_path) == {"corpus.txt"}
+
+
+def test_what_will_not_fit_is_refused_before_the_work(
+    train, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    words = train(cache=False).table.vectors.shape[0]
+    column = words * 4
+    # Adagrad keeps a table of its own, and one is copied while it is put in place.
+    monkeypatch.setattr(run, "available_memory", lambda: 3 * column * 10)
+    with pytest.raises(StoreError, match=f"{words} words × 11 .* of memory") as caught:
+        train(dim=11)
+    assert str(caught.value.hint).endswith("or --dim 10")
+    train(dim=10)
+    monkeypatch.setattr(files, "free_space", lambda _: 4 * column * 100)
+    monkeypatch.setattr(run, "available_memory", lambda: None)
+    with pytest.raises(StoreError, match="on the disk") as caught:
+        train(dim=101)
+    assert str(caught.value.hint).endswith("or --dim 100")
+    monkeypatch.setattr(files, "free_space", lambda _: 100)
+    with pytest.raises(StoreError, match=r"the ids of the text .* 100 bytes are free"):
+        train(dim=1)
+
+
+def test_a_text_that_grows_while_it_is_read_is_one_error(
+    train, corpus, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    from embedcli.text.sources import Opened
+
+    read = Opened.read
+
+    def growing(self, size=-1):
+        with corpus.open("a") as file:
+            file.write("more\n")
+        return read(self, size)
+
+    old = train().digest
+    monkeypatch.setattr(Opened, "read", growing)
+    with pytest.raises(CorpusError, match="changed while it was read"):
+        train(cache=False)
+    assert left(tmp_path) == {"corpus.txt", "m"}
+    assert store.verify(tmp_path / "m").digest == old
+
+
+def test_a_folder_of_an_older_format_opens_a_newer_does_not(
+    train, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    digest = train().digest
+    monkeypatch.setattr(store, "FORMAT", 2)
+    assert store.verify(tmp_path / "m").digest == digest
+    monkeypatch.setattr(store, "FORMAT", 0)
+    with pytest.raises(StoreError, match="of format version 1; this embed reads up to 0"):
+        embedcli.load(tmp_path / "m")
+
+
+def test_stopped_while_nothing_is_kept_leaves_nothing(
+    train, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "encode", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    assert left(tmp_path) == {"corpus.txt"}
