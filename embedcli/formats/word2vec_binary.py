@@ -52,7 +52,7 @@ def read(path: Path, options: Options) -> Read:
         if not 0 < dim <= _MOST_DIMENSIONS:
             raise FormatError(f"{path}: byte 0: vectors of {dim} numbers")
         collector = Collector(path, dim, options)
-        data = data[data.index(b"\n") + 1 :]
+        data = data.partition(b"\n")[2]
         while collector.seen < expected:
             words, rows, starts, used = _records(data, 4 * dim, expected - collector.seen)
             begin = stream.place - len(data)

@@ -100,6 +100,7 @@ BROKEN_BINARY = {
     "too many": (b"2" + WORD2VEC_BINARY[1:], "more than the 2 vectors"),
     "too few": (b"9" + WORD2VEC_BINARY[1:], "ends after 3 vectors; its header says 9"),
     "huge rows": (b"3 999999999\na \x00\x01\x02\x03", "vectors of 999999999 numbers"),
+    "only a header": (b"2 2", "ends after 0 vectors"),
     "2^63": (b"9223372036854775808 2\n\x00 \x00\x01", "ends after 0 vectors"),
     "no dimensions": (b"2 0\n\x01 \x02 ", "vectors of 0 numbers"),
     "a word without end": (b"2 2\n" + b"\x01" * 100_000, "a word without an end"),
