@@ -129,8 +129,14 @@ def _quality(
     from embedcli import evaluate, formats
 
     table = formats.open_table(vectors)
-    scores = {file.stem: evaluate.similarity(table, file).spearman for file in similarity}
-    scores |= {file.stem: evaluate.analogies(table, file).accuracy for file in analogies}
+    scores = {
+        file.stem: evaluate.similarity(table, evaluate.read_pairs(file)).spearman
+        for file in similarity
+    }
+    scores |= {
+        file.stem: evaluate.analogies(table, evaluate.read_questions(file)).total.accuracy
+        for file in analogies
+    }
     return scores | ({"mean": statistics.fmean(scores.values())} if scores else {})
 
 
