@@ -21,7 +21,14 @@ from numpy.typing import NDArray
 
 from embedcli import __version__, files, formats, store
 from embedcli.config import TrainSettings, interval
-from embedcli.errors import ConfigError, CorpusError, StoreError, TrainingError, WorkerError
+from embedcli.errors import (
+    ConfigError,
+    CorpusError,
+    EmbedError,
+    StoreError,
+    TrainingError,
+    WorkerError,
+)
 from embedcli.nn.optimizers import make_optimizer
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TABLES, TASKS
@@ -248,11 +255,14 @@ class _Run:
             # What overflows is found by the training, which stops with an error of its own.
             with np.errstate(over="ignore", invalid="ignore"):
                 keeper.watch(report, stop)
+            return self._save(corpus, settings, training)
         except WorkerError as error:
             if training.whole:
                 keeper.keep()
-            if store.has_checkpoint(self.folder):
-                error.hint = f"embed train --resume --out {self.folder}; {error.hint}"
+            self._say_how_to_go_on(error)
+            raise
+        except StoreError as error:
+            self._say_how_to_go_on(error)
             raise
         except KeyboardInterrupt:
             if training.whole and not stop():
@@ -263,7 +273,11 @@ class _Run:
                 self._save(corpus, settings, training)
                 error.hint = f"{error.hint}. The last good state is saved in {self.folder}."
             raise
-        return self._save(corpus, settings, training)
+
+    def _say_how_to_go_on(self, error: EmbedError) -> None:
+        if store.has_checkpoint(self.folder):
+            how = f"embed train --resume --out {self.folder} goes on"
+            error.hint = f"{error.hint}; then {how}" if error.hint else how
 
     def _encoded(
         self, places: Sequence[str], folder: Path, vocabulary: Vocabulary | None

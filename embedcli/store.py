@@ -381,4 +381,5 @@ def _damaged(folder: Path, name: str, what: str) -> StoreError:
 
 def _size(model: Model) -> int:
     arrays = [model.table.vectors, *model.head.values(), *model.optimizer.values()]
-    return sum(array.nbytes for array in arrays) + 64 * len(model.table) + _BLOCK
+    # A word of eight bytes, its count, its first line, and the times it was trained.
+    return sum(array.nbytes for array in arrays) + 32 * len(model.table)
