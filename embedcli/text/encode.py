@@ -92,8 +92,8 @@ def _encode(
     words = Words(vocabulary)
     lines = _LineNumbers()
     with _ids_spool(folder) as ids, _labels_spool(folder, codec) as targets:
-        for block, found in encode_blocks(corpus.blocks(), encoder, settings):
-            ids.add(*words.add(found, ids.lines))
+        for block, found, by in encode_blocks(corpus.blocks(), encoder, settings):
+            ids.add(*words.add(found, ids.lines, by))
             if codec is not None:
                 targets.add(*_targets_of(block, found, codec))
             lines.add(block, ids.lines)

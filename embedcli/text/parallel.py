@@ -34,8 +34,8 @@ _LENGTH = struct.Struct("<q")
 
 def encode_blocks(
     blocks: Iterator[Block], encoder: BlockEncoder, settings: TextSettings
-) -> Iterator[tuple[Block, BlockIds]]:
-    """Yield each block with its ids, in order, whatever the number of workers.
+) -> Iterator[tuple[Block, BlockIds, int]]:
+    """Yield each block in order, what it was encoded to, and the number of the encoder.
 
     Raises CorpusError for text that cannot be decoded, and for a worker that died.
     """
@@ -43,23 +43,22 @@ def encode_blocks(
     first = list(islice(blocks, _FEW_BLOCKS))
     if size == 1 or len(first) < _FEW_BLOCKS:
         for block in chain(first, blocks):
-            yield block, encoder.encode(block)
+            yield block, encoder.encode(block), 0
         return
     workers: list[_Worker] = []
     try:
         for _ in range(size):
             workers.append(_Worker(encoder, workers))
-        waiting: deque[tuple[Block, _Worker]] = deque()
+        waiting: deque[tuple[Block, int]] = deque()
         for number, block in enumerate(chain(first, blocks)):
             if len(waiting) == _AHEAD * size:
-                done, worker = waiting.popleft()
-                yield done, worker.take()
-            worker = workers[number % size]
-            worker.give(block)
-            waiting.append((block, worker))
+                done, by = waiting.popleft()
+                yield done, workers[by].take(), by
+            workers[number % size].give(block)
+            waiting.append((block, number % size))
         while waiting:
-            done, worker = waiting.popleft()
-            yield done, worker.take()
+            done, by = waiting.popleft()
+            yield done, workers[by].take(), by
     finally:
         for worker in workers:
             worker.end()

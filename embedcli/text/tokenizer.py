@@ -69,7 +69,7 @@ _WORDLIKE, _DIGITLIKE = 1, 2
 LONGEST = 1000
 # Pieces whose tokens are remembered.
 _MOST_MET = 1 << 15
-# Bytes cut at a time, few enough for their pieces to stay in the processor's cache.
+# Bytes of a part, few enough for what is made of them to stay in the processor's cache.
 _PART = 1 << 16
 
 # No UTF-8 text holds this byte, so it can stand for the end of a line among the pieces.
@@ -117,16 +117,12 @@ class Tokenizer:
         ['nice', 'to', 'see', "l'", 'eau', "don't", 'you']
         """
         text = line.replace("\n", " ").encode("utf-8", "replace")
-        return [
-            token
-            for piece in chain.from_iterable(self.pieces(text))
-            for token in self.tokens_of(piece)
-        ]
+        return [token for piece in self.pieces(text) for token in self.tokens_of(piece)]
 
-    def pieces(self, text: bytes) -> Iterator[list[bytes]]:
-        """Cut UTF-8 bytes where no token can go on, a part after the other.
+    def prepared(self, text: bytes) -> Iterator[bytes]:
+        """Turn UTF-8 bytes into pieces with blanks between, a part of the text after the other.
 
-        The end of a line becomes the piece `LINE_END`.
+        No token goes on from one piece to the next. A line's end becomes the piece `LINE_END`.
         """
         text = text.translate(self._table)
         if self.kind == "word":
@@ -136,8 +132,12 @@ class Tokenizer:
         while start < len(text):
             end = text.find(b" ", start + _PART)
             end = len(text) if end < 0 else end
-            yield text[start:end].split()
+            yield text[start:end]
             start = end
+
+    def pieces(self, text: bytes) -> Iterator[bytes]:
+        """Yield the pieces of UTF-8 bytes one by one."""
+        return chain.from_iterable(part.split() for part in self.prepared(text))
 
     def unfinished(self, pieces: Sequence[bytes]) -> NDArray[np.int64]:
         """Return the places of those `pieces` that are not one token as they stand."""

@@ -39,6 +39,10 @@ class Words:
         size = 0 if given is None else len(given)
         self._counts = np.zeros(max(size, 1024), np.int64)
         self._first_lines = np.zeros(max(size, 1024), np.int64)
+        # The ids of the words that each encoder remembers, in its order.
+        self._remembered: defaultdict[int, NDArray[np.int32]] = defaultdict(
+            lambda: np.empty(0, np.int32)
+        )
         self.total = 0  # words that were counted
         self.read = 0  # words that were read
 
@@ -55,19 +59,25 @@ class Words:
         """The line, from 1, that first has each word, or 0: (V,)."""
         return self._first_lines[: len(self)]
 
-    def add(self, found: BlockIds, lines: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Take in a block that begins on line `lines`, from 0; returns its ids and line ends."""
-        tokens = found.tokens.split("\n") if found.tokens else []
-        ids = self._ids(tokens)  # (v,)
-        met = np.bincount(found.ids, minlength=len(tokens))  # (v,)
+    def add(
+        self, found: BlockIds, lines: int, encoder: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Take in a block that begins on line `lines`, from 0; returns its ids and line ends.
+
+        `encoder` numbers the encoder, of whose words it is known by now which ones it remembers.
+        """
+        fresh = self._ids(found.fresh.split("\n") if found.fresh else [])  # (fresh words,)
+        ids = np.concatenate([self._remembered[encoder], fresh])  # (words,)
+        self._remembered[encoder] = np.concatenate([self._remembered[encoder], fresh[found.kept]])
+        met = np.bincount(found.codes, minlength=len(ids))  # (words,)
         known = ids >= 0
         self._counts[ids[known]] += met[known]
-        fresh = known.copy()
-        fresh[known] = self._first_lines[ids[known]] == 0
-        self._first_lines[ids[fresh]] = found.first_lines[fresh] + lines + 1
-        self.read += len(found.ids)
+        new = fresh >= 0
+        new[new] = self._first_lines[fresh[new]] == 0
+        self._first_lines[fresh[new]] = found.first_lines[new] + lines + 1
+        self.read += len(found.codes)
         self.total += int(met[known].sum())
-        return renumber(found.ids, found.line_ends, ids, everything=bool(known.all()))
+        return renumber(found.codes, found.line_ends, ids, everything=bool(known.all()))
 
     def _ids(self, tokens: list[str]) -> NDArray[np.int32]:
         """Return the ids of a block's words, -1 for one outside the given vocabulary: (v,)."""
