@@ -146,8 +146,9 @@ class Tokenizer:
         text = np.frombuffer(b"\n".join([*pieces, b""]), np.uint8)
         ends = np.flatnonzero(text == _NEWLINE)  # (pieces,)
         special = np.searchsorted(ends, np.flatnonzero((text >= 128) | (text == _APOSTROPHE)))
-        long = np.flatnonzero(np.diff(ends, prepend=-1) > LONGEST)
-        return np.unique(np.concatenate([special, long]))
+        unfinished = np.diff(ends, prepend=-1) > LONGEST  # (pieces,)
+        unfinished[special] = True
+        return np.flatnonzero(unfinished)
 
     def tokens_of(self, piece: bytes) -> list[str]:
         """Return the tokens of one of the `pieces`: none, one or more."""
