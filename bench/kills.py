@@ -31,7 +31,7 @@ from embedcli import store
 
 TASKS = ("skipgram", "classify")
 # So many that a run takes about a second when it has started.
-EPOCHS = {"skipgram": 30, "cbow": 30, "classify": 60, "regress": 60}
+EPOCHS = {"skipgram": 7, "cbow": 7, "classify": 60, "regress": 60}
 BATCH = {"skipgram": 512, "cbow": 512, "classify": 32, "regress": 32}
 LINES = 1500
 WORKERS = (1, 3)
@@ -82,11 +82,12 @@ class Scene:
         self.model = folder / "model"
         folder.mkdir()
         (folder / "corpus.txt").write_text(_corpus(lines), encoding="utf-8")
+        epochs = max(1, EPOCHS[task] * LINES // max(lines, LINES))
         # The ids are taken from the cache, or, in the runs without other processes, made anew.
         self.settings = [
-            "--task", task, "--dim", "16", "--epochs", str(max(1, EPOCHS[task] * LINES // lines)),
+            "--task", task, "--dim", "16", "--epochs", str(epochs),
             "--batch-size", str(BATCH[task]), "--group", "4", "--workers", str(workers),
-            "--checkpoint-every", "100", *(["--no-cache"] if workers == 1 else []),
+            "--checkpoint-every", "10", *(["--no-cache"] if workers == 1 else []),
         ]  # fmt: skip
         self.environment = {**os.environ, "EMBED_CACHE": str(folder / "cache")}
         self.digest = self.quiet_run("quiet")

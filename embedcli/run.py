@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedcli import __version__, files, formats, store
+from embedcli import __version__, files, store
 from embedcli.config import TrainSettings, interval
 from embedcli.errors import (
     ConfigError,
@@ -220,7 +220,7 @@ class _Run:
 
     def finish(self, work: Path, report: Report, stop: Stop) -> Trained:
         """Prepare, train, save."""
-        self._require_room_for_ids(work)
+        self._require_room_for_ids()
         corpus = self._encoded(self.sources, work / "corpus", None)
         valid = None
         if self.settings.valid is not None:
@@ -334,7 +334,7 @@ class _Run:
             return None
         return self.checkpoint.step, self.checkpoint.total
 
-    def _require_room_for_ids(self, work: Path) -> None:
+    def _require_room_for_ids(self) -> None:
         """Raise StoreError where the ids of the text will hardly fit on the disk."""
         size = 0.0
         for source in find_sources(self.sources):
@@ -342,7 +342,7 @@ class _Run:
             if source.path != STDIN and path.is_file():
                 size += path.stat().st_size * COMPRESSION.get(path.suffix.lower(), 1)
         needed = int(size * IDS_PER_BYTE[self.settings.tokenizer])
-        files.require_space(work, needed, "the ids of the text (roughly)")
+        files.require_space(self.folder, needed, "the ids of the text (roughly)")
 
     def _require_room(self, words: int) -> None:
         """Raise StoreError where the run will not fit in memory or on the disk, saying what would.
@@ -379,6 +379,8 @@ class _Run:
             return None
         if self.checkpoint is not None:
             return self.checkpoint.arrays["found"]
+        from embedcli import formats  # not needed by most runs, and slow to import
+
         given = formats.open_table(Path(settings.vectors))
         if given.dim != settings.dim:
             raise ConfigError(

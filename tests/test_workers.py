@@ -1,0 +1,132 @@
+"""Forked processes: they die with their parent, leave signals to it, and see what it shares."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedcli.errors import WorkerError
+from embedcli.workers import Team, available_memory, fork_worker, shared_array
+
+PARENT = """
+    import os, signal
+    from embedcli.workers import fork_worker
+
+    read, write = os.pipe()
+
+    def serve():
+        os.write(write, b"%d\\n" % os.getpid())
+        signal.pause()
+
+    pid = fork_worker(serve)
+    os.read(read, 20)
+    print(pid, flush=True)
+    {then}
+"""
+
+
+def parent(then: str) -> subprocess.Popen[str]:
+    """Start a process whose worker waits for a signal; it prints the worker's id."""
+    code = textwrap.dedent(PARENT).replace("{then}", then)
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+
+
+def wait_for_end(pid: int) -> None:
+    """Return when a process that is no child of ours has ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    ended, _, _ = select.select([descriptor], [], [], 30)
+    os.close(descriptor)
+    assert ended, "still alive"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a life to another")
+@pytest.mark.parametrize("then", ["signal.pause()", "os._exit(0)"])
+def test_a_worker_dies_with_its_parent(then):
+    with parent(then) as process:
+        pid = int(process.stdout.readline())
+        process.kill()
+        wait_for_end(pid)
+
+
+def test_a_worker_leaves_stops_to_its_parent():
+    read, write = os.pipe()
+
+    def serve() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(os.getpid(), number)
+        os.write(write, b"alive")
+
+    pid = fork_worker(serve)
+    os.close(write)
+    assert os.read(read, 10) == b"alive"
+    assert os.waitpid(pid, 0) == (pid, 0)
+    os.close(read)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_team_shares_memory_and_waits_for_all():
+    found = shared_array((3,), np.int64)
+
+    def work(member: int, command: bytes) -> None:
+        found[member] += command[0]
+
+    team = Team(3, work)
+    team.run(b"\x05")
+    team.run(b"\x02")
+    team.close()
+    assert found.tolist() == [7, 7, 7]
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), r"worker 2 died \(signal 9\)"),
+        (lambda: os._exit(0), r"worker 2 died \(no reason given\)"),
+        (lambda: 1 / 0, r"worker 2 failed: (?s:.*)ZeroDivisionError"),
+    ],
+)
+def test_a_member_that_dies_or_fails_is_one_error(how, said):
+    team = Team(3, lambda member, _: how() if member == 2 else None)
+    with pytest.raises(WorkerError, match=said):
+        team.run(b"go")
+    team.close()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_memory_is_the_least_of_the_machine_and_the_groups(tmp_path):
+    assert available_memory(tmp_path) is None
+    write(tmp_path / "proc/meminfo", "MemTotal: 900 kB\nMemAvailable:     500 kB\n")
+    assert available_memory(tmp_path) == 500 * 1024
+    # Version 2: the group's own limit, and that of the group around it.
+    write(tmp_path / "proc/self/cgroup", "0::/jobs/one\n")
+    group = tmp_path / "sys/fs/cgroup/jobs"
+    write(group / "one/memory.max", "max\n")
+    write(group / "one/memory.current", "1000\n")
+    assert available_memory(tmp_path) == 500 * 1024
+    write(group / "memory.max", "300000\n")
+    write(group / "memory.current", "200000\n")
+    assert available_memory(tmp_path) == 100000
+    write(group / "memory.stat", "anon 1\ninactive_file 5000\n")
+    assert available_memory(tmp_path) == 105000
+
+
+def test_memory_of_groups_of_the_first_version(tmp_path):
+    write(tmp_path / "proc/self/cgroup", "8:pids:/x\n4:memory:/on/the/host\n")
+    write(tmp_path / "sys/fs/cgroup/memory/memory.limit_in_bytes", "4096\n")
+    write(tmp_path / "sys/fs/cgroup/memory/memory.usage_in_bytes", "9999\n")
+    assert available_memory(tmp_path) == 0
