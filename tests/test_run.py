@@ -129,10 +129,10 @@ def test_an_interrupt_in_the_middle_of_a_step_keeps_what_is_whole(
     whole = train("whole")
     compute = Training._compute
 
-    def interrupted(self, worker, slot, epoch, index):
-        if (epoch, index) == (3, 9):
+    def interrupted(self, *batch):
+        if (self.state.epoch, self.state.group) == (3, 2):
             raise KeyboardInterrupt
-        compute(self, worker, slot, epoch, index)
+        compute(self, *batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(Training, "_compute", interrupted)
@@ -149,9 +149,9 @@ def test_an_interrupt_while_rows_change_leaves_the_checkpoint_before(
     whole = train("whole")
     update = Training._update
 
-    def interrupted(self, worker, name, tensor, epoch, group):
-        update(self, worker, name, tensor, epoch, group)
-        if epoch == 3:
+    def interrupted(self, *part):
+        update(self, *part)
+        if self.state.epoch == 3:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -169,10 +169,10 @@ def test_a_worker_that_dies_is_one_error_and_the_run_goes_on(
     whole = train("whole")
     compute = Training._compute
 
-    def dying(self, worker, slot, epoch, index):
+    def dying(self, worker, slot, epoch, *batch):
         if worker == 1 and epoch == 4:
             os._exit(7)
-        compute(self, worker, slot, epoch, index)
+        compute(self, worker, slot, epoch, *batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(Training, "_compute", dying)
