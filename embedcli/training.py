@@ -17,7 +17,7 @@ import numpy as np
 
 from embedcli.autodiff.memory import keep_freed_memory
 from embedcli.autodiff.rows import RowGrad
-from embedcli.autodiff.tensor import Array, Gradient, Tensor
+from embedcli.autodiff.tensor import Array, Gradient
 from embedcli.config import TrainSettings
 from embedcli.errors import TrainingError
 from embedcli.nn.accumulate import Accumulator, OwnAccumulator, SharedAccumulator
@@ -136,6 +136,11 @@ class Training:
         self._gradients: Accumulator = OwnAccumulator(slots)
         if self.workers > 1:
             self._gradients = SharedAccumulator(self._trainable, task.tables, slots, self.workers)
+        self._parts = [
+            (name, part)
+            for name in reversed(self._trainable)
+            for part in range(self.workers if name in task.tables else 1)
+        ]
         self._reports = shared_array((slots, len(_Report._fields)), np.float64)
 
     def steps(self) -> Generator[Step, None, None]:
@@ -186,12 +191,12 @@ class Training:
     def _step(self, team: Team) -> Step:
         state, settings = self.state, self.settings
         epoch, group = state.epoch, state.group
-        team.run(COMMAND.pack(GRADIENTS, epoch, group))
         indices = self._indices(group)
+        team.run(COMMAND.pack(GRADIENTS, epoch, group), len(indices))
         reports = [_Report(*report) for report in self._reports[: len(indices)].tolist()]
         self._check(reports, epoch, indices)
         self.whole = False
-        team.run(COMMAND.pack(UPDATES, epoch, group))
+        team.run(COMMAND.pack(UPDATES, epoch, group), len(self._parts))
         loss, count = sum(r.loss for r in reports), sum(r.examples for r in reports)
         words = int(sum(r.words for r in reports))
         state.loss += loss
@@ -262,15 +267,12 @@ class Training:
         progress = (epoch + index / self.task.batches) / self.settings.epochs
         return rate(self.settings.schedule, self.settings.lr, progress, self.settings.warmup)
 
-    def _work(self, worker: int, command: bytes) -> None:
+    def _work(self, worker: int, command: bytes, task: int) -> None:
         half, epoch, group = COMMAND.unpack(command[: COMMAND.size])
-        indices = self._indices(group)
         if half == GRADIENTS:
-            for slot in range(worker, len(indices), self.workers):
-                self._compute(worker, slot, epoch, indices[slot])
+            self._compute(worker, task, epoch, self._indices(group)[task])
         else:
-            for name, tensor in self._trainable.items():
-                self._update(worker, name, tensor, epoch, group)
+            self._update(*self._parts[task], epoch, group)
 
     def _compute(self, worker: int, slot: int, epoch: int, index: int) -> None:
         """Leave a batch's gradients, and what is told of it, where the others find them."""
@@ -289,12 +291,13 @@ class Training:
         words = self.task.words(batch)
         self._reports[slot] = _Report(loss.total, loss.count, words, sound, worker)
 
-    def _update(self, worker: int, name: str, tensor: Tensor, epoch: int, group: int) -> None:
-        """Apply this worker's part of the sum of the group's gradients of one parameter."""
+    def _update(self, name: str, part: int, epoch: int, group: int) -> None:
+        """Apply a part of the sum of the group's gradients of one parameter."""
         indices = self._indices(group)
-        total = self._gradients.total(name, len(indices), worker)
+        total = self._gradients.total(name, len(indices), part)
         if total is None:
             return
+        tensor = self._trainable[name]
         state = self.state.slots[name]
         t = epoch * self.groups + group + 1
         lr = self._rate(epoch, indices[0])

@@ -7,6 +7,7 @@ import mmap
 import os
 import signal
 import socket
+import struct
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from embedcli.errors import WorkerError
 
 COMMAND = 64  # bytes of a command on its way
 DONE = b"."
+_TASK = struct.Struct("<H")
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 
@@ -152,18 +154,22 @@ def _tie() -> Callable[[], Any]:
 
 
 class Team:
-    """The process itself, as member 0, and `size - 1` forked ones; all do `work(member, command)`.
+    """The process itself, as member 0, and `size - 1` forked ones, who share the work.
 
-    Members see the parent's memory as it was when the team was made, and what was made by
-    `shared_array` as it is. A member that dies is seen at the other end of its socket, and so is
-    the death of the parent: members then end by themselves. They leave signals to the parent.
+    A command is split into tasks; whoever is free takes the next and does
+    `work(member, command, task)`, so that none waits for one whom the system made slow. Members
+    see the parent's memory as it was when the team was made, and what was made by `shared_array`
+    as it is. A member that dies is seen at the other end of its socket, and so is the death of
+    the parent: members then end by themselves. They leave signals to the parent.
     """
 
-    def __init__(self, size: int, work: Callable[[int, bytes], None]) -> None:
+    def __init__(self, size: int, work: Callable[[int, bytes, int], None]) -> None:
         self.size = size
         self._work = work
         self._lines: list[socket.socket] = []
         self._pids: list[int] = []
+        self._taken, self._given = os.pipe()  # tasks that nobody has taken yet
+        os.set_blocking(self._taken, False)
         try:
             for member in range(1, size):
                 self._hire(member)
@@ -171,17 +177,18 @@ class Team:
             self.close()
             raise
 
-    def run(self, command: bytes) -> None:
-        """Let every member do its part of a command, and wait for all.
+    def run(self, command: bytes, tasks: int) -> None:
+        """Have the tasks of a command done, each by one member, and wait for all.
 
-        Raises WorkerError if a member died or failed.
+        At most some thousands of tasks. Raises WorkerError if a member died or failed.
         """
+        os.write(self._given, b"".join(map(_TASK.pack, range(tasks))))
         for member, line in enumerate(self._lines, 1):
             try:
                 line.sendall(command.ljust(COMMAND))
             except OSError:
                 self._bury(member)
-        self._work(0, command)
+        self._take_part(0, command)
         for member, line in enumerate(self._lines, 1):
             answer = _receive(line, 1)
             if not answer:
@@ -190,8 +197,15 @@ class Team:
                 answer += _receive(line, 1 << 16)
                 raise WorkerError(f"worker {member} failed: {answer.decode(errors='replace')}")
 
+    def _take_part(self, member: int, command: bytes) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while task := os.read(self._taken, _TASK.size):
+                self._work(member, command, *_TASK.unpack(task))
+
     def close(self) -> None:
         """End the other members; nothing of them is left."""
+        for end in (self._taken, self._given):
+            os.close(end)
         for line in self._lines:
             line.close()
         for pid in self._pids:
@@ -208,11 +222,12 @@ class Team:
         theirs.close()
 
     def _serve(self, member: int, line: socket.socket) -> None:
+        os.close(self._given)
         for ours in self._lines:  # or the death of the parent would not be seen
             ours.close()
         try:
             while command := _receive(line, COMMAND):
-                self._work(member, command)
+                self._take_part(member, command)
                 line.sendall(DONE)
         except OSError:
             pass  # the parent is gone

@@ -1,4 +1,4 @@
-"""The gradients of several batches, and their sum, dealt to the processes that apply it."""
+"""The gradients of several batches, and their sum, in parts that several processes can apply."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Accumulator(Protocol):
     def put(self, batch: int, gradients: Mapping[str, Gradient]) -> None:
         """Keep the gradients of a batch."""
 
-    def total(self, name: str, batches: int, worker: int) -> Gradient | None:
-        """Return a worker's part of the sum over so many batches, rows coalesced; None is none."""
+    def total(self, name: str, batches: int, part: int) -> Gradient | None:
+        """Return a part of the sum over so many batches, rows coalesced; None is no gradient."""
 
 
 class OwnAccumulator:
@@ -38,9 +38,9 @@ class OwnAccumulator:
         """Keep the gradients of a batch."""
         self._given[batch] = gradients
 
-    def total(self, name: str, batches: int, worker: int) -> Gradient | None:
-        """Return the sum; all of it is this worker's."""
-        del worker
+    def total(self, name: str, batches: int, part: int) -> Gradient | None:
+        """Return the sum, which is its only part."""
+        del part
         given = [each[name] for each in self._given[:batches] if name in each]
         if not given:
             return None
@@ -52,7 +52,7 @@ class SharedAccumulator:
     """Keeps gradients where all processes forked later see them.
 
     `tables` names the parameters whose gradients are rows, and how many distinct ones a batch
-    meets at most. Each worker gets the rows of some range of ids, and some of the dense gradients.
+    meets at most. The sums for a table come in `parts`, each for a range of ids; others whole.
     """
 
     def __init__(
@@ -60,9 +60,9 @@ class SharedAccumulator:
         parameters: Mapping[str, Tensor],
         tables: Mapping[str, int],
         batches: int,
-        workers: int,
+        parts: int,
     ) -> None:
-        self._workers = workers
+        self._parts = parts
         self._number = {name: number for number, name in enumerate(parameters)}
         self._shape = {name: tensor.shape for name, tensor in parameters.items()}
         # Rows that each batch has put for each parameter; -1 where it has no gradient.
@@ -90,13 +90,11 @@ class SharedAccumulator:
                 self._rows[name][batch] = gradient
             self._sizes[self._number[name], batch] = size
 
-    def total(self, name: str, batches: int, worker: int) -> Gradient | None:
-        """Return a worker's part of the sum."""
+    def total(self, name: str, batches: int, part: int) -> Gradient | None:
+        """Return a part of the sum."""
         sizes = self._sizes[self._number[name], :batches].tolist()
         if name in self._ids:
-            return self._total_rows(name, sizes, worker)
-        if self._number[name] % self._workers != worker:
-            return None
+            return self._total_rows(name, sizes, part)
         given = [self._rows[name][batch] for batch, size in enumerate(sizes) if size >= 0]
         return reduce(add, given) if given else None
 
@@ -113,7 +111,7 @@ class SharedAccumulator:
             first = last
         return first
 
-    def _total_rows(self, name: str, sizes: list[int], worker: int) -> RowGrad | None:
+    def _total_rows(self, name: str, sizes: list[int], part: int) -> RowGrad | None:
         if max(sizes) < 0:
             return None
         ids, rows, met = self._ids[name], self._rows[name], self._met[name]
@@ -121,17 +119,16 @@ class SharedAccumulator:
         filled = [np.arange(max(size, 0)) + batch * most for batch, size in enumerate(sizes)]
         places = np.concatenate(filled)  # (N,)
         wanted = ids.reshape(-1)[places]  # (N,)
-        low, high = self._id_range(wanted[: len(filled[0])], worker)
+        low, high = self._id_range(wanted[: len(filled[0])], part)
         places = places[(wanted >= low) & (wanted < high)]
         flat = rows.reshape(-1, *rows.shape[2:])  # (batches · most, D)
         return sum_rows(ids.reshape(-1), flat, met.reshape(-1), self._shape[name], places)
 
-    def _id_range(self, ids: Array, worker: int) -> tuple[float, float]:
-        """Deal the ids to the workers so that each gets its share of those of one batch."""
-        ordered = np.sort(ids)
-        bounds: list[float] = [-np.inf]
-        bounds += [
-            ordered[len(ids) * n // self._workers] for n in range(1, self._workers) if len(ids)
-        ]
-        bounds += [np.inf] * (self._workers + 1 - len(bounds))
-        return bounds[worker], bounds[worker + 1]
+    def _id_range(self, ids: Array, part: int) -> tuple[float, float]:
+        """Cut the ids into ranges such that each holds its share of those of one batch."""
+        if not len(ids):
+            return (-np.inf, np.inf) if part == 0 else (np.inf, np.inf)
+        ordered = np.sort(ids)  # (N,)
+        inner = [ordered[len(ids) * n // self._parts] for n in range(1, self._parts)]
+        bounds = [-np.inf, *inner, np.inf]
+        return bounds[part], bounds[part + 1]
