@@ -156,8 +156,8 @@ def _tie() -> Callable[[], Any]:
 class Team:
     """The process itself, as member 0, and `size - 1` forked ones, who share the work.
 
-    A command is split into tasks; whoever is free takes the next and does
-    `work(member, command, task)`, so that none waits for one whom the system made slow. Members
+    A command is split into tasks. Each member does `work(member, command, task)` for one, then
+    whoever is free takes the next, so that none waits long for one the system made slow. Members
     see the parent's memory as it was when the team was made, and what was made by `shared_array`
     as it is. A member that dies is seen at the other end of its socket, and so is the death of
     the parent: members then end by themselves. They leave signals to the parent.
@@ -182,14 +182,14 @@ class Team:
 
         At most some thousands of tasks. Raises WorkerError if a member died or failed.
         """
-        os.write(self._given, b"".join(map(_TASK.pack, range(tasks))))
-        for member, line in enumerate(self._lines, 1):
+        os.write(self._given, b"".join(map(_TASK.pack, range(self.size, tasks))))
+        for member, line in enumerate(self._lines[: tasks - 1], 1):
             try:
                 line.sendall(command.ljust(COMMAND))
             except OSError:
                 self._bury(member)
         self._take_part(0, command)
-        for member, line in enumerate(self._lines, 1):
+        for member, line in enumerate(self._lines[: tasks - 1], 1):
             answer = _receive(line, 1)
             if not answer:
                 self._bury(member)
@@ -198,6 +198,7 @@ class Team:
                 raise WorkerError(f"worker {member} failed: {answer.decode(errors='replace')}")
 
     def _take_part(self, member: int, command: bytes) -> None:
+        self._work(member, command, member)
         with contextlib.suppress(BlockingIOError):
             while task := os.read(self._taken, _TASK.size):
                 self._work(member, command, *_TASK.unpack(task))
