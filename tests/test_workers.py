@@ -73,32 +73,45 @@ def test_a_worker_leaves_stops_to_its_parent():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_team_shares_memory_and_waits_for_all():
-    found = shared_array((3,), np.int64)
+def test_a_team_does_each_task_once_and_waits_for_all():
+    found = shared_array((100,), np.int64)
 
-    def work(member: int, command: bytes) -> None:
-        found[member] += command[0]
+    def work(member: int, command: bytes, task: int) -> None:
+        assert member < 3
+        found[task] += command[0]
 
     team = Team(3, work)
-    team.run(b"\x05")
-    team.run(b"\x02")
+    team.run(b"\x05", 100)
+    team.run(b"\x02", 2)
+    team.run(b"\x01", 1)
     team.close()
-    assert found.tolist() == [7, 7, 7]
+    assert found.tolist() == [8, 7] + [5] * 98
 
 
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        (lambda: os.kill(os.getpid(), signal.SIGKILL), r"worker 2 died \(signal 9\)"),
-        (lambda: os._exit(0), r"worker 2 died \(no reason given\)"),
-        (lambda: 1 / 0, r"worker 2 failed: (?s:.*)ZeroDivisionError"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), r"worker 1 died \(signal 9\)"),
+        (lambda: os._exit(0), r"worker 1 died \(no reason given\)"),
+        (lambda: 1 / 0, r"worker 1 failed: (?s:.*)ZeroDivisionError"),
     ],
 )
 def test_a_member_that_dies_or_fails_is_one_error(how, said):
-    team = Team(3, lambda member, _: how() if member == 2 else None)
+    read, write = os.pipe()
+
+    def work(member: int, command: bytes, task: int) -> None:
+        if member == 0:
+            os.read(read, 1)  # until the other has a task too
+        else:
+            os.write(write, b"!")
+            how()
+
+    team = Team(2, work)
     with pytest.raises(WorkerError, match=said):
-        team.run(b"go")
+        team.run(b"go", 2)
     team.close()
+    for end in (read, write):
+        os.close(end)
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 
