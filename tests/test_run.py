@@ -5,6 +5,7 @@ import errno
 import io
 import os
 import resource
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 import embedcli
-from embedcli import files, run, store
+from embedcli import files, run, store, workers
 from embedcli.errors import ConfigError, CorpusError, EmbedError, StoreError, WorkerError
 from embedcli.training import Training
 
@@ -96,10 +97,10 @@ def test_the_table_is_the_same_for_any_workers_with_or_without_cache_stopped_or_
     train, stop, tmp_path
 ):
     found = {train(workers=1, cache=False).digest}
-    for workers in (1, 2, 3):
-        found.add(train(workers=workers, group=4).digest)
-        stop(5, workers=workers, cache=workers == 2)
-        found.add(resume(tmp_path, workers=4 - workers).digest)
+    for number in (1, 2, 3):
+        found.add(train(workers=number, group=4).digest)
+        stop(5, workers=number, cache=number == 2)
+        found.add(resume(tmp_path, workers=4 - number).digest)
     assert len(found) == 1
 
 
@@ -166,21 +167,20 @@ def test_an_interrupt_while_rows_change_leaves_the_checkpoint_before(
 def test_a_worker_that_dies_is_one_error_and_the_run_goes_on(
     train, tmp_path, monkeypatch: pytest.MonkeyPatch
 ):
-    whole = train("whole")
-    compute = Training._compute
+    fork, pids = workers.fork_worker, []
+    monkeypatch.setattr(workers, "fork_worker", lambda serve: pids.append(fork(serve)) or pids[-1])
 
-    def dying(self, worker, slot, epoch, *batch):
-        if worker == 1 and epoch == 4:
-            os._exit(7)
-        compute(self, worker, slot, epoch, *batch)
+    def kill(event: object) -> None:
+        if getattr(event, "number", 0) == 9:
+            os.kill(pids[0], signal.SIGKILL)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Training, "_compute", dying)
-        with pytest.raises(WorkerError, match="worker 1 died") as caught:
-            train(workers=2)
+    with pytest.raises(WorkerError, match=r"worker 1 died \(signal 9\)") as caught:
+        train(workers=2, batch_size=4, report=kill)
     assert "embed train --resume" in str(caught.value.hint)
     assert not (tmp_path / "m").exists()
-    assert resume(tmp_path).digest == whole.digest
+    events = []
+    assert resume(tmp_path, report=events.append).digest == train("other", batch_size=4).digest
+    assert events[0].resumed == (9, 48)
 
 
 def test_settings_that_change_the_table_cannot_change_on_the_way(stop, tmp_path):
