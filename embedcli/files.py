@@ -171,18 +171,25 @@ def settled(target: Path) -> Path:
 
 def sweep(target: Path) -> None:
     """Remove what dead processes left beside `target`, and close the gap one of them left."""
-    pattern = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{16}\.tmp")
     if not target.parent.is_dir():
         return
-    for entry in os.scandir(target.parent):
-        if pattern.fullmatch(entry.name) and not entry.is_symlink():
-            _remove_if_dead(Path(entry.path))
+    sweep_folder(target.parent, target.name)
     aside = _aside(target)
     if aside.is_dir() and not aside.is_symlink():
         if os.path.lexists(target):
             _keep(aside, previous(target))
         else:
             aside.rename(target)
+
+
+def sweep_folder(folder: Path, name: str | None = None) -> None:
+    """Remove what dead processes left in a folder: of the target `name`, or of any."""
+    target = ".+" if name is None else re.escape(name)
+    pattern = re.compile(rf"\.{target}\.[0-9a-f]{{16}}\.tmp")
+    if folder.is_dir():
+        for entry in os.scandir(folder):
+            if pattern.fullmatch(entry.name) and not entry.is_symlink():
+                _remove_if_dead(Path(entry.path))
 
 
 class Lock:

@@ -14,13 +14,11 @@ import json
 import os
 import shutil
 import stat
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 from unicodedata import unidata_version
 
@@ -28,16 +26,14 @@ import regex
 
 from embedcli import __version__, files
 from embedcli.config import TextSettings
+from embedcli.errors import StoreError
 from embedcli.text.corpus import fingerprint_of
 from embedcli.text.segmenters import PACKAGES
 from embedcli.text.sources import STDIN, Source
 
 # Bytes all entries may take together.
 LARGEST = 8 << 30
-# What is left of a process that died while it stored an entry is removed after so many seconds.
-_STALE = 86_400
 _DIGESTS = "digests.json"
-_PARTIAL = ".partial-"
 # These do not change what becomes of the text.
 _IRRELEVANT = {"workers", "cache", "max_expansion", "stop_words"}
 
@@ -76,7 +72,7 @@ def clear() -> int:
     for entry in entries():
         _remove(entry.path)
         freed += 0 if entry.path.exists() else entry.size
-    _remove_partial(older_than=0)
+    files.sweep_folder(cache_folder())
     return freed
 
 
@@ -111,7 +107,7 @@ class Cached:
 
     def store(self, fingerprint: str, content: Mapping[str, Path | bytes]) -> None:
         """Keep files, linked where that is possible, or bytes, under their names."""
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, StoreError):
             size = sum(_regular_size(source) for source in self._sources)
             target = cache_folder() / f"{self._key}-{size}-{fingerprint}"
             needed = sum(
@@ -120,13 +116,9 @@ class Cached:
             )
             if target.exists() or not _make_room(needed):
                 return
-            partial = Path(mkdtemp(prefix=_PARTIAL, dir=cache_folder()))
-            try:
+            with files.working_folder(target) as partial:
                 _fill(partial, content)
                 partial.rename(target)
-            except BaseException:
-                _remove(partial)
-                raise
 
 
 def _key(sources: Sequence[Source], settings: TextSettings, more: object) -> str:
@@ -192,7 +184,7 @@ def _is_whole(folder: Path) -> bool:
 def _make_room(needed: int) -> bool:
     """Remove the entries used longest ago; returns whether there is room then."""
     cache_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
-    _remove_partial(older_than=_STALE)
+    files.sweep_folder(cache_folder())
     if needed > LARGEST:
         return False
     kept = entries()
@@ -203,13 +195,6 @@ def _make_room(needed: int) -> bool:
         total -= oldest.size
     free = shutil.disk_usage(cache_folder()).free
     return needed < free // 2
-
-
-def _remove_partial(older_than: float) -> None:
-    with contextlib.suppress(OSError):
-        for path in cache_folder().glob(f"{_PARTIAL}*"):
-            if time.time() - path.stat().st_mtime >= older_than:
-                _remove(path)
 
 
 def _remove(folder: Path) -> None:

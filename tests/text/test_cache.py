@@ -130,7 +130,7 @@ def test_the_oldest_make_room(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_clearing(folder: Path) -> None:
     run(folder)
-    (cache.cache_folder() / f"{cache._PARTIAL}x").mkdir()
+    (cache.cache_folder() / ".x.0123456789abcdef.tmp").mkdir()  # of a process that died
     (entry,) = cache.entries()
     assert cache.clear() == entry.size > 0
     assert list(cache.cache_folder().iterdir()) == []
