@@ -83,11 +83,12 @@ class Scene:
         folder.mkdir()
         (folder / "corpus.txt").write_text(_corpus(lines), encoding="utf-8")
         epochs = max(1, EPOCHS[task] * LINES // max(lines, LINES))
-        # The ids are taken from the cache, or, in the runs without other processes, made anew.
+        # Ids are made anew in runs without other processes, and of long texts; or come from the cache.
+        anew = workers == 1 or lines > LINES
         self.settings = [
             "--task", task, "--dim", "16", "--epochs", str(epochs),
             "--batch-size", str(BATCH[task]), "--group", "4", "--workers", str(workers),
-            "--checkpoint-every", "10", *(["--no-cache"] if workers == 1 else []),
+            "--checkpoint-every", "10", *(["--no-cache"] if anew else []),
         ]  # fmt: skip
         self.environment = {**os.environ, "EMBED_CACHE": str(folder / "cache")}
         self.digest = self.quiet_run("quiet")
@@ -190,6 +191,7 @@ def _check(scene: Scene, finished: bool) -> None:
         return
     _require(found == scene.digest, f"{found}, of the quiet run {scene.digest}")
     left = {entry.name for entry in scene.folder.iterdir()}
+    left |= {entry.name for entry in scene.folder.glob("cache/.*")}
     expected = {"corpus.txt", "cache", "quiet", "model", "model.previous"}
     _require(left <= expected, f"left behind: {sorted(left - expected)}")
 
