@@ -376,15 +376,18 @@ def text_vectors(
     model: str | Path = "embeddings",
     *,
     sif: float | None = None,
+    remove_common: bool = False,
 ) -> Applied:
     """Average the vectors of each line's words, (D,), weighed by `sif / (sif + share)` if given.
 
-    Raises VocabularyError where the table has no counts to weigh by.
+    `remove_common` takes away what all the lines share (Arora et al. 2017), for which they are
+    read to the end first. Raises VocabularyError where the table has no counts to weigh by.
     """
     from embedcli.predict import Coverage, vectors_of_lines
 
     table, coverage = load(model), Coverage()
-    blocks = vectors_of_lines(table, _places(sources), settings_of(model), coverage, sif)
+    texts = _places(sources), settings_of(model)
+    blocks = vectors_of_lines(table, *texts, coverage, sif, remove_common)
     return Applied((row for block in blocks for row in block), coverage)
 
 

@@ -15,7 +15,7 @@ from embedcli.config import TextSettings
 from embedcli.errors import StoreError, VocabularyError
 from embedcli.store import Model
 from embedcli.table import EmbeddingTable
-from embedcli.tasks.regress import numbers_of
+from embedcli.tasks.regress import MEAN, SCALE, numbers_of
 from embedcli.tasks.supervised import Network, Texts
 from embedcli.text.encode import token_lines
 from embedcli.text.vocabulary import Vocabulary
@@ -99,6 +99,7 @@ class Predictor:
                 f"the model was trained for {model.settings.task}; expected {task}",
                 f"embed train FILE --task {task}",
             )
+        require_head(model)
         self.network = Network(model.settings)
         self.parameters: Mapping[str, Tensor] = {
             "table": Tensor(model.table.vectors),
@@ -119,6 +120,28 @@ class Predictor:
     def probabilities(self, texts: Texts) -> NDArray[np.float64]:
         """Say how probable each label is, (B, C): by softmax, or each by itself (sigmoid)."""
         return probabilities(self.outputs(texts), self.model.settings.multi_label is True)
+
+
+def require_head(model: Model) -> None:
+    """Raise StoreError unless the head has the shapes that settings, labels and table ask for."""
+    task, found = model.settings.task, {name: each.shape for name, each in model.head.items()}
+    if not found:
+        raise StoreError(
+            "the model holds vectors alone, without what was learnt beside them",
+            "embed train makes a model that has it",
+        )
+    expected: dict[str, tuple[int, ...]] = {"output": model.table.vectors.shape}
+    if task in ("classify", "regress"):
+        mean = model.head.get(MEAN, np.zeros(0))  # (R,)
+        outputs = mean.size if task == "regress" else len(model.labels)
+        expected = Network(model.settings).head_shapes(outputs)
+        if task == "regress":
+            expected |= {MEAN: (outputs,), SCALE: (outputs,)}
+    if found != expected:
+        raise StoreError(
+            f"damaged: the head is of {found}; expected {expected}",
+            "embed info --verify says which file was changed",
+        )
 
 
 def probabilities(logits: Array, several: bool) -> NDArray[np.float64]:
@@ -204,15 +227,22 @@ def vectors_of_lines(
     settings: TextSettings,
     coverage: Coverage,
     sif: float | None = None,
+    remove_common: bool = False,
 ) -> Iterator[NDArray[np.float32]]:
     """Average the vectors of each line's words, some lines (B, D) at a time.
 
-    `sif` is the constant of `sif_weights`. Raises VocabularyError if the table has no counts.
+    `sif` is the constant of `sif_weights`; `remove_common` takes away what all the lines share,
+    for which they are read to the end first. Raises VocabularyError if the table has no counts.
     """
     weights = None
     if sif is not None:
         if table.vocabulary.counts is None:
             raise VocabularyError("the table has no counts to weigh words by", "leave out --sif")
         weights = sif_weights(table.vocabulary.counts, sif)
-    for lines in read_lines(places, settings, table.vocabulary, coverage):
-        yield text_vectors(table, lines.texts, weights)
+    read = read_lines(places, settings, table.vocabulary, coverage)
+    blocks = (text_vectors(table, lines.texts, weights) for lines in read)
+    if not remove_common:
+        yield from blocks
+        return
+    nothing = np.zeros((0, table.dim), np.float32)
+    yield without_common_component(np.concatenate([nothing, *blocks]))  # (L, D)

@@ -126,6 +126,8 @@ def test_text_vectors_worked_by_hand(tmp_path):
     rows = np.concatenate(list(vectors_of_lines(TABLE, [text], TextSettings(), coverage, sif=0.1)))
     np.testing.assert_allclose(rows, expected, rtol=1e-6)
     assert (coverage.known, coverage.unknown) == (4, 1)
+    left = list(vectors_of_lines(TABLE, [text], TextSettings(), coverage, 0.1, remove_common=True))
+    np.testing.assert_allclose(left[0], without_common_component(rows), atol=1e-6)
 
 
 def test_sif_needs_counts(tmp_path):
