@@ -83,7 +83,7 @@ class Scene:
         folder.mkdir()
         (folder / "corpus.txt").write_text(_corpus(lines), encoding="utf-8")
         epochs = max(1, EPOCHS[task] * LINES // max(lines, LINES))
-        # Ids are made anew in runs without other processes, and of long texts; or come from the cache.
+        # Ids are made anew by a process that is alone, and of long texts; or taken from the cache.
         anew = workers == 1 or lines > LINES
         self.settings = [
             "--task", task, "--dim", "16", "--epochs", str(epochs),
