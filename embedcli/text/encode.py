@@ -28,7 +28,7 @@ from embedcli.text.labels import (
 from embedcli.text.parallel import encode_blocks
 from embedcli.text.spool import Spool, mapped
 from embedcli.text.vocabulary import Vocabulary
-from embedcli.text.words import Words, kept_words, renumber, resolve_min_count
+from embedcli.text.words import Known, Words, kept_words, renumber, resolve_min_count
 
 # Ids that a second pass renumbers at a time.
 _PASS = 1 << 21
@@ -59,23 +59,26 @@ def encode(
     folder: Path,
     labels: LabelKind = "none",
     vocabulary: Vocabulary | None = None,
+    known: Known | None = None,
 ) -> EncodedCorpus:
     """Read the text at `places` and number its words by first appearance.
 
     Ids, offsets and targets are written to files in `folder` and mapped from there. With a
     `vocabulary` its ids are used, other words are left out, and none of min_count, max_vocab and
-    stop_words applies. Raises CorpusError for text that cannot be read, has no word, or lacks its
-    labels.
+    stop_words applies. Words and labels `known` before all stay, first and with their ids; counts
+    add up, and max_vocab is of all words. Raises CorpusError for text that cannot be read, has no
+    word, or lacks its labels.
     """
     corpus = Corpus(places, settings, labelled=labels != "none")
     if not settings.cache:
-        return _encode(corpus, settings, folder, labels, vocabulary)
+        return _encode(corpus, settings, folder, labels, vocabulary, known)
     given = None if vocabulary is None else sha256(vocabulary.to_bytes()).hexdigest()
-    cached = Cached(corpus.sources, settings, [labels, given])
+    before = None if known is None else known.digest()
+    cached = Cached(corpus.sources, settings, [labels, given, before])
     entry = cached.find()
     if entry is not None:
         return _read_entry(entry, labels)
-    encoded = _encode(corpus, settings, folder, labels, vocabulary)
+    encoded = _encode(corpus, settings, folder, labels, vocabulary, known)
     cached.store(encoded.fingerprint, _entry_of(encoded, folder))
     return encoded
 
@@ -86,10 +89,11 @@ def _encode(
     folder: Path,
     labels: LabelKind,
     vocabulary: Vocabulary | None,
+    known: Known | None,
 ) -> EncodedCorpus:
     encoder = BlockEncoder(settings, labelled=labels != "none")
-    codec = label_codec(labels)
-    words = Words(vocabulary)
+    codec = label_codec(labels, () if known is None else known.labels)
+    words = Words(vocabulary, known)
     lines = _LineNumbers()
     with _ids_spool(folder) as ids, _labels_spool(folder, codec) as targets:
         for block, found, by in encode_blocks(corpus.blocks(), encoder, settings):

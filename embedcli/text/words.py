@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -26,19 +28,47 @@ def resolve_min_count(settings: TextSettings, tokens: int) -> int:
     return _LARGE_MIN_COUNT if tokens >= LARGE_CORPUS_TOKENS else 1
 
 
-class Words:
-    """The words met so far, by first appearance, with their counts and first lines."""
+@dataclass(frozen=True)
+class Known:
+    """Words and labels of an earlier text, whose ids stay when another text adds its own."""
 
-    def __init__(self, given: Vocabulary | None) -> None:
+    vocabulary: Vocabulary
+    first_lines: NDArray[np.int64]  # (V,)
+    labels: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How often each word stood in the earlier text, or zeros where that is not known: (V,)."""
+        counts = self.vocabulary.counts
+        return np.zeros(len(self.vocabulary), np.int64) if counts is None else np.asarray(counts)
+
+    def digest(self) -> str:
+        """SHA-256 of all of it."""
+        labels = "\n".join(self.labels).encode("utf-8", "surrogateescape")
+        parts = [self.vocabulary.to_bytes(), self.counts.tobytes(), self.first_lines.tobytes()]
+        return sha256(b"".join(sha256(part).digest() for part in [*parts, labels])).hexdigest()
+
+
+class Words:
+    """The words met so far, by first appearance, with their counts and first lines.
+
+    Only those of a `given` vocabulary are met, if there is one; those `known` come first.
+    """
+
+    def __init__(self, given: Vocabulary | None = None, known: Known | None = None) -> None:
         self._given = given
+        self._known = known
+        before = known.vocabulary if given is None and known is not None else given
+        size = 0 if before is None else len(before)
         self._index: defaultdict[str, int] = defaultdict()
+        if before is not None:
+            self._index.update(zip(before, range(size), strict=True))
         if given is None:
             self._index.default_factory = self._index.__len__
-        else:
-            self._index.update(zip(given, range(len(given)), strict=True))
-        size = 0 if given is None else len(given)
         self._counts = np.zeros(max(size, 1024), np.int64)
         self._first_lines = np.zeros(max(size, 1024), np.int64)
+        if known is not None:
+            self._first_lines[:size] = known.first_lines
         # The ids of the words that each encoder remembers, in its order.
         self._remembered: defaultdict[int, NDArray[np.int32]] = defaultdict(
             lambda: np.empty(0, np.int32)
@@ -53,6 +83,11 @@ class Words:
     def counts(self) -> NDArray[np.int64]:
         """How often each word was met: (V,)."""
         return self._counts[: len(self)]
+
+    @property
+    def known(self) -> int:
+        """How many words were known before."""
+        return 0 if self._known is None else len(self._known.vocabulary)
 
     @property
     def first_lines(self) -> NDArray[np.int64]:
@@ -92,13 +127,17 @@ class Words:
         return ids
 
     def vocabulary(self, kept: NDArray[np.bool_] | None) -> Vocabulary:
-        """Return the words, or those `kept` (V,), with their counts."""
+        """Return the words, or those `kept` (V,), with their counts in this and earlier text."""
         if self._given is not None:
             return self._given.with_counts(self.counts)
+        counts = self.counts
+        if self._known is not None:
+            counts = counts.copy()
+            counts[: self.known] += self._known.counts
         if kept is None or kept.all():
-            return Vocabulary(self._index, self.counts)
+            return Vocabulary(self._index, counts)
         tokens = (token for token, keep in zip(self._index, kept, strict=True) if keep)
-        return Vocabulary(tokens, self.counts[kept])
+        return Vocabulary(tokens, counts[kept])
 
     def places_of(self, tokens: set[str]) -> list[int]:
         """Return the ids of those of `tokens` that were met."""
@@ -108,16 +147,17 @@ class Words:
 def kept_words(words: Words, min_count: int, settings: TextSettings) -> NDArray[np.bool_]:
     """Return which words stay (V,), by min_count, stop_words and max_vocab.
 
-    Raises CorpusError if none does.
+    Words known before stay whatever their counts. Raises CorpusError if no word stays.
     """
     counts = words.counts
     kept = counts >= min_count
     if settings.stop_words is not None:
         kept[words.places_of(read_stop_words(Path(settings.stop_words), settings))] = False
-    places = np.flatnonzero(kept)
-    if settings.max_vocab is not None and len(places) > settings.max_vocab:
+    kept[: words.known] = True
+    if settings.max_vocab is not None:
+        places = words.known + np.flatnonzero(kept[words.known :])  # of the new words that stay
         order = np.argsort(-counts[places], kind="stable")
-        kept[places[order[settings.max_vocab :]]] = False
+        kept[places[order[max(settings.max_vocab - words.known, 0) :]]] = False
     if not kept.any():
         raise CorpusError(
             f"no word is left of {len(words):,}: the most frequent is met {counts.max():,} times, "
