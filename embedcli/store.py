@@ -28,6 +28,7 @@ from embedcli.table import EmbeddingTable
 from embedcli.text.vocabulary import Vocabulary
 
 FORMAT = 1
+CHECKPOINT = ".checkpoint"  # ends the name of the folder in which a run is kept
 
 _FILES = (
     "table.npy",
@@ -190,7 +191,7 @@ def require_model_or_nothing(folder: Path) -> None:
 
 def checkpoint_folder(folder: Path) -> Path:
     """Where the checkpoint of the run that writes `folder` lies."""
-    return files.beside(folder, ".checkpoint")
+    return files.beside(folder, CHECKPOINT)
 
 
 def save_checkpoint(
@@ -373,10 +374,10 @@ def _damage(folder: Path, name: str) -> Iterator[None]:
 
 
 def _damaged(folder: Path, name: str, what: str) -> StoreError:
-    return StoreError(
-        f"{folder / name}: damaged: {what}",
-        f"the model before it may be in {files.previous(folder)}",
-    )
+    hint = f"the model before it may be in {files.previous(folder)}"
+    if folder.suffix == CHECKPOINT:
+        hint = "remove the folder to start anew"
+    return StoreError(f"{folder / name}: damaged: {what}", hint)
 
 
 def _size(model: Model) -> int:
