@@ -14,6 +14,8 @@ Everything else that is raised is a bug of ours and keeps its traceback.
 
 from __future__ import annotations
 
+LONGEST = 1000  # characters of a message: what a file holds may be of any length
+
 
 class EmbedError(Exception):
     """Something the user can mend.
@@ -23,9 +25,18 @@ class EmbedError(Exception):
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = brief(message)
+        self.hint = None if hint is None else brief(hint)
+        super().__init__(self.message)
+
+
+def brief(text: str) -> str:
+    """Cut the middle out of a text that is too long for a message.
+
+    >>> len(brief("a" * 100_000))
+    1000
+    """
+    return text if len(text) <= LONGEST else f"{text[:600]} … {text[603 - LONGEST :]}"
 
 
 class ConfigError(EmbedError):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from embedcli.errors import EmbedError
+from embedcli.errors import EmbedError, brief
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 STOPS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
@@ -79,7 +79,7 @@ def _run(argv: Sequence[str]) -> int:
 def _fail(message: str, hint: str | None = None, *, code: int = FAILED) -> int:
     from embedcli.cli.render import note
 
-    note(f"error: {message}")
+    note(f"error: {brief(message)}")
     if hint:
-        note(f"hint: {hint}")
+        note(f"hint: {brief(hint)}")
     return code
