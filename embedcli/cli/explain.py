@@ -50,7 +50,7 @@ def explain(
     out: Annotated[
         Path | None, flags.path("--out", help="Write to this file. [default: standard output]")
     ] = None,
-    precision: Annotated[int, flags.number(help="Digits after the point in the text.")] = 4,
+    precision: flags.Precision = 4,
 ) -> None:
     """Show one step of learning on a text, as training takes it, and change nothing.
 

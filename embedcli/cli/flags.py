@@ -121,11 +121,16 @@ def one_of(*words: str, help: str) -> Any:  # noqa: A002 - typer's word
     )
 
 
-def number(*names: str, help: str) -> Any:  # noqa: A002 - typer's word
-    """Make an option that takes a whole number from 0."""
+def number(*names: str, help: str, largest: int | None = None) -> Any:  # noqa: A002
+    """Make an option that takes a whole number from 0, up to `largest`."""
 
     def read(value: Any) -> Any:
-        return whole(value) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        found = whole(value)
+        if largest is not None and found > largest:
+            raise typer.BadParameter(f"found {value}; expected at most {largest}")
+        return found
 
     return typer.Option(*names, metavar="N", callback=read, help=help)
 
@@ -172,6 +177,10 @@ Model = Annotated[
         envvar="EMBED_MODEL",
         help="Model folder, or a file of vectors. $EMBED_MODEL sets it too.",
     ),
+]
+LONGEST_FRACTION = 50  # digits; the smallest float32 has its first at the 45th
+Precision = Annotated[
+    int, number(help="Digits after the point in a table.", largest=LONGEST_FRACTION)
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but the results.")]
 EMBEDDINGS = Path("embeddings")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -49,7 +50,7 @@ def lookup(
         flags.one_of("error", "skip", "zero", help="What to do with an unknown word."),
     ] = "error",
     output: Annotated[str, flags.one_of("--format", *FORMATS, help="How to print.")] = "table",
-    precision: Annotated[int, flags.number(help="Digits after the point in a table.")] = 4,
+    precision: flags.Precision = 4,
     quiet: flags.Quiet = False,
 ) -> None:
     """Print the vectors of words.
@@ -140,7 +141,7 @@ def show_table(
     output: Annotated[
         str, flags.one_of("--format", "table", "json", "tsv", "csv", help="How to print.")
     ] = "table",
-    precision: Annotated[int, flags.number(help="Digits after the point in a table.")] = 4,
+    precision: flags.Precision = 4,
     guard_formulas: Annotated[
         bool,
         typer.Option(
@@ -212,10 +213,14 @@ def _say_what_is_left(count: int, shown: slice, quiet: bool) -> None:
 
 
 def _write_csv(entries: Iterator[Entry], dim: int, guard: bool) -> None:
-    out = csv.writer(sys.stdout, lineterminator="\n")
+    out = csv.writer(SimpleNamespace(write=_write_raw), lineterminator="\n")
     out.writerow(["index", "token", "count", *(f"v{i}" for i in range(dim))])
     for index, token, count, row in entries:
         out.writerow([index, _no_formula(token) if guard else token, count, *row])
+
+
+def _write_raw(line: str) -> None:
+    sys.stdout.write(render.raw(line))
 
 
 def _no_formula(token: str) -> str:

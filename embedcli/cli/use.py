@@ -84,7 +84,7 @@ def vectors(
     output: Annotated[
         str, flags.one_of("--format", "table", "json", "tsv", "npy", help="How to print.")
     ] = "table",
-    precision: Annotated[int, flags.number(help="Digits after the point in a table.")] = 4,
+    precision: flags.Precision = 4,
     quiet: flags.Quiet = False,
 ) -> None:
     """Print one vector for each text: the mean of its words'.
