@@ -175,7 +175,7 @@ class Collector:
         """Decode tokens; None for one to be skipped."""
         try:
             words = b"\n".join(tokens).decode(self._options.encoding).split("\n")
-        except (UnicodeDecodeError, LookupError):
+        except (UnicodeError, LookupError):
             words = []
         if len(words) == len(tokens) and "" not in words:
             return list(words)
@@ -194,8 +194,8 @@ class Collector:
                 f"{self._options.encoding}",
                 "try --encoding latin-1, or --errors replace or skip",
             ) from None
-        except LookupError as error:
-            raise FormatError(f"{self._path}: {error}", "try --encoding utf-8") from None
+        except (UnicodeError, LookupError) as error:
+            raise FormatError(f"{where(place)}: {error}", "try --encoding utf-8") from None
         if "\n" in word:
             raise FormatError(f"{where(place)}: found {word!r}; expected a word of one line")
         if not word:

@@ -11,7 +11,7 @@ from pathlib import Path
 import regex
 
 from embedcli.config import TextSettings
-from embedcli.errors import ConfigError
+from embedcli.errors import ConfigError, CorpusError
 from embedcli.text.records import HANDLERS, Records, Row, undecodable
 from embedcli.text.sources import Opened, Source, find_sources, open_source
 
@@ -24,6 +24,8 @@ _CUT_WINDOW = 1 << 16
 # character that is a word of its own.
 _CUT = regex.compile(r"(?r)[^\p{L}\p{M}\p{N}\p{C}\p{P}]|[\p{Han}\p{Hiragana}\p{Katakana}]")
 _UTF8 = {"utf-8", "utf-8-sig"}
+# Text encodings to Python, but of no file.
+_OF_NO_FILE = {"idna", "punycode", "unicode-escape", "raw-unicode-escape"}
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def fingerprint_of(digests: Sequence[tuple[int, str]]) -> str:
 def _codec_name(encoding: str) -> str:
     try:
         info = codecs.lookup(encoding)
-        known = info._is_text_encoding
+        known = info._is_text_encoding and info.name not in _OF_NO_FILE
     except (LookupError, ValueError):
         known = False
     if not known:
@@ -119,6 +121,11 @@ def _transcoded(
             before = error.object[: error.start].decode(encoding, "ignore").count("\n")
             offset = taken - len(error.object) + error.start
             raise undecodable(opened.name, lines + before, offset, encoding, error) from None
+        except UnicodeError as error:
+            raise CorpusError(
+                f"{opened.name}: {error}; expected {encoding.upper()}",
+                hint="without that mark, name the order: --encoding utf-16-le or utf-16-be",
+            ) from None
         return text.encode("utf-8", "replace")
 
     def read_utf8(size: int) -> bytes:
