@@ -43,7 +43,7 @@ def read(path: Path, options: Options) -> Read:
         lines = [line for block in stream.line_blocks() for line in block]
     columns = lines[0].count(b"\t") + 1 if lines else 0
     names = lines[1:] if columns > 1 else lines
-    if lines and not names[-1]:
+    if names and not names[-1]:
         names.pop()
     words = [line.partition(b"\t")[0] for line in names]
     with open_stream(path, options) as stream:
