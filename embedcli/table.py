@@ -191,6 +191,7 @@ class EmbeddingTable:
         return Neighbors(ids, best)
 
 
+@np.errstate(all="ignore")  # of rows that are not finite
 def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale rows (N, D) to length 1; a row of zeros stays as it is."""
     lengths = _lengths(rows)  # (N,)
@@ -198,6 +199,7 @@ def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return rows / lengths[:, None]  # (N, D)
 
 
+@np.errstate(all="ignore")
 def _lengths(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     lengths: NDArray[np.float32] = np.sqrt(np.einsum("nd,nd->n", rows, rows))  # (N,)
     return lengths
