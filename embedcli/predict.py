@@ -15,6 +15,7 @@ from embedcli.config import TextSettings
 from embedcli.errors import StoreError, VocabularyError
 from embedcli.store import Model
 from embedcli.table import EmbeddingTable
+from embedcli.tasks.classify import CLASS_WEIGHTS
 from embedcli.tasks.regress import MEAN, SCALE, numbers_of
 from embedcli.tasks.supervised import Network, Texts
 from embedcli.text.encode import token_lines
@@ -135,8 +136,8 @@ def require_head(model: Model) -> None:
         mean = model.head.get(MEAN, np.zeros(0))  # (R,)
         outputs = mean.size if task == "regress" else len(model.labels)
         expected = Network(model.settings).head_shapes(outputs)
-        if task == "regress":
-            expected |= {MEAN: (outputs,), SCALE: (outputs,)}
+        constants = (MEAN, SCALE) if task == "regress" else found.keys() & {CLASS_WEIGHTS}
+        expected |= dict.fromkeys(constants, (outputs,))
     if found != expected:
         raise StoreError(
             f"damaged: the head is of {found}; expected {expected}",

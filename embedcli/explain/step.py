@@ -17,6 +17,7 @@ from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, VocabularyError
 from embedcli.explain.examples import Candidate, Example, examples_of
 from embedcli.nn.optimizers import Optimizer, make_optimizer
+from embedcli.predict import require_head
 from embedcli.store import Model
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
@@ -91,6 +92,7 @@ def explain_step(
     draws other windows and noise words than the model's own. Raises VocabularyError where no word
     of the text is known, ConfigError where the answer is missing or is not one.
     """
+    require_head(model)
     settings = _settings(model.settings, seed)
     vocabulary = model.table.vocabulary
     tokens = Tokenizer(settings).tokenize(text)

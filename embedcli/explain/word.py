@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from embedcli.config import TrainSettings, schema
 from embedcli.nn.initializers import BLOCK, first_rows
 from embedcli.store import Model
 from embedcli.table import EmbeddingTable, unit
@@ -107,7 +108,12 @@ class _FirstTable(EmbeddingTable):
 def _first_table(model: Model) -> _FirstTable | None:
     """Return the table before training, or None where it cannot be made again."""
     known = {"init", "seed", "scale"} <= model.start.keys()
-    return _FirstTable(model) if known and model.settings.vectors is None else None
+    if not known or model.settings.vectors is not None:
+        return None
+    specs = schema(TrainSettings)
+    for name, key in (("init", "init"), ("seed", "seed"), ("init_scale", "scale")):
+        specs[name].check(model.start[key])
+    return _FirstTable(model)
 
 
 def _median_move(table: EmbeddingTable, first: _FirstTable) -> float:

@@ -94,24 +94,30 @@ class Network:
         of = self.settings
         return first_rows(of.init, of.seed, range(size), of.dim, of.init_scale)
 
+    def head_shapes(self, outputs: int) -> dict[str, tuple[int, ...]]:
+        """Say the shapes of the head's weights."""
+        of = self.settings
+        width = of.dim * of.length if of.pool == "flatten" and of.length else of.dim
+        shapes: dict[str, tuple[int, ...]] = {}
+        if of.hidden:
+            shapes |= {"hidden.weight": (width, of.hidden), "hidden.bias": (of.hidden,)}
+            width = of.hidden
+        return shapes | {"output.weight": (width, outputs), "output.bias": (outputs,)}
+
     def make_head(self, outputs: int) -> dict[str, Array]:
         """Make the head's first weights.
 
         A hidden layer starts as Keras's Dense (Glorot & Bengio 2010), the output layer from zeros
         as fastText's, unless that would leave a table of zeros without a gradient.
         """
-        of = self.settings
-        rng = np.random.default_rng((of.seed, _HEAD))
-        width = of.dim * of.length if of.pool == "flatten" and of.length else of.dim
-        head: dict[str, Array] = {}
-        if of.hidden:
-            head["hidden.weight"] = glorot(rng, width, of.hidden)  # (D, H)
-            head["hidden.bias"] = np.zeros(of.hidden, np.float32)  # (H,)
-            width = of.hidden
-        blank = np.zeros((width, outputs), np.float32)  # (H, C)
-        head["output.weight"] = glorot(rng, width, outputs) if of.init == "zeros" else blank
-        head["output.bias"] = np.zeros(outputs, np.float32)  # (C,)
-        return head
+        rng = np.random.default_rng((self.settings.seed, _HEAD))
+        drawn = {"hidden.weight"}
+        if self.settings.init == "zeros":
+            drawn.add("output.weight")
+        return {
+            name: glorot(rng, *shape) if name in drawn else np.zeros(shape, np.float32)
+            for name, shape in self.head_shapes(outputs).items()
+        }
 
     def inputs(self, texts: Texts, size: int) -> Inputs:
         """Make ready a batch of texts for a table of `size` rows."""
