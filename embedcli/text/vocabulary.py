@@ -59,7 +59,7 @@ class Vocabulary:
     def open(cls, path: Path, counts: NDArray[np.int64] | None = None) -> Vocabulary:
         """Map a `vocab.txt` (UTF-8, one token a line, line number = id) without reading it whole.
 
-        Raises VocabularyError if the file is missing.
+        Raises VocabularyError if the file is missing or ends within a line.
         """
         vocabulary = cls.__new__(cls)
         try:
@@ -70,6 +70,8 @@ class Vocabulary:
                 )
         except OSError as error:
             raise VocabularyError(f"{path}: {error.strerror}; expected a vocabulary") from error
+        if not empty and vocabulary._lines[-1:] != b"\n":
+            raise VocabularyError(f"{path}: the last line has no end")
         vocabulary._index = vocabulary._listed = None
         vocabulary._start(counts)
         return vocabulary
