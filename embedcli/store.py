@@ -123,19 +123,24 @@ def load(folder: Path) -> Model:
     state = dict(_arrays(folder, "state.npz"))
     with _damage(folder, "head.npz"):
         labels = tuple(map(str, json.loads(head.pop("labels").tobytes())))
+        for name, array in head.items():
+            if array.dtype != np.dtype("<f4"):
+                raise ValueError(f"{name}: found {array.dtype}; expected float32")
     with _damage(folder, "state.npz"):
         trained, first_lines = state.pop("trained"), state.pop("first_lines")
         if trained.shape != (len(table),) or first_lines.shape != (len(table),):
             raise ValueError(f"{len(table)} words, but {trained.shape} {first_lines.shape}")
+        if {trained.dtype, first_lines.dtype} != {np.dtype("<i8")}:
+            raise ValueError(f"{trained.dtype} and {first_lines.dtype}; expected int64")
     prefix = "optimizer."
     with _damage(folder, "log.jsonl"):
         if manifest.files["log.jsonl"][0] > _MAX_LOG:
             raise ValueError("too large")
         lines = (folder / "log.jsonl").read_text(encoding="utf-8").split("\n")
-        log = [json.loads(line) for line in lines if line]
+        log = [_epoch_of_log(line) for line in lines if line]
     return Model(
         table=table,
-        settings=_read_settings(folder),
+        settings=_read_settings(folder, table.dim),
         head=head,
         labels=labels,
         trained=trained,
@@ -158,8 +163,9 @@ def verify(folder: Path) -> Manifest:
     """Compare every file of a model folder with its digest; StoreError names what differs."""
     folder = files.settled(folder)
     manifest = _read_manifest(folder)
-    if (folder / "manifest.json").read_bytes() != _dump(manifest):
-        raise _damaged(folder, "manifest.json", "its own digest is another")
+    with _damage(folder, "manifest.json"):
+        if (folder / "manifest.json").read_bytes() != _dump(manifest):
+            raise ValueError("its own digest is another")
     for name, (_, digest) in manifest.files.items():
         with _damage(folder, name):
             if files.sha256(folder / name) != digest:
@@ -268,9 +274,12 @@ def _write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         files.write_npz(out, arrays)
 
 
-def _read_settings(folder: Path) -> TrainSettings:
+def _read_settings(folder: Path, dim: int) -> TrainSettings:
     with _damage(folder, "config.yaml"):
-        return TrainSettings(**read_yaml(folder / "config.yaml", TrainSettings))
+        settings = TrainSettings(**read_yaml(folder / "config.yaml", TrainSettings))
+        if settings.dim != dim:
+            raise ValueError(f"dim {settings.dim}; the vectors are of {dim} numbers")
+        return settings
 
 
 def _manifest(new: Path, model: Model) -> Manifest:
@@ -331,6 +340,13 @@ def _whole(value: Any) -> int:
     if type(value) is not int or value < 0:
         raise ValueError(f"found {value!r}; expected a whole number")
     return value
+
+
+def _epoch_of_log(line: str) -> Mapping[str, Any]:
+    entry = json.loads(line)
+    if not isinstance(entry, dict) or type(entry.get("epoch")) is not int:
+        raise ValueError(f"found {line[:40]!r}; expected what was measured at an epoch")
+    return entry
 
 
 def _open_table(folder: Path, manifest: Manifest) -> EmbeddingTable:
