@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import random
 import statistics
 import subprocess
@@ -37,7 +36,9 @@ GRID = [{"lr": lr, "epoch": epoch} for lr, epoch in itertools.product((0.1, 0.5,
 WIKI_TRAIN, WIKI_TEST, WIKI_WORDS = 25_000, 5_000, 230
 
 # A process of its own each time: 0.9.3 fills only `thread` tenths of the first table
-# (densematrix.cc, uniform), and what a process left in memory before may be NaN.
+# (densematrix.cc, uniform), and what the process left in memory before may be NaN; so large
+# arrays are asked of the system, which gives zeros.
+ZEROED = ("env", "MALLOC_MMAP_THRESHOLD_=65536")
 FASTTEXT = """
 import json, sys, fasttext
 train, out, test, settings = sys.argv[1:]
@@ -79,7 +80,6 @@ class Result:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # fastText's tables then start from zeros
     results = []
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
         for made in _sets(args, Path(scratch)):
@@ -196,7 +196,7 @@ def _fasttext(
 ) -> list[str]:
     settings = {**chosen, "dim": args.dim, "thread": args.threads, "seed": seed}
     files = [str(file or "") for file in (train, out, test)]
-    return [args.peer_python, "-c", FASTTEXT, *files, json.dumps(settings)]
+    return [*ZEROED, args.peer_python, "-c", FASTTEXT, *files, json.dumps(settings)]
 
 
 def _fasttext_accuracy(
