@@ -40,6 +40,7 @@ _SPACELESS = (
     r"[[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}ーｰ〆]"
     r"&&[\p{L}\p{Nl}\p{No}]]"
 )
+_FIRST_SPACELESS = "\u0e00"  # Thai; letters alone, all before it, are one word
 _LETTER = rf"[\p{{L}}\p{{N}}--{_SPACELESS}]"
 _LETTERS = rf"[{_LETTER}\p{{M}}]"
 _RUN = (
@@ -165,6 +166,9 @@ class Tokenizer:
         return found
 
     def _words(self, text: str) -> Iterable[str]:
+        if text.isalpha() and max(text) < _FIRST_SPACELESS:
+            yield text
+            return
         if self.normalize:
             text = text.replace("\u00ad", "").replace("’", "'")
         for match in self._pattern.finditer(text):
