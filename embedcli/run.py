@@ -314,20 +314,22 @@ class _Run:
     def _state(self, task: Task) -> TrainState | None:
         if self.checkpoint is None:
             return None
-        shapes = {f"parameters/{name}": each.shape for name, each in task.parameters.items()}
+        kinds = {f"parameters/{name}": _kind(each.data) for name, each in task.parameters.items()}
         for name, each in task.parameters.items():
             if each.requires_grad:
                 for slot in make_optimizer(self.settings).slots:
-                    shapes[f"slots/{name}/{slot.name}"] = each.shape
-        shapes["trained"] = (len(task.parameters["table"]),)
-        arrays = self.checkpoint.arrays
-        for name, shape in shapes.items():
-            if name not in arrays or arrays[name].shape != shape:
-                raise _unfit(self.folder, f"{name} is not of shape {shape}")
-        try:
-            return TrainState.restored(arrays, self.checkpoint.place)
-        except TypeError as error:
-            raise _unfit(self.folder, str(error)) from error
+                    kinds[f"slots/{name}/{slot.name}"] = _kind(each.data)
+        kinds["trained"] = f"({len(task.parameters['table'])},) int64"
+        arrays, place = self.checkpoint.arrays, self.checkpoint.place
+        for name, kind in kinds.items():
+            if name not in arrays or _kind(arrays[name]) != kind:
+                raise _unfit(self.folder, f"{name} is not of {kind}")
+        fresh = TrainState({}, {}, arrays["trained"]).place()
+        if {name: type(value) for name, value in place.items()} != {
+            name: type(value) for name, value in fresh.items()
+        } or not 0 <= place["epoch"] <= self.settings.epochs:
+            raise _unfit(self.folder, "the place in the run")
+        return TrainState.restored(arrays, place)
 
     def _resumed(self) -> tuple[int, int] | None:
         if self.checkpoint is None:
@@ -433,6 +435,10 @@ class _Run:
         return Trained(
             self.folder, store.load_table(self.folder), settings, state.log, manifest.digest
         )
+
+
+def _kind(array: NDArray[Any]) -> str:
+    return f"{array.shape} {array.dtype}"
 
 
 # What must be equal for a run to go on.

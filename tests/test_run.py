@@ -281,6 +281,31 @@ def test_a_checkpoint_of_another_version_is_refused(
         resume(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays, state: arrays.pop("parameters/table"),
+        lambda arrays, state: arrays.update(trained=arrays["trained"][1:]),
+        lambda arrays, state: arrays.update(trained=arrays["trained"].astype(np.float32)),
+        lambda arrays, state: state["place"].update(epoch="2"),
+        lambda arrays, state: state["place"].update(epoch=-1),
+        lambda arrays, state: state["place"].pop("log"),
+        lambda arrays, state: state["settings"].update(dim=6),
+        lambda arrays, state: state["settings"].update(dimm=5),
+        lambda arrays, state: state.pop("text"),
+        lambda arrays, state: state.update(sources=3),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_one_error(stop, tmp_path, change):
+    stop(4)
+    arrays, state = store.load_checkpoint(tmp_path / "m")
+    arrays = {name: array.copy() for name, array in arrays.items()}
+    change(arrays, state)
+    store.save_checkpoint(tmp_path / "m", arrays, state)
+    with pytest.raises(StoreError, match="damaged"):
+        resume(tmp_path)
+
+
 def test_any_flipped_byte_of_a_checkpoint_is_found(stop, tmp_path):
     stop(4)
     path = tmp_path / "m.checkpoint/state.npz"

@@ -25,13 +25,17 @@ def test_info_json(embed, model):
     assert record["files"]["table.npy"] == 128 + 8 * 4 * 4
 
 
-def test_verify_finds_a_flipped_byte(embed, model, tmp_path):
+def test_verify_finds_a_flipped_byte_and_names_the_file(embed, model, tmp_path):
     assert embed("info", "--verify").code == 0
-    path = tmp_path / "embeddings" / "vocab.txt"
-    path.write_bytes(path.read_bytes().replace(b"king", b"kinh"))
-    found = embed("info", "--verify")
-    assert found.code == 1
-    assert "vocab.txt" in found.err
+    for path in (tmp_path / "embeddings").iterdir():
+        data = path.read_bytes()
+        for place in {0, len(data) // 2, len(data) - 1} if data else ():
+            path.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
+            found = embed("info", "--verify")
+            assert (found.code, found.out) == (1, "")
+            assert found.err.startswith(f"error: embeddings/{path.name}: ")
+        path.write_bytes(data)
+    assert embed("info", "--verify").code == 0
 
 
 @pytest.mark.parametrize(
