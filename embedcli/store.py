@@ -255,7 +255,8 @@ def remove_checkpoint(folder: Path) -> None:
         (place / "state.npz").unlink(missing_ok=True)
         if place.is_dir():
             files.sweep(place / "state.npz")
-            place.rmdir()
+            if not any(place.iterdir()):
+                place.rmdir()
 
 
 def _write_table(new: Path, table: EmbeddingTable) -> None:

@@ -268,6 +268,13 @@ def test_what_a_killed_process_left_beside_a_checkpoint_is_no_checkpoint(train, 
     assert left(tmp_path) == {"corpus.txt", "m"}
 
 
+def test_what_is_not_ours_in_the_checkpoint_folder_stays(train, tmp_path):
+    (tmp_path / "m.checkpoint").mkdir()
+    (tmp_path / "m.checkpoint/notes.txt").write_text("mine")
+    train(checkpoint_every="5")
+    assert left(tmp_path / "m.checkpoint") == {"notes.txt"}
+
+
 def test_a_checkpoint_of_another_version_is_refused(
     stop, tmp_path, monkeypatch: pytest.MonkeyPatch
 ):
