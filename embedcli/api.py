@@ -32,7 +32,7 @@ Judgement = Literal["similarity", "analogy", "classify", "regress"]
 OovId = Literal["error", "skip", "unknown"]
 Source = str | Path
 
-SAMPLE = Path(__file__).parent / "data" / "sample.txt"
+DATA = Path(__file__).parent / "data"
 FORMAT_OF_SUFFIX = {
     "": "model",
     ".npy": "npy",
@@ -56,8 +56,9 @@ def train(
 ) -> Trained:
     """Train a table on text and save it as the model folder `out`.
 
-    `sources` are files, folders, globs or "-"; none: the sample that comes with the package.
-    `config` is a preset's name or a YAML file; `settings` are those of `config.TrainSettings`.
+    `sources` are files, folders, globs or "-"; none: the `sample` that comes with the package, with
+    the preset of that name where no `config` is given. `config` is a preset's name or a YAML file;
+    `settings` are those of `config.TrainSettings`.
     `resume` goes on with the run that was stopped before it wrote `out`: its text and settings are
     taken from its checkpoint; those given must be the same. `report` is called with what the run
     starts from and after each group of batches; then, if `stop` returns true, the run is kept and
@@ -77,8 +78,20 @@ def train(
         places = None if sources is None else _places(sources)
         given = explicit(TrainSettings, config=name, given=settings)
         return run.resume(places, Path(out), given, say, asked)
+    if sources is None:
+        sources = sample(name, settings)
+        if name is None and sources.name == "sample.txt":
+            name = "sample"
     chosen = resolve_settings(TrainSettings, config=name, given=settings)
-    return run.start(_places(SAMPLE if sources is None else sources), Path(out), chosen, say, asked)
+    return run.start(_places(sources), Path(out), chosen, say, asked)
+
+
+def sample(config: str | None = None, settings: Mapping[str, Any] | None = None) -> Path:
+    """Find the text that comes with the package for a task: tales, or for `classify` reviews."""
+    from embedcli.config import TrainSettings, explicit
+
+    task = explicit(TrainSettings, config=config, given=settings).get("task")
+    return DATA / ("reviews.txt" if task == "classify" else "sample.txt")
 
 
 def _places(sources: Source | Sequence[Source]) -> list[Source]:

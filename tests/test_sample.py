@@ -1,5 +1,7 @@
 """The bundled texts: clean, made by the script that says so, and good enough to learn from."""
 
+from __future__ import annotations
+
 import runpy
 import unicodedata
 from collections import Counter
@@ -8,6 +10,10 @@ from pathlib import Path
 import pytest
 import regex
 
+import embedcli
+from embedcli import api
+from embedcli.table import EmbeddingTable
+
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "embedcli" / "data"
 ALLOWED = regex.compile(r"""[A-Za-z\p{Devanagari}\u0964 .,;:!?"'-]+""")
@@ -15,6 +21,11 @@ ALLOWED = regex.compile(r"""[A-Za-z\p{Devanagari}\u0964 .,;:!?"'-]+""")
 
 def lines_of(name: str) -> list[str]:
     return (DATA / name).read_text(encoding="utf-8").splitlines()
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> EmbeddingTable:
+    return embedcli.train(out=tmp_path_factory.mktemp("run") / "sample").table
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +76,41 @@ def test_reviews_bear_one_of_two_labels() -> None:
     assert labels == {"__label__positive": 200, "__label__negative": 200}
     for line in reviews:
         assert ALLOWED.fullmatch(line.split(" ", 1)[1]), line
+
+
+def test_each_task_has_a_text_that_comes_along() -> None:
+    assert api.sample() == api.sample("cbow") == DATA / "sample.txt"
+    assert api.sample("classify") == api.sample(None, {"task": "classify"}) == DATA / "reviews.txt"
+
+
+@pytest.mark.parametrize(
+    ("word", "near"),
+    [
+        ("king", "queen prince princess"),
+        ("राजा", "रानी राजकुमार"),
+        ("man", "woman"),
+        ("paris", "rome london berlin athens madrid tokyo cairo delhi moscow beijing kathmandu"),
+        ("monday", "tuesday wednesday thursday friday saturday sunday"),
+        ("सोमवार", "मंगलवार बुधवार गुरुवार शुक्रवार शनिवार रविवार"),
+        ("two", "three four five six seven eight nine ten eleven twelve"),
+    ],
+)
+def test_neighbours_come_out_right(table: EmbeddingTable, word: str, near: str) -> None:
+    k = min(3, len(near.split()))
+    found = table.vocabulary.tokens(table.neighbors([word], k).ids[0])
+    assert {*near.split()}.issuperset(found), found
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "c", "d"),
+    [
+        ("man", "king", "woman", "queen"),
+        ("king", "man", "queen", "woman"),
+        ("boy", "girl", "prince", "princess"),
+        ("france", "paris", "italy", "rome"),
+        ("आदमी", "औरत", "राजा", "रानी"),
+    ],
+)
+def test_analogies_come_out_right(table: EmbeddingTable, a: str, b: str, c: str, d: str) -> None:
+    found = table.vocabulary.tokens(table.analogy([b, c], [a], 3).ids[0])
+    assert found[0] == d, found

@@ -62,7 +62,8 @@ def train(
     from embedcli.run import Prepared, Stopped
 
     if not corpus and not resume:
-        render.note(f"no corpus given: training on the sample, {api.SAMPLE}", quiet=quiet)
+        text = api.sample(config, settings)
+        render.note(f"no corpus given: training on the sample, {text}", quiet=quiet)
     with progress(quiet) as watch, _StopSignals() as stop:
 
         def report(event: Prepared | Step) -> None:
