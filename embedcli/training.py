@@ -61,10 +61,13 @@ class TrainState:
     best_score: float = -math.inf
     best_epoch: int = 0
     finished: bool = False
-    log: list[dict[str, Any]] = field(default_factory=list)
+    log: list[Mapping[str, Any]] = field(default_factory=list)
+    epochs_before: int = 0  # of the runs that this one goes on from, on other text
+    steps_before: int = 0
 
     PLACE = (
         "epoch", "group", "loss", "count", "words", "best_score", "best_epoch", "finished", "log",
+        "epochs_before", "steps_before",
     )  # fmt: skip
 
     def arrays(self) -> dict[str, Array]:
@@ -133,7 +136,7 @@ class Training:
         self._trainable = {n: p for n, p in task.parameters.items() if p.requires_grad}
         self.state = self._place(state)
         slots = min(settings.group, task.batches)
-        self._gradients: Accumulator = OwnAccumulator(slots)
+        self._gradients: Accumulator = OwnAccumulator(self._trainable, task.tables, slots)
         if self.workers > 1:
             self._gradients = SharedAccumulator(self._trainable, task.tables, slots, self.workers)
         self._parts = [
@@ -220,8 +223,8 @@ class Training:
     def _end_epoch(self) -> dict[str, Any]:
         state = self.state
         record: dict[str, Any] = {
-            "epoch": state.epoch + 1,
-            "steps": (state.epoch + 1) * self.groups,
+            "epoch": state.epochs_before + state.epoch + 1,
+            "steps": state.steps_before + (state.epoch + 1) * self.groups,
             "loss": state.loss / max(state.count, 1),
             "words": state.words,
         }
@@ -276,9 +279,10 @@ class Training:
 
     def _compute(self, worker: int, slot: int, epoch: int, index: int) -> None:
         """Leave a batch's gradients, and what is told of it, where the others find them."""
-        batch = self.task.batch(epoch, index)
-        loss = self.task.loss(batch)
-        loss.value.backward()
+        batch = self.task.batch(self.state.epochs_before + epoch, index)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found below
+            loss = self.task.loss(batch)
+            loss.value.backward()
         gradients: Mapping[str, Gradient] = {
             name: tensor.grad for name, tensor in self._trainable.items() if tensor.grad is not None
         }
@@ -299,7 +303,7 @@ class Training:
             return
         tensor = self._trainable[name]
         state = self.state.slots[name]
-        t = epoch * self.groups + group + 1
+        t = self.state.steps_before + epoch * self.groups + group + 1
         lr = self._rate(epoch, indices[0])
         gradient = _free(total, self._frozen.get(name))
         if isinstance(gradient, RowGrad):

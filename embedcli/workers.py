@@ -182,6 +182,8 @@ class Team:
 
         At most some thousands of tasks. Raises WorkerError if a member died or failed.
         """
+        if not tasks:
+            return
         os.write(self._given, b"".join(map(_TASK.pack, range(self.size, tasks))))
         for member, line in enumerate(self._lines[: tasks - 1], 1):
             try:

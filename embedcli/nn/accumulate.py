@@ -28,15 +28,32 @@ class Accumulator(Protocol):
         """Return a part of the sum over so many batches, rows coalesced; None is no gradient."""
 
 
+def rows_at_most(parameters: Mapping[str, Tensor], tables: Mapping[str, int]) -> dict[str, int]:
+    """Return how many distinct rows of each table a batch can meet."""
+    return {name: min(tables[name], len(parameters[name])) for name in tables if name in parameters}
+
+
+def fitted(gradient: RowGrad, most: int) -> RowGrad:
+    """Sum the rows of each id where there are more rows than the distinct ones can be."""
+    rows = sum(len(part.ids) for part in gradient.parts)
+    return gradient.coalesce() if rows > most else gradient
+
+
 class OwnAccumulator:
     """Keeps what one process works out for itself."""
 
-    def __init__(self, batches: int) -> None:
+    def __init__(
+        self, parameters: Mapping[str, Tensor], tables: Mapping[str, int], batches: int
+    ) -> None:
+        self._most = rows_at_most(parameters, tables)
         self._given: list[Mapping[str, Gradient]] = [{}] * batches
 
     def put(self, batch: int, gradients: Mapping[str, Gradient]) -> None:
         """Keep the gradients of a batch."""
-        self._given[batch] = gradients
+        self._given[batch] = {
+            name: fitted(each, self._most[name]) if isinstance(each, RowGrad) else each
+            for name, each in gradients.items()
+        }
 
     def total(self, name: str, batches: int, part: int) -> Gradient | None:
         """Return the sum, which is its only part."""
@@ -70,10 +87,11 @@ class SharedAccumulator:
         self._rows: dict[str, Array] = {}
         self._ids: dict[str, Array] = {}
         self._met: dict[str, Array] = {}
+        self._most = rows_at_most(parameters, tables)
         for name, tensor in parameters.items():
             shape = tensor.shape
             if name in tables:
-                most = min(tables[name], shape[0])
+                most = self._most[name]
                 shape = (most, *shape[1:])
                 self._ids[name] = shared_array((batches, most), np.int32)
                 self._met[name] = shared_array((batches, most), np.float32)
@@ -100,8 +118,7 @@ class SharedAccumulator:
 
     def _put_rows(self, name: str, batch: int, gradient: RowGrad) -> int:
         ids, rows, met = (each[name][batch] for each in (self._ids, self._rows, self._met))
-        if sum(len(part.ids) for part in gradient.parts) > len(ids):
-            gradient = gradient.coalesce()
+        gradient = fitted(gradient, len(ids))
         first = 0
         for part in gradient.parts:
             last = first + len(part.ids)

@@ -165,8 +165,9 @@ class WordStream:
         self._noise = noise_words(counts, settings.noise_power)
         length = max(1, round(settings.batch_size / expected))
         tokens = len(self._ids)
-        self.batches: int = max(-(-tokens // length), min(MANY_BATCHES, -(-tokens // FEW_TOKENS)))
-        self._length = -(-tokens // self.batches)
+        batches = max(-(-tokens // length), min(MANY_BATCHES, -(-tokens // FEW_TOKENS)))
+        self._length: int = -(-tokens // batches)
+        self.batches: int = -(-tokens // self._length)
         self._band = max(n for n in range(1, BAND + 1) if settings.tile % n == 0)
 
     @property

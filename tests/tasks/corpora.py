@@ -32,7 +32,7 @@ def labelled_lines(count, seed, several=False):
 
 
 def numbered_lines(count, seed):
-    """Texts with two numbers of unlike size, both made of how many cheap and dear words there are."""
+    """Texts with two numbers of unlike size, made of how many cheap and dear words there are."""
     draw = random.Random(seed)
     lines = []
     for _ in range(count):
@@ -52,7 +52,7 @@ def write(path, lines):
 def make_task(path, lines, valid=None, **settings):
     """Encode lines and make the task of the settings, with lines to validate on if given."""
     chosen = TrainSettings(**{"workers": 1, "cache": False, **PRESET, **settings})
-    kind = {"classify": "class", "regress": "number"}[chosen.task]
+    kind = {"classify": "class", "regress": "number"}.get(chosen.task, "none")
     path.mkdir(parents=True, exist_ok=True)
     corpus = encode([write(path / "train.txt", lines)], chosen, folder=path, labels=kind)
     held = None

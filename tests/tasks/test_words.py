@@ -1,0 +1,235 @@
+"""Words and their neighbours: what batches hold, what is learnt, and that both are repeatable."""
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedcli.config import TrainSettings, resolve
+from embedcli.errors import CorpusError
+from embedcli.tasks.words import Tiles, in_reach, keep_chances, noise_words, reach
+from tests.tasks.corpora import COMMON, TOPICS, make_task, trained
+
+SMALL = {"tile": 8, "tile_noise": 4, "batch_size": 20, "window": 3, "optimizer": "damped_sgd"}
+
+
+def planted_lines(count, seed):
+    """Lines of one topic each, with common words among its own."""
+    draw = random.Random(seed)
+    lines = []
+    for _ in range(count):
+        words = draw.choices(TOPICS[draw.choice(sorted(TOPICS))], k=6) + draw.choices(COMMON, k=4)
+        draw.shuffle(words)
+        lines.append(" ".join(words))
+    return lines
+
+
+def sorted_pairs(batch):
+    """All pairs (centre's place, context's place) of a batch, and its words by place."""
+    band, window = batch.near.shape[1], batch.window
+    tile, row, column = np.nonzero(batch.near)
+    centres = tile * band + row
+    return sorted(zip(centres.tolist(), (tile * band + column - window).tolist(), strict=True))
+
+
+@pytest.fixture
+def task(tmp_path):
+    return make_task(tmp_path, planted_lines(60, 1), task="skipgram", **SMALL)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=4, max_size=4))
+def test_reach_is_a_band_without_the_word_itself(reaches):
+    left, right = np.array(reaches).T.reshape(2, 2, 2)
+    near = in_reach(left, right, 5)
+    assert near.shape == (2, 2, 12)
+    for tile, row, column in np.ndindex(near.shape):
+        away = column - 5 - row
+        wanted = away != 0 and -left[tile, row] <= away <= right[tile, row]
+        assert near[tile, row, column] == wanted
+
+
+def test_reach_far_beyond_a_tile():
+    left = right = np.full((1, 16), 100)
+    assert in_reach(left, right, 100).sum() == 16 * 200
+    assert in_reach(left * 0, right * 0, 100).sum() == 0
+
+
+def test_windows_end_with_the_line_and_are_even_in_size():
+    rng = np.random.default_rng(0)
+    cuts = np.array([3, 3, 10, 5000])
+    left, right = reach(cuts, 9000, 4, 9008, rng)
+    places = np.arange(9000)
+    line = np.searchsorted(cuts, places, side="right")
+    for away in (left, -right):
+        other = places - away[:9000]
+        np.testing.assert_array_equal(np.searchsorted(cuts, other, side="right"), line)
+    assert left[9000:].sum() == right[9000:].sum() == 0
+    sizes = np.bincount(left[100:4900])
+    assert sizes[0] == 0
+    assert (abs(sizes[1:] - 1200) < 150).all()
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_sums_over_contexts_and_over_centres(seed):
+    rng = np.random.default_rng(seed)
+    left, right = reach(np.array([7, 12]), 29, 3, 32, rng)
+    near = in_reach(left.reshape(4, 8), right.reshape(4, 8), 3)
+    tiles = Tiles(29, 3, np.zeros(38, np.int32), left, right, near, np.zeros((1, 1), np.int32))
+    band = np.zeros((32, 38))
+    for tile in range(4):
+        band[tile * 8 : tile * 8 + 8, tile * 8 : tile * 8 + 14] = near[tile]
+    contexts, centres = rng.random(38), rng.random(32)
+    np.testing.assert_allclose(tiles.over_contexts(contexts), band @ contexts, atol=1e-12)
+    np.testing.assert_allclose(tiles.over_centres(centres), centres @ band, atol=1e-12)
+    np.testing.assert_array_equal(tiles.pairs, band.sum(1))
+
+
+def test_an_epoch_holds_every_token_once_in_its_line(tmp_path):
+    lines = planted_lines(30, 2)
+    task = make_task(tmp_path, lines, task="skipgram", **SMALL)
+    batches = [task.batch(0, index) for index in range(task.batches)]
+    assert [batch.tokens for batch in batches] == [20] * 15
+    words = np.concatenate([batch.centres[: batch.tokens] for batch in batches])
+    first = list(dict.fromkeys(" ".join(lines).split()))
+    assert [first[each] for each in words] == " ".join(lines).split()
+    for batch in batches:
+        for centre, context in sorted_pairs(batch):
+            assert centre // 10 == context // 10  # a line has ten words, a batch two lines
+            assert 0 < abs(centre - context) <= 3
+
+
+def test_a_batch_is_a_function_of_seed_epoch_and_index(task, tmp_path):
+    again = make_task(tmp_path / "b", planted_lines(60, 1), task="skipgram", **SMALL)
+    other = make_task(tmp_path / "c", planted_lines(60, 1), task="skipgram", seed=1, **SMALL)
+    task.batch(0, 0)
+    first = task.batch(1, 3)
+    np.testing.assert_array_equal(first.noise, again.batch(1, 3).noise)
+    np.testing.assert_array_equal(first.near, again.batch(1, 3).near)
+    for different in (other.batch(1, 3), task.batch(2, 3), task.batch(1, 4)):
+        assert (first.noise != different.noise).any()
+
+
+def test_frequent_words_are_thinned_out(tmp_path):
+    lines = ["the " * 15 + f"w{n} the v{n}" for n in range(40)]
+    task = make_task(tmp_path, lines, task="skipgram", subsample=0.01, **SMALL)
+    counts = np.zeros(81)
+    tokens = 0
+    for epoch in range(20):
+        for index in range(task.batches):
+            batch = task.batch(epoch, index)
+            tokens += batch.tokens
+            kept = batch.centres[batch.pairs > 0]
+            counts += np.bincount(kept, minlength=81)
+    assert tokens == 20 * 720
+    share = 0.01 / (640 / 720)
+    assert counts[0] / (20 * 640) == pytest.approx(np.sqrt(share) + share, rel=0.15)
+    assert task.resolved == {"subsample": 0.01}
+
+
+def test_chances_to_stay_and_noise_follow_word2vec():
+    counts = np.array([1_000_000, 1000, 100, 1])
+    share = counts / counts.sum()
+    expected = np.minimum(1, np.sqrt(1e-4 / share) + 1e-4 / share)
+    np.testing.assert_allclose(keep_chances(counts, 1e-4), expected)
+    assert (keep_chances(counts, None) == 1).all()
+    noise = noise_words(counts, 0.75)
+    held = np.bincount(noise, minlength=4) / len(noise)
+    np.testing.assert_allclose(held, counts**0.75 / (counts**0.75).sum(), atol=1e-6)
+
+
+def test_subsampling_is_for_large_corpora_unless_asked_for(task):
+    assert task.resolved == {"subsample": None}
+
+
+@pytest.mark.parametrize("kind", ["skipgram", "cbow"])
+def test_the_loss_is_that_of_the_pairs(kind, tmp_path):
+    task = make_task(tmp_path, planted_lines(10, 3), task=kind, negatives=3, **SMALL)
+    rng = np.random.default_rng(0)
+    table, output = (p.data for p in task.parameters.values())
+    output[:] = rng.standard_normal(output.shape)
+    batch = task.batch(0, 1)
+    ids = batch.contexts[3:-3]
+    contexts: dict[int, list[int]] = {}
+    for centre, context in sorted_pairs(batch):
+        contexts.setdefault(centre, []).append(context)
+    loss, count = 0.0, 0
+    for centre, others in contexts.items():
+        noise = batch.noise[centre // 8]
+        if kind == "skipgram":
+            asked = [(table[ids[centre]], output[ids[each]]) for each in others]
+        else:
+            asked = [(table[ids[others]].mean(0), output[ids[centre]])]
+        for row, right in asked:
+            loss += np.log1p(np.exp(-np.float64(row) @ right))
+            loss += 3 / 4 * np.log1p(np.exp(np.float64(output[noise]) @ row)).sum()
+            count += 1
+    found = task.loss(batch)
+    assert found.count == count
+    assert found.total == pytest.approx(loss, rel=1e-5)
+
+
+def test_rows_meet_the_squared_lengths_of_their_partners(tmp_path):
+    task = make_task(tmp_path, planted_lines(10, 3), task="skipgram", negatives=3, **SMALL)
+    table, output = (p.data for p in task.parameters.values())
+    output[:] = np.random.default_rng(0).standard_normal(output.shape)
+    batch = task.batch(0, 0)
+    task.loss(batch).value.backward()
+    ids = batch.contexts[3:-3]
+    met = {"table": np.zeros(len(table)), "output": np.zeros(len(table))}
+    for centre, context in sorted_pairs(batch):
+        met["table"][ids[centre]] += np.square(output[ids[context]]).sum()
+        met["output"][ids[context]] += np.square(table[ids[centre]]).sum()
+        for noise in batch.noise[centre // 8]:
+            met["table"][ids[centre]] += 3 / 4 * np.square(output[noise]).sum()
+            met["output"][noise] += 3 / 4 * np.square(table[ids[centre]]).sum()
+    for name, expected in met.items():
+        found = task.parameters[name].grad.coalesce()
+        np.testing.assert_allclose(found.met, expected[found.ids], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["skipgram", "cbow"])
+def test_words_of_a_topic_come_together(kind, tmp_path):
+    chosen = resolve(TrainSettings, given={"task": kind})
+    preset = {name: getattr(chosen, name) for name in ("optimizer", "lr", "tile", "tile_noise")}
+    preset |= {"batch_size": chosen.batch_size, "group": chosen.group, "init": chosen.init}
+    task = make_task(tmp_path, planted_lines(500, 4), task=kind, **preset)
+    words = list(dict.fromkeys(" ".join(planted_lines(500, 4)).split()))
+    rows = trained(task).parameters["table"]
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    places = [[words.index(word) for word in topic] for topic in TOPICS.values()]
+    within = np.mean([(rows[own] @ rows[own].T)[np.triu_indices(8, 1)] for own in places])
+    between = np.mean([rows[a] @ rows[b].T for i, a in enumerate(places) for b in places[i + 1 :]])
+    assert within - between > 0.2
+
+
+@pytest.mark.parametrize("kind", ["skipgram", "cbow"])
+def test_frequent_words_in_large_batches_do_not_diverge(kind, tmp_path):
+    lines = ["the the of the " + line for line in planted_lines(400, 5)]
+    settings = {**SMALL, "batch_size": 4096, "tile": 128, "tile_noise": 16, "group": 16, "lr": 0.5}
+    task = make_task(tmp_path, lines, task=kind, **settings)
+    state = trained(task)
+    assert all(np.abs(array).max() < 20 for array in state.parameters.values())
+    assert state.log[-1]["loss"] < state.log[0]["loss"]
+
+
+@pytest.mark.parametrize("kind", ["skipgram", "cbow"])
+def test_two_lines_train(kind, tmp_path):
+    lines = ["Hope to see you soon", "Nice to see you again"]
+    settings = {**SMALL, "epochs": 200, "batch_size": 1024, "tile": 128}
+    state = trained(make_task(tmp_path, lines, task=kind, **settings))
+    assert state.log[-1]["loss"] < state.log[0]["loss"] * 0.9
+    assert (state.trained > 100).all()
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["word word", "word"], "1 usable word"),
+        (["one", "two", "three"], "no line of several words"),
+    ],
+)
+def test_a_corpus_without_neighbours_is_an_error(lines, said, tmp_path):
+    with pytest.raises(CorpusError, match=said):
+        make_task(tmp_path, lines, task="skipgram")

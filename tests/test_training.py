@@ -1,0 +1,172 @@
+"""The loop: the same bytes for any workers, from any point; what it reports, and how it stops."""
+
+import dataclasses
+import json
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from embedcli.errors import TrainingError
+from embedcli.tasks.task import Validation
+from embedcli.training import Training, TrainState
+from tests.tasks.corpora import make_task
+from tests.tasks.test_words import planted_lines
+
+SETTINGS = {
+    "task": "skipgram",
+    "tile": 16,
+    "tile_noise": 8,
+    "batch_size": 48,
+    "group": 4,
+    "epochs": 3,
+    "dim": 12,
+    "optimizer": "damped_sgd",
+    "lr": 0.1,
+    "schedule": "linear",
+}
+
+
+@pytest.fixture
+def make(tmp_path):
+    def make(**settings):
+        chosen = {**SETTINGS, **settings}
+        lines = planted_lines(120, 1)
+        return make_task(tmp_path / str(len(list(tmp_path.iterdir()))), lines, **chosen)
+
+    return make
+
+
+def run(task, **options):
+    training = Training(task, task.settings, **options)
+    return training, list(training.steps())
+
+
+def table(training):
+    return training.state.parameters["table"].tobytes()
+
+
+@pytest.mark.parametrize("kind", ["skipgram", "cbow"])
+def test_any_number_of_workers_gives_the_same_bytes(kind, make):
+    alone, steps = run(make(task=kind))
+    assert alone.workers == 1
+    for workers in (2, 3):
+        shared, found = run(make(task=kind, workers=workers))
+        assert shared.workers == workers
+        assert table(shared) == table(alone)
+        assert shared.state.trained.tolist() == alone.state.trained.tolist()
+        busy = np.sum([step.shares for step in found], axis=0)
+        assert busy.sum() == 3 * shared.task.batches
+        assert (busy >= 3 * (shared.task.batches // 4)).all()  # at least one of each group
+        assert [step.loss for step in found] == [step.loss for step in steps]
+
+
+@pytest.mark.parametrize("optimizer", ["damped_sgd", "adam"])
+@pytest.mark.parametrize("stop", [1, 7, 8, 20])
+def test_a_run_goes_on_from_any_step_to_the_same_bytes(optimizer, stop, make):
+    whole, steps = run(make(optimizer=optimizer))
+    first = Training(make(optimizer=optimizer), whole.settings)
+    for number, _ in enumerate(first.steps(), 1):
+        if number == stop:
+            break
+    arrays = {name: array.copy() for name, array in first.state.arrays().items()}
+    place = json.loads(json.dumps(first.state.place()))
+    rest, found = run(make(optimizer=optimizer), state=TrainState.restored(arrays, place))
+    assert table(rest) == table(whole)
+    assert found == steps[stop:]
+    assert rest.state.log == whole.state.log
+
+
+def test_steps_tell_where_the_run_stands(make):
+    training, steps = run(make())
+    groups = math.ceil(training.task.batches / 4)
+    assert [step.number for step in steps] == list(range(1, 3 * groups + 1))
+    assert {step.total for step in steps} == {3 * groups}
+    assert [step.epoch for step in steps[::groups]] == [1, 2, 3]
+    assert sum(step.words for step in steps) == 3 * 1200
+    assert steps[0].rate == 0.1
+    assert all(after.rate < before.rate for before, after in pairwise(steps))
+    records = [step.record for step in steps if step.record]
+    assert [record["epoch"] for record in records] == [1, 2, 3]
+    assert records == training.state.log
+    assert [record["words"] for record in records] == [1200] * 3
+    assert records[-1]["loss"] < records[0]["loss"]
+
+
+def test_a_group_s_gradients_make_one_step(make):
+    """With plain descent and a constant rate, a group is a batch of all its words."""
+    task = make(optimizer="sgd", schedule="constant", lr=0.01, epochs=1, group=3)
+    before = {name: tensor.data.copy() for name, tensor in task.parameters.items()}
+    total = {name: np.zeros(array.shape) for name, array in before.items()}
+    for index in range(3):
+        task.loss(task.batch(0, index)).value.backward()
+        for name, tensor in task.parameters.items():
+            total[name] += tensor.grad.dense()
+            tensor.grad = None
+    training = Training(task, task.settings)
+    next(training.steps())
+    for name, array in before.items():
+        expected = array - 0.01 * total[name]
+        np.testing.assert_allclose(task.parameters[name].data, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("clip_norm", [None, 0.5])
+def test_frozen_rows_stay(clip_norm, make):
+    task = make(clip_norm=clip_norm)
+    before = task.parameters["table"].data.copy()
+    frozen = np.arange(len(before)) % 3 == 0
+    training, _ = run(task, frozen={"table": frozen})
+    after = training.state.parameters["table"]
+    assert ((after != before).any(1) == ~frozen).all()
+    assert ((training.state.trained > 0) == ~frozen).all()
+
+
+def test_no_number_stops_the_run_with_the_last_good_state(make):
+    task = make(optimizer="sgd", lr=0.01)
+    training = Training(task, task.settings)
+    steps = training.steps()
+    next(steps)
+    good = table(training)
+    clean = task.loss
+
+    def broken(batch):
+        return dataclasses.replace(clean(batch), total=math.nan)
+
+    task.loss = broken
+    with pytest.raises(TrainingError, match=r"step 2 \(epoch 1, batch 5\) at rate 0.00") as caught:
+        next(steps)
+    assert caught.value.hint is not None
+    assert "--lr 0.001" in caught.value.hint
+    assert training.whole
+    assert table(training) == good
+
+
+def test_a_rate_far_too_large_is_an_error_not_a_table_of_nan(make):
+    task = make(optimizer="sgd", lr=1e6, epochs=30)
+    training = Training(task, task.settings)
+    with pytest.raises(TrainingError, match="not a finite number"):
+        list(training.steps())
+    assert np.isfinite(training.state.parameters["table"]).all()
+
+
+def test_early_stopping_restores_the_best_epoch(make):
+    task = make(epochs=20, patience=2)
+    scores = iter([0.1, 0.5, 0.4, 0.3, 0.9])
+    tables = []
+
+    def validate():
+        tables.append(task.parameters["table"].data.copy())
+        score = next(scores)
+        return Validation(score, {"accuracy": score})
+
+    task.validate = validate
+    training, steps = run(task)
+    assert [step.record["accuracy"] for step in steps if step.record] == [0.1, 0.5, 0.4, 0.3]
+    np.testing.assert_array_equal(training.state.parameters["table"], tables[1])
+    assert training.state.best_epoch == 2
+
+
+def test_a_small_run_needs_no_other_process(make):
+    task = make(batch_size=1200, epochs=1, workers=2)
+    assert Training(task, task.settings).workers == 1
