@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from embedcli.errors import FormatError, VocabularyError
+from embedcli.errors import ConfigError, FormatError, VocabularyError
 from embedcli.table import EmbeddingTable
 
 if TYPE_CHECKING:
@@ -60,29 +60,35 @@ def train(
     the preset of that name where no `config` is given. `config` is a preset's name or a YAML file;
     `settings` are those of `config.TrainSettings`.
     `resume` goes on with the run that was stopped before it wrote `out`: its text and settings are
-    taken from its checkpoint; those given must be the same. `report` is called with what the run
+    taken from its checkpoint; those given must be the same. The setting `update` names a model to
+    go on with, whose settings take the place of the preset. `report` is called with what the run
     starts from and after each group of batches; then, if `stop` returns true, the run is kept and
     `run.Stopped` raised.
 
     Raises ConfigError, CorpusError, StoreError or TrainingError; after the last, the last good
     state is what is saved.
     """
-    from embedcli import run
-    from embedcli.config import TrainSettings, explicit
+    from embedcli import run, update
+    from embedcli.config import TrainSettings, explicit, schema
     from embedcli.config import resolve as resolve_settings
 
     say = report or (lambda _: None)
     asked = stop or (lambda: False)
     name = None if config is None else str(config)
+    given = explicit(TrainSettings, config=name, given=settings)
     if resume:
         places = None if sources is None else _places(sources)
-        given = explicit(TrainSettings, config=name, given=settings)
         return run.resume(places, Path(out), given, say, asked)
+    base = None
+    if given.get("update") is not None:
+        if sources is None:
+            raise ConfigError("update: found no text to go on with", "embed train TEXT --update …")
+        base = update.settings_of(Path(schema(TrainSettings)["update"].check(given["update"])))
     if sources is None:
         sources = sample(name, settings)
         if name is None and sources.name == "sample.txt":
             name = "sample"
-    chosen = resolve_settings(TrainSettings, config=name, given=settings)
+    chosen = resolve_settings(TrainSettings, config=name, given=settings, base=base)
     return run.start(_places(sources), Path(out), chosen, say, asked)
 
 

@@ -3,7 +3,8 @@
 A setting is a field of a frozen dataclass. Its annotation says which types and words it takes,
 its metadata what is said and checked of it; nothing about a setting is written anywhere else.
 Values come from, the later the stronger: the defaults here, the preset of the task
-(`configs/TASK.yaml`), a file given as `--config`, and flags.
+(`configs/TASK.yaml`) or the settings of the model that is updated, a file given as `--config`, and
+flags.
 """
 
 from __future__ import annotations
@@ -351,6 +352,9 @@ class TrainSettings(TextSettings):
         group="Validation",
         minimum=1,
     )
+    update: str | None = setting(
+        None, "Model to go on training, on new text: its ids and settings stay.", group="Start"
+    )
     vectors: str | None = setting(None, "File of vectors that words start from.", group="Start")
     freeze: Literal["none", "found", "all"] = setting(
         "none", "Rows that are not trained.", group="Start"
@@ -420,17 +424,22 @@ def _is_union(hint: Any) -> bool:
 
 
 def resolve(
-    settings: type[S], *, config: str | None = None, given: Mapping[str, Any] | None = None
+    settings: type[S],
+    *,
+    config: str | None = None,
+    given: Mapping[str, Any] | None = None,
+    base: Mapping[str, Any] | None = None,
 ) -> S:
     """Put the settings together: defaults, the task's preset, `config`, what was `given`.
 
-    `config` is the name of a preset or the path of a YAML file. Raises ConfigError.
+    `config` is the name of a preset or the path of a YAML file. Those of an earlier model, as
+    `base`, take the place of the preset. Raises ConfigError.
 
     >>> resolve(TextSettings, given={"min_count": 2}).min_count
     2
     """
     chosen = explicit(settings, config=config, given=given)
-    return settings(**{**_preset_of_task(chosen, settings), **chosen})
+    return settings(**{**(base or _preset_of_task(chosen, settings)), **chosen})
 
 
 def explicit(

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedcli import __version__, files, store
+from embedcli import __version__, files, store, update
 from embedcli.config import TrainSettings, interval
 from embedcli.errors import (
     ConfigError,
@@ -37,7 +37,9 @@ from embedcli.text.encode import EncodedCorpus, encode
 from embedcli.text.labels import ClassTargets, LabelKind
 from embedcli.text.sources import STDIN, find_sources
 from embedcli.text.vocabulary import Vocabulary
+from embedcli.text.words import Known
 from embedcli.training import Step, Training, TrainState
+from embedcli.update import Earlier
 from embedcli.workers import available_memory
 
 TARGETS: dict[str, LabelKind] = {"classify": "class", "regress": "number"}
@@ -62,6 +64,7 @@ class Prepared:
     resolved: Mapping[str, Any]  # the settings that were `auto`
     coverage: tuple[int, int] | None  # words found in `vectors`, and all
     resumed: tuple[int, int] | None  # steps done before, and all
+    known: int | None  # words of the model that is updated
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,7 @@ class Checkpoint:
     total: int
     place: Mapping[str, Any]
     arrays: dict[str, NDArray[Any]]
+    earlier: Earlier | None  # of the model that is updated
 
     @classmethod
     def load(cls, folder: Path) -> Checkpoint:
@@ -183,6 +187,7 @@ class Checkpoint:
                 total=int(state["total"]),
                 place=dict(state["place"]),
                 arrays=arrays,
+                earlier=Earlier.restored(arrays, state["earlier"]) if state["earlier"] else None,
             )
         except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise _unfit(folder, str(error)) from error
@@ -221,7 +226,10 @@ class _Run:
     def finish(self, work: Path, report: Report, stop: Stop) -> Trained:
         """Prepare, train, save."""
         self._require_room_for_ids()
-        corpus = self._encoded(self.sources, work / "corpus", None)
+        model = self._model_to_update()
+        earlier = self._earlier(model)
+        known = None if earlier is None else earlier.known
+        corpus = self._encoded(self.sources, work / "corpus", None, known)
         valid = None
         if self.settings.valid is not None:
             valid = self._encoded([self.settings.valid], work / "valid", corpus.vocabulary)
@@ -229,11 +237,12 @@ class _Run:
         self._require_same_text(text)
         self._require_room(len(corpus.vocabulary))
         task = TASKS[self.settings.task](corpus, self.settings, valid)
-        found = self._start_from_vectors(task, corpus.vocabulary)
+        state = update.begin(model, task, self.settings) if model else self._state(task)
+        found = self._start_from_vectors(task, corpus.vocabulary, known)
         training = Training(
             task,
             self.settings,
-            state=self._state(task),
+            state=state,
             frozen=self._frozen(found, len(corpus.vocabulary)),
         )
         resolved = self._resolved(corpus, task, training)
@@ -248,14 +257,15 @@ class _Run:
                 resolved=resolved,
                 coverage=None if found is None else (int(found.sum()), len(found)),
                 resumed=self._resumed(),
+                known=None if known is None else len(known.vocabulary),
             )
         )
-        keeper = _Keeper(self, training, text, found)
+        keeper = _Keeper(self, training, text, found, earlier)
         try:
             # What overflows is found by the training, which stops with an error of its own.
             with np.errstate(over="ignore", invalid="ignore"):
                 keeper.watch(report, stop)
-            return self._save(corpus, settings, training)
+            return self._save(corpus, settings, training, earlier)
         except WorkerError as error:
             if training.whole:
                 keeper.keep()
@@ -270,7 +280,7 @@ class _Run:
             raise
         except TrainingError as error:
             if training.whole:
-                self._save(corpus, settings, training)
+                self._save(corpus, settings, training, earlier)
                 error.hint = f"{error.hint}. The last good state is saved in {self.folder}."
             raise
 
@@ -279,12 +289,29 @@ class _Run:
             how = f"embed train --resume --out {self.folder} goes on"
             error.hint = f"{error.hint}; then {how}" if error.hint else how
 
+    def _model_to_update(self) -> store.Model | None:
+        """Open the model that a new run goes on with; a resumed one needs it no more."""
+        if self.checkpoint is not None or self.settings.update is None:
+            return None
+        return update.load(Path(self.settings.update), self.settings)
+
+    def _earlier(self, model: store.Model | None) -> Earlier | None:
+        if self.checkpoint is not None:
+            return self.checkpoint.earlier
+        return None if model is None else Earlier.of(model)
+
     def _encoded(
-        self, places: Sequence[str], folder: Path, vocabulary: Vocabulary | None
+        self,
+        places: Sequence[str],
+        folder: Path,
+        vocabulary: Vocabulary | None,
+        known: Known | None = None,
     ) -> EncodedCorpus:
         folder.mkdir()
         labels = TARGETS.get(self.settings.task, "none")
-        return encode(places, self.settings, labels=labels, folder=folder, vocabulary=vocabulary)
+        return encode(
+            places, self.settings, labels=labels, folder=folder, vocabulary=vocabulary, known=known
+        )
 
     def _facts(self, corpus: EncodedCorpus, valid: EncodedCorpus | None) -> dict[str, Any]:
         """Say what tells one text from another: digests, and for people sizes and times."""
@@ -374,8 +401,13 @@ class _Run:
                     f"--max-vocab {fitting} would fit" + (f", or --dim {dim}" if dim else ""),
                 )
 
-    def _start_from_vectors(self, task: Task, vocabulary: Vocabulary) -> NDArray[np.bool_] | None:
-        """Put the vectors of a file into the table where it has the word; which has it, (V,)."""
+    def _start_from_vectors(
+        self, task: Task, vocabulary: Vocabulary, known: Known | None
+    ) -> NDArray[np.bool_] | None:
+        """Put the vectors of a file into the table where it has the word; which has it, (V,).
+
+        Rows of words `known` before stay as they are.
+        """
         settings = self.settings
         if settings.vectors is None:
             return None
@@ -392,7 +424,9 @@ class _Run:
         rows = task.parameters["table"].data  # (V, D)
         places = given.vocabulary.ids_of(vocabulary.tokens(slice(None)), unknown=-1)  # (V,)
         found: NDArray[np.bool_] = places >= 0  # (V,)
-        rows[found] = given.rows(places[found])
+        new = found.copy()
+        new[: 0 if known is None else len(known.vocabulary)] = False
+        rows[new] = given.rows(places[new])
         return found
 
     def _frozen(self, found: NDArray[np.bool_] | None, words: int) -> dict[str, NDArray[np.bool_]]:
@@ -410,7 +444,13 @@ class _Run:
         known = {"min_count": corpus.min_count, "workers": training.workers, **task.resolved}
         return {k: value for k, value in known.items() if getattr(self.settings, k) == "auto"}
 
-    def _save(self, corpus: EncodedCorpus, settings: TrainSettings, training: Training) -> Trained:
+    def _save(
+        self,
+        corpus: EncodedCorpus,
+        settings: TrainSettings,
+        training: Training,
+        earlier: Earlier | None,
+    ) -> Trained:
         state = training.state
         slots = {
             f"{name}/{slot}": array
@@ -427,14 +467,28 @@ class _Run:
             first_lines=corpus.first_lines,
             optimizer=slots,
             log=state.log,
-            corpus=corpus.fingerprint,
-            start={"init": settings.init, "scale": settings.init_scale, "seed": settings.seed},
+            corpus=_fingerprint(corpus, earlier),
+            start=_start(settings, earlier),
         )
         manifest = store.save(self.folder, model)
         store.remove_checkpoint(self.folder)
         return Trained(
             self.folder, store.load_table(self.folder), settings, state.log, manifest.digest
         )
+
+
+def _fingerprint(corpus: EncodedCorpus, earlier: Earlier | None) -> str:
+    """Return a digest of all the text that a model was trained on."""
+    if earlier is None:
+        return corpus.fingerprint
+    return hashlib.sha256(f"{earlier.corpus} {corpus.fingerprint}".encode()).hexdigest()
+
+
+def _start(settings: TrainSettings, earlier: Earlier | None) -> dict[str, Any]:
+    """Say how the first rows can be made again, and where some of them came from instead."""
+    start = {"init": settings.init, "scale": settings.init_scale, "seed": settings.seed}
+    start = start if earlier is None else dict(earlier.start)
+    return start if settings.vectors is None else {**start, "vectors": settings.vectors}
 
 
 def _kind(array: NDArray[Any]) -> str:
@@ -468,11 +522,13 @@ class _Keeper:
         training: Training,
         text: Mapping[str, Any],
         found: NDArray[np.bool_] | None,
+        earlier: Earlier | None,
     ) -> None:
         self.run = run
         self.training = training
         self.text = text
         self.found = found
+        self.earlier = earlier
         self.every = interval(run.settings.checkpoint_every)
         self.seconds = self.every.seconds
         self.kept_at = time.monotonic()
@@ -504,6 +560,8 @@ class _Keeper:
         arrays = self.training.state.arrays()
         if self.found is not None:
             arrays["found"] = self.found
+        if self.earlier is not None:
+            arrays |= self.earlier.arrays()
         state = {
             "embed": __version__,
             "sources": self.run.sources,
@@ -512,6 +570,7 @@ class _Keeper:
             "step": self.training.done,
             "total": self.training.total,
             "place": self.training.state.place(),
+            "earlier": None if self.earlier is None else self.earlier.facts(),
         }
         store.save_checkpoint(self.run.folder, arrays, state)
         self.kept_at, self.kept_step = time.monotonic(), self.training.done

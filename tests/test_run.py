@@ -104,6 +104,14 @@ def test_the_table_is_the_same_for_any_workers_with_or_without_cache_stopped_or_
     assert len(found) == 1
 
 
+@pytest.mark.parametrize("variant", ["adam", "hidden", "flatten", "regress", "skipgram", "cbow"])
+def test_two_workers_learn_what_one_does(variant, train):
+    settings = {"flatten": {"pool": "flatten", "length": 4}, **VARIANTS}[variant]
+    runs = [train(workers=number, **{**settings, "epochs": 8}) for number in (1, 2)]
+    one, two = ({**each.log[-1], "digest": each.digest} for each in runs)
+    assert one == two
+
+
 def test_vectors_that_are_gone_are_not_needed_to_go_on(train, stop, tmp_path):
     (tmp_path / "v.txt").write_text("2 5\nand 1 2 3 4 5\nmore 5 4 3 2 1\n")
     given = {"vectors": str(tmp_path / "v.txt"), "freeze": "found"}

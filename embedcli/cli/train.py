@@ -61,7 +61,7 @@ def train(
     from embedcli.cli.progress import progress
     from embedcli.run import Prepared, Stopped
 
-    if not corpus and not resume:
+    if not corpus and not resume and "update" not in settings:
         text = api.sample(config, settings)
         render.note(f"no corpus given: training on the sample, {text}", quiet=quiet)
     with progress(quiet) as watch, _StopSignals() as stop:
@@ -136,10 +136,13 @@ def _say_start(start: Prepared, quiet: bool) -> None:
     if start.resumed is not None:
         done, total = start.resumed
         render.note(f"resuming at step {done} of {total}", quiet=quiet)
-    render.note(
-        f"{start.lines:,} lines, {start.tokens:,} words, {start.words:,} of them different",
-        quiet=quiet,
-    )
+    size = f"{start.lines:,} lines, {start.tokens:,} words"
+    if start.known is None:
+        render.note(f"{size}, {start.words:,} of them different", quiet=quiet)
+    else:
+        new = start.words - start.known
+        model = start.settings.update
+        render.note(f"{size}; {start.known:,} of {model} stay, {new:,} are new", quiet=quiet)
     resolved = ", ".join(f"{name} {flags.shown(value)}" for name, value in start.resolved.items())
     if resolved:
         render.note(f"auto: {resolved}", quiet=quiet)

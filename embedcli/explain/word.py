@@ -49,6 +49,7 @@ class Word:
     neighbors_then: Sequence[Neighbor]
 
 
+@np.errstate(all="ignore")  # of a model whose numbers are not finite
 def explain_word(model: Model, word: str, k: int = _NEIGHBORS) -> Word:
     """Tell what became of a word: raises VocabularyError for one that the table does not have.
 
@@ -108,7 +109,7 @@ class _FirstTable(EmbeddingTable):
 def _first_table(model: Model) -> _FirstTable | None:
     """Return the table before training, or None where it cannot be made again."""
     known = {"init", "seed", "scale"} <= model.start.keys()
-    if not known or model.settings.vectors is not None:
+    if not known or "vectors" in model.start:
         return None
     specs = schema(TrainSettings)
     for name, key in (("init", "init"), ("seed", "seed"), ("init_scale", "scale")):
