@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "tsv", "npy")
 ROWS_SHOWN = 20
 Entry = tuple[int, str, int | None, Any]  # index, token, count, vector
+FORMULA = tuple("=+-@＝＋－＠\t\r")  # what a cell begins with that a spreadsheet runs
 ROWS_AT_ONCE = 1000  # read and written at a time, so that a long table takes no memory
 
 
@@ -224,4 +225,4 @@ def _write_raw(line: str) -> None:
 
 
 def _no_formula(token: str) -> str:
-    return f"'{token}" if token[:1] in "=+-@\t\r" else token
+    return f"'{token}" if token.startswith(FORMULA) else token
