@@ -35,6 +35,7 @@ _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 _NO_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 _MAX_NPY_HEADER = 10_000
+_MAX_WHOLE = 1 << 28
 
 
 @contextmanager
@@ -292,6 +293,18 @@ def readable(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+def read_whole(path: Path) -> bytes:
+    """Read a file of lines that is kept in memory; raises OSError, also for one without an end."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_WHOLE + 1)
+    except ValueError as error:  # a NUL byte in the name
+        raise OSError(errno.EINVAL, str(error), str(path)) from None
+    if len(data) > _MAX_WHOLE:
+        raise OSError(errno.EFBIG, f"larger than {readable(_MAX_WHOLE)}", str(path))
+    return data
 
 
 def regular_size(path: Path, inside: Path | None = None) -> int:

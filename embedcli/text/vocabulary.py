@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.errors import VocabularyError
+from embedcli.files import read_whole
 from embedcli.text.spelling import nearest_spellings
 
 _NEWLINE = ord("\n")
@@ -83,7 +84,7 @@ class Vocabulary:
         Raises VocabularyError, with the line, for what a vocabulary cannot hold.
         """
         try:
-            text = path.read_bytes().decode("utf-8-sig")
+            text = read_whole(path).decode("utf-8-sig")
         except OSError as error:
             raise VocabularyError(f"{path}: {error.strerror}; expected a vocabulary") from error
         except UnicodeDecodeError as error:
