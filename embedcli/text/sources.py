@@ -22,7 +22,7 @@ from embedcli.errors import CorpusError
 
 STDIN = "-"
 # A compressed file may expand to this many bytes whatever its own size.
-EXPANSION_FLOOR = 64 << 20
+EXPANSION_FLOOR = 4 << 20
 _READ = 1 << 18
 
 Kind = Literal["text", "csv", "tsv", "jsonl"]
