@@ -111,6 +111,7 @@ class Predictor:
         """Read text as the model's was read, a few lines at a time."""
         return read_lines(places, self.model.settings, self.model.table.vocabulary, self.coverage)
 
+    @np.errstate(all="ignore")  # of a model whose numbers are not finite
     def outputs(self, texts: Texts) -> Array:
         """Apply the network: logits (B, C), or numbers in the targets' own units (B, R)."""
         outputs = self.network.outputs(self.parameters, texts)
@@ -145,6 +146,7 @@ def require_head(model: Model) -> None:
         )
 
 
+@np.errstate(all="ignore")
 def probabilities(logits: Array, several: bool) -> NDArray[np.float64]:
     """Turn logits (B, C) into probabilities: each by itself, or such that a row sums to 1."""
     x = np.asarray(logits, np.float64)

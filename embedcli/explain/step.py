@@ -83,6 +83,7 @@ class Step:
     unchanged: Mapping[str, int]  # rows that stay as they are, by table
 
 
+@np.errstate(all="ignore")  # of a model whose numbers are not finite
 def explain_step(
     model: Model, text: str, answer: Sequence[str] = (), seed: int | None = None
 ) -> Step:
