@@ -30,6 +30,7 @@ from embedcli.errors import (
     WorkerError,
 )
 from embedcli.nn.optimizers import make_optimizer
+from embedcli.pretrained import ABSENT, Coverage, start_from
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TABLES, TASKS
 from embedcli.tasks.task import Task
@@ -62,7 +63,7 @@ class Prepared:
     words: int  # V
     settings: TrainSettings
     resolved: Mapping[str, Any]  # the settings that were `auto`
-    coverage: tuple[int, int] | None  # words found in `vectors`, and all
+    coverage: Coverage | None  # of the words by `vectors`
     resumed: tuple[int, int] | None  # steps done before, and all
     known: int | None  # words of the model that is updated
 
@@ -255,7 +256,7 @@ class _Run:
                 words=len(corpus.vocabulary),
                 settings=settings,
                 resolved=resolved,
-                coverage=None if found is None else (int(found.sum()), len(found)),
+                coverage=None if found is None else Coverage.of(found),
                 resumed=self._resumed(),
                 known=None if known is None else len(known.vocabulary),
             )
@@ -403,8 +404,8 @@ class _Run:
 
     def _start_from_vectors(
         self, task: Task, vocabulary: Vocabulary, known: Known | None
-    ) -> NDArray[np.bool_] | None:
-        """Put the vectors of a file into the table where it has the word; which has it, (V,).
+    ) -> NDArray[np.uint8] | None:
+        """Put the vectors of a file into the table; says which words it has, (V,).
 
         Rows of words `known` before stay as they are.
         """
@@ -413,23 +414,15 @@ class _Run:
             return None
         if self.checkpoint is not None:
             return self.checkpoint.arrays["found"]
-        from embedcli import formats  # not needed by most runs, and slow to import
+        return start_from(
+            Path(settings.vectors),
+            task.parameters["table"].data,
+            vocabulary,
+            settings,
+            0 if known is None else len(known.vocabulary),
+        )
 
-        given = formats.open_table(Path(settings.vectors))
-        if given.dim != settings.dim:
-            raise ConfigError(
-                f"vectors: found vectors of {given.dim} numbers; expected {settings.dim} (dim)",
-                f"--dim {given.dim}",
-            )
-        rows = task.parameters["table"].data  # (V, D)
-        places = given.vocabulary.ids_of(vocabulary.tokens(slice(None)), unknown=-1)  # (V,)
-        found: NDArray[np.bool_] = places >= 0  # (V,)
-        new = found.copy()
-        new[: 0 if known is None else len(known.vocabulary)] = False
-        rows[new] = given.rows(places[new])
-        return found
-
-    def _frozen(self, found: NDArray[np.bool_] | None, words: int) -> dict[str, NDArray[np.bool_]]:
+    def _frozen(self, found: NDArray[np.uint8] | None, words: int) -> dict[str, NDArray[np.bool_]]:
         """Say which rows stay as they are: masks (V,) by parameter."""
         if self.settings.freeze == "none":
             return {}
@@ -437,7 +430,7 @@ class _Run:
             return {"table": np.ones(words, np.bool_)}  # (V,)
         if found is None:
             raise ConfigError("freeze: found 'found', but no vectors to look in", "--vectors FILE")
-        return {"table": found}
+        return {"table": found != ABSENT}
 
     def _resolved(self, corpus: EncodedCorpus, task: Task, training: Training) -> dict[str, Any]:
         """Say what each setting that is `auto` turned out to be."""
@@ -521,7 +514,7 @@ class _Keeper:
         run: _Run,
         training: Training,
         text: Mapping[str, Any],
-        found: NDArray[np.bool_] | None,
+        found: NDArray[np.uint8] | None,
         earlier: Earlier | None,
     ) -> None:
         self.run = run

@@ -15,6 +15,7 @@ from embedcli.cli.app import examples
 from embedcli.config import TrainSettings
 
 if TYPE_CHECKING:
+    from embedcli.pretrained import Coverage
     from embedcli.run import Prepared, Stopped, Trained
     from embedcli.training import Step
 
@@ -147,11 +148,21 @@ def _say_start(start: Prepared, quiet: bool) -> None:
     if resolved:
         render.note(f"auto: {resolved}", quiet=quiet)
     if start.coverage is not None:
-        found, all_words = start.coverage
-        how = start.settings.init
-        render.note(
-            f"vectors: {found:,} of {all_words:,} words found; the rest start {how}", quiet=quiet
-        )
+        render.note(_coverage(start.coverage, start), quiet=quiet)
+
+
+def _coverage(coverage: Coverage, start: Prepared) -> str:
+    """Say how many words a file of vectors has, and how the others start."""
+    words, found, respelt = coverage
+    said = f"vectors: {found:,} of {words:,} words found ({found / words:.1%})"
+    if respelt:
+        said += f", {respelt:,} of them by another spelling"
+    frozen = {"none": "", "found": "; those found are frozen", "all": "; all rows are frozen"}
+    if start.known is not None:
+        said += f"; words of the model stay, other new ones start {start.settings.init}"
+    elif found < words:
+        said += f"; the other {words - found:,} start {start.settings.init}"
+    return said + frozen[start.settings.freeze]
 
 
 def _print_end(trained: Trained) -> None:

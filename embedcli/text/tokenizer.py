@@ -120,6 +120,18 @@ class Tokenizer:
         text = line.replace("\n", " ").encode("utf-8", "replace")
         return [token for piece in self.pieces(text) for token in self.tokens_of(piece)]
 
+    def spelt(self, token: str) -> str:
+        """Spell a token that others cut as those of this tokenizer are spelt.
+
+        >>> Tokenizer(TextSettings()).spelt("New_York’s")
+        "new_york's"
+        """
+        if self.normalize:
+            token = unicodedata.normalize("NFC", token)
+            if self.kind == "word":
+                token = token.replace("\u00ad", "").replace("’", "'")
+        return self._fold(token)
+
     def prepared(self, text: bytes) -> Iterator[bytes]:
         """Turn UTF-8 bytes into pieces with blanks between, a part of the text after the other.
 
