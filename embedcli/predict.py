@@ -195,6 +195,7 @@ def sif_weights(counts: NDArray[np.integer], a: float = SIF) -> NDArray[np.float
     return np.asarray(a / (a + shares), np.float32)
 
 
+@np.errstate(all="ignore")
 def text_vectors(
     table: EmbeddingTable, texts: Texts, weights: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
@@ -212,6 +213,7 @@ def text_vectors(
     return vectors
 
 
+@np.errstate(all="ignore")
 def without_common_component(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Take from text vectors (B, D) what they share: their first singular direction.
 

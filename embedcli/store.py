@@ -132,6 +132,12 @@ def load(folder: Path) -> Model:
             raise ValueError(f"{len(table)} words, but {trained.shape} {first_lines.shape}")
         if {trained.dtype, first_lines.dtype} != {np.dtype("<i8")}:
             raise ValueError(f"{trained.dtype} and {first_lines.dtype}; expected int64")
+        if min(trained.min(initial=0), first_lines.min(initial=0)) < 0:
+            raise ValueError("a count below 0")
+    with _damage(folder, "counts.npy"):
+        counts = table.vocabulary.counts
+        if counts is not None and counts.min(initial=0) < 0:
+            raise ValueError("a count below 0")
     prefix = "optimizer."
     with _damage(folder, "log.jsonl"):
         if manifest.files["log.jsonl"][0] > _MAX_LOG:
@@ -345,8 +351,10 @@ def _whole(value: Any) -> int:
 
 def _epoch_of_log(line: str) -> Mapping[str, Any]:
     entry = json.loads(line)
-    if not isinstance(entry, dict) or type(entry.get("epoch")) is not int:
+    if not isinstance(entry, dict) or "epoch" not in entry:
         raise ValueError(f"found {line[:40]!r}; expected what was measured at an epoch")
+    _whole(entry["epoch"])
+    _whole(entry.get("steps", 0))
     return entry
 
 

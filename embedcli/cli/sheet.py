@@ -176,8 +176,9 @@ def _shades(row: NDArray[Any], largest: float) -> NDArray[np.int64]:
 
 
 def largest_of(rows: Iterable[NDArray[Any]]) -> float:
-    """Return the largest size of the numbers in some rows; 1 where all are 0."""
-    return max((float(np.abs(row).max()) for row in rows if row.size), default=0) or 1.0
+    """Return the largest size of the finite numbers in some rows; 1 where all are 0."""
+    sizes = (np.abs(row[np.isfinite(row)]) for row in rows)
+    return max((float(size.max(initial=0)) for size in sizes), default=0) or 1.0
 
 
 def tint(color: str, share: float = 0.08) -> str:
@@ -186,5 +187,6 @@ def tint(color: str, share: float = 0.08) -> str:
     >>> tint("#000000", 0.5)
     '#808080'
     """
+    share = share if math.isfinite(share) else 1  # of what is not a number
     parts = (int(color[place : place + 2], 16) for place in (1, 3, 5))
     return "#" + "".join(f"{round(255 + (part - 255) * share):02x}" for part in parts)

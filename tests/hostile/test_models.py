@@ -1,0 +1,132 @@
+"""Model folders whose files are well formed, have the right sizes, and say what cannot be true."""
+
+import json
+
+import numpy as np
+import pytest
+
+from embedcli import api, explain, predict, store
+from embedcli.cli import main
+from embedcli.errors import EmbedError, StoreError
+from embedcli.files import map_npz, write_npz
+
+TEXT = "__label__good a warm film\n__label__bad a dull film\n" * 3
+NUMBERS = "__label__1 a warm film\n__label__2 a dull film\n" * 3
+
+
+@pytest.fixture(params=["skipgram", "classify", "regress"])
+def folder(request, tmp_path):
+    text = NUMBERS if request.param == "regress" else TEXT
+    (tmp_path / "corpus.txt").write_text(text)
+    settings = {"dim": 3, "epochs": 1, "min_count": 1, "workers": 1, "cache": False}
+    api.train(tmp_path / "corpus.txt", tmp_path / "model", task=request.param, **settings)
+    return tmp_path / "model"
+
+
+def put(folder, name, data):
+    """Change a file, and its size in the manifest."""
+    (folder / name).write_bytes(data)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["files"][name]["bytes"] = len(data)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def change_arrays(folder, name, change):
+    arrays = {key: np.array(array) for key, array in map_npz(folder / name).items()}
+    arrays |= {key: change(array) for key, array in arrays.items() if key != "labels"}
+    with (folder / "changed").open("wb") as out:
+        write_npz(out, arrays)
+    put(folder, name, (folder / "changed").read_bytes())
+    (folder / "changed").unlink()
+
+
+@pytest.mark.parametrize(
+    "name, data, what",
+    [
+        ("log.jsonl", b'{"loss": 1.0}\n', "measured at an epoch"),
+        ("log.jsonl", b'"epoch"\n', "measured at an epoch"),
+        ("log.jsonl", b'{"epoch": "1"}\n', "whole number"),
+        ("log.jsonl", b'{"epoch": 1, "steps": -1}\n', "whole number"),
+        ("config.yaml", b"dim: 7\n", "dim 7"),
+        ("vocab.txt", b"a\nwarm\nfilm\ndull\nmore", "no end"),
+    ],
+)
+def test_what_cannot_be_true_is_refused(folder, name, data, what):
+    put(folder, name, data)
+    with pytest.raises(StoreError, match=rf"{name}: damaged: .*{what}"):
+        store.load(folder)
+
+
+@pytest.mark.parametrize("name", ["head.npz", "state.npz"])
+def test_arrays_of_another_kind_are_refused(folder, name):
+    change_arrays(folder, name, lambda array: array.astype("<f8"))
+    with pytest.raises(StoreError, match=rf"{name}: damaged"):
+        store.load(folder)
+
+
+def test_counts_below_0_are_refused(folder):
+    np.save(folder / "counts.npy", -np.ones(4, np.int64))
+    with pytest.raises(StoreError, match="counts"):
+        store.load(folder)
+    change_arrays(folder, "state.npz", lambda array: -array)
+    with pytest.raises(StoreError):
+        store.load(folder)
+
+
+def test_a_head_of_another_shape_is_not_applied(folder):
+    change_arrays(folder, "head.npz", lambda array: np.concatenate([array, array]))
+    model = store.load(folder)
+    with pytest.raises(StoreError, match="the head is of"):
+        explain.explain_step(model, "a warm film", ["1"])
+    if model.settings.task != "skipgram":
+        with pytest.raises(StoreError, match="the head is of"):
+            predict.Predictor(model, model.settings.task)
+
+
+def test_a_start_that_no_run_had_is_refused(folder):
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    for start in ({"init": "x"}, {"seed": -1}, {"scale": "wide"}, {"scale": None}):
+        told = {**manifest, "start": {**manifest["start"], **start}}
+        (folder / "manifest.json").write_text(json.dumps(told))
+        with pytest.raises(EmbedError):
+            explain.explain_word(store.load(folder), "film")
+
+
+def test_half_a_character_in_the_manifest_is_damage(folder):
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "corpus": "\ud800"}))
+    with pytest.raises(StoreError, match="damaged"):
+        store.verify(folder)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_numbers_that_are_not_finite_do_no_harm(folder, value, capsys, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    table = np.load(folder / "table.npy")
+    table[::2] = value
+    np.save(folder / "table.npy", table)
+    change_arrays(folder, "head.npz", lambda array: np.full_like(array, value))
+    for argv in (
+        ["neighbors", "film"],
+        ["neighbors", "film", "--metric", "euclidean", "--format", "json"],
+        ["analogy", "a", "warm", "film", "--method", "3cosmul"],
+        ["odd", "a", "warm", "film", "--format", "json"],
+        ["similarity", "a", "film", "--format", "json"],
+        ["show-table", "--sort", "norm"],
+        ["predict", "corpus.txt", "--format", "json"],
+        ["explain", "a warm film", "--format", "html"],
+        ["explain", "--word", "film", "--format", "svg"],
+        ["vectors", "a film", "--format", "json"],
+        ["info", "--format", "json"],
+    ):
+        assert main([*argv, "--model", "model"]) in (0, 1)
+        said = capsys.readouterr()
+        if "json" in argv:  # which knows neither NaN nor Infinity
+            for text in said.out.splitlines() if argv[0] == "predict" else [said.out or "null"]:
+                json.loads(text, parse_constant=pytest.fail)
+
+
+def test_a_table_alone_is_not_explained_by_a_step(folder):
+    api.convert(folder, folder.parent / "alone", "model")
+    with pytest.raises(StoreError, match="vectors alone"):
+        explain.explain_step(store.load(folder.parent / "alone"), "a warm film")
