@@ -354,13 +354,15 @@ LEFT_OUT = {"--epochs", "--workers", "--help", "--dim", "--group", "--max-expans
 
 def arguments(random: Random) -> Case:
     """A command line of real flags and odd values, over good files."""
-    command = random.choice([*_flags()])
-    argv = [command]
-    for _ in range(random.choice((0, 1, 1, 2, 3, 5))):
-        argv.append(random.choice(VALUES))
-    if command == "train":
-        argv[1:1] = [random.choice(("corpus.txt", "labels.txt", "numbers.txt"))]
-        argv += [*SMALL, *random.choice(([], ["--task", "classify"], ["--task", "regress"]))]
+    argv = [*random.choice(ASKED)]
+    argv += [] if argv[0] in ("convert", "train") else ["--model", "model"]
+    if random.random() < 0.5:
+        argv = [random.choice([*_flags()])]
+        if argv == ["train"]:
+            argv += [*SMALL, *random.choice(([], ["--task", "classify"], ["--task", "regress"]))]
+            argv.append(random.choice(("corpus.txt", "labels.txt", "numbers.txt")))
+        argv += random.choices(VALUES, k=random.choice((0, 1, 1, 2, 3, 5)))
+    command = argv[0]
     for _ in range(random.choice((0, 1, 1, 2, 3, 5))):
         flag, fitting = random.choice(_flags()[command])
         argv.append(flag)
