@@ -89,13 +89,7 @@ class EmbeddingTable:
         self, words: Sequence[str], others: Sequence[str], metric: Metric = "cosine"
     ) -> NDArray[np.float32]:
         """Compare each word with the word at the same place in `others`, (N,)."""
-        one, two = self.vectors_of(words), self.vectors_of(others)  # (N, D)
-        if metric == "cosine":
-            one, two = unit(one), unit(two)
-        if metric == "euclidean":
-            return -_lengths(one - two)
-        products: NDArray[np.float32] = np.einsum("nd,nd->n", one, two)  # (N,)
-        return products
+        return compare(self.vectors_of(words), self.vectors_of(others), metric)
 
     def nearest(
         self,
@@ -166,9 +160,7 @@ class EmbeddingTable:
 
         The mean is that of the unit vectors, as in gensim's `doesnt_match`.
         """
-        rows = unit(self.vectors_of(words))  # (N, D)
-        fits = rows @ unit(rows.mean(axis=0, keepdims=True))[0]  # (N,)
-        return [(int(place), float(fits[place])) for place in np.argsort(fits, kind="stable")]
+        return odd_first(self.vectors_of(words))
 
     def _best(
         self, score: Score, queries: int, k: int, exclude: Sequence[Sequence[int]] | None
@@ -189,6 +181,27 @@ class EmbeddingTable:
         found = np.isfinite(best)
         ids[~found], best[~found] = -1, np.nan
         return Neighbors(ids, best)
+
+
+@np.errstate(all="ignore")  # of rows that are not finite
+def odd_first(rows: NDArray[np.float32]) -> list[tuple[int, float]]:
+    """Order rows (N, D) by how little they fit: (place, cosine with the mean of the unit rows)."""
+    rows = unit(rows)  # (N, D)
+    fits = rows @ unit(rows.mean(axis=0, keepdims=True))[0]  # (N,)
+    return [(int(place), float(fits[place])) for place in np.argsort(fits, kind="stable")]
+
+
+@np.errstate(all="ignore")  # of rows that are not finite
+def compare(
+    one: NDArray[np.float32], two: NDArray[np.float32], metric: Metric = "cosine"
+) -> NDArray[np.float32]:
+    """Compare each row (N, D) with the row at the same place in another array, (N,)."""
+    if metric == "cosine":
+        one, two = unit(one), unit(two)
+    if metric == "euclidean":
+        return -_lengths(one - two)
+    products: NDArray[np.float32] = np.einsum("nd,nd->n", one, two)  # (N,)
+    return products
 
 
 @np.errstate(all="ignore")  # of rows that are not finite

@@ -27,10 +27,6 @@ Metric = Annotated[
     Literal["cosine", "dot", "euclidean"],
     flags.one_of("--metric", *METRICS, help="How two vectors are compared."),
 ]
-Oov = Annotated[
-    Literal["error", "skip"],
-    flags.one_of("--oov", "error", "skip", help="What to do with an unknown word."),
-]
 Output = Annotated[str, flags.one_of("--format", *FORMATS, help="How to print.")]
 K = Annotated[int, flags.number("-k", help="How many to find.")]
 Words = Annotated[
@@ -43,7 +39,7 @@ Words = Annotated[
 
 
 class Asked(NamedTuple):
-    """Questions of n words each: as spelt in the vocabulary, and their ids, (Q, n)."""
+    """Questions of n words each: as spelt in the vocabulary, and their ids or -1, (Q, n)."""
 
     words: list[list[str]]
     ids: NDArray[np.int64]
@@ -69,14 +65,15 @@ def neighbors(
     exclude: Annotated[
         list[str] | None, typer.Option(metavar="WORD", help="Leave this word out; repeatable.")
     ] = None,
-    oov: Oov = "error",
+    oov: flags.Oov = "error",
     output: Output = "table",
     quiet: flags.Quiet = False,
 ) -> None:
     """Find the words nearest to a word.
 
-    The score is the cosine, the dot product, or the distance with a minus. JSON: a list of
-    {"token", "neighbors": [{"token", "score"}]}. TSV: the word, a neighbour, its score.
+    The score is the cosine, the dot product, or the distance with a minus. A word of zeros (--oov
+    zero) has no neighbours. JSON: a list of {"token", "neighbors": [{"token", "score"}]}. TSV: the
+    word, a neighbour, its score.
     """
     from embedcli import api
 
@@ -87,7 +84,7 @@ def neighbors(
         for asked in _asked(table, words, 1, model, oov, quiet):
             ids = asked.ids[:, 0]  # (Q,)
             left_out = [[each, *banned] for each in ids.tolist()]
-            found = table.nearest(table.rows(ids), k, metric, left_out)
+            found = table.nearest(api.vectors_of(table, ids), k, metric, left_out)
             yield from _answers(table, asked, found)
 
     _write(answers(), output, lambda a: {"token": a.question[0], "neighbors": _scored(a)})
@@ -106,14 +103,15 @@ def analogy(
         Literal["3cosadd", "3cosmul"],
         flags.one_of("--method", "3cosadd", "3cosmul", help="How the words are weighed."),
     ] = "3cosadd",
-    oov: Oov = "error",
+    oov: flags.Oov = "error",
     output: Output = "table",
     quiet: flags.Quiet = False,
 ) -> None:
     """Find D, so that A is to B as C is to D.
 
-    Looked for is B - A + C, of unit vectors. JSON: a list of {"tokens": [A, B, C], "neighbors":
-    [{"token", "score"}]}. TSV: A, B, C, an answer, its score.
+    Looked for is B - A + C, of unit vectors; where one is unknown (--oov zero) there is no answer.
+    JSON: a list of {"tokens": [A, B, C], "neighbors": [{"token", "score"}]}. TSV: A, B, C, an
+    answer, its score.
     """
     import numpy as np
 
@@ -124,7 +122,8 @@ def analogy(
 
     def answers() -> Iterator[Answer]:
         for asked in _asked(table, words, 3, model, oov, quiet):
-            yield from _answers(table, asked, table.analogies(asked.ids, signs, k, method))
+            ids = np.maximum(asked.ids, 0)  # (Q, 3)
+            yield from _answers(table, asked, table.analogies(ids, signs, k, method))
 
     _write(answers(), output, lambda a: {"tokens": a.question, "neighbors": _scored(a)})
 
@@ -137,7 +136,7 @@ def similarity(
     words: Words = None,
     model: flags.Model = flags.EMBEDDINGS,
     metric: Metric = "cosine",
-    oov: Oov = "error",
+    oov: flags.Oov = "error",
     output: Output = "table",
     quiet: flags.Quiet = False,
 ) -> None:
@@ -146,13 +145,14 @@ def similarity(
     JSON: a list of {"tokens": [A, B], "score"}. TSV: A, B, their score.
     """
     from embedcli import api
+    from embedcli.table import compare
 
     table = api.load(model)
 
     def scores() -> Iterator[tuple[list[str], float]]:
         for asked in _asked(table, words, 2, model, oov, quiet):
-            one, two = ([pair[i] for pair in asked.words] for i in (0, 1))
-            yield from zip(asked.words, table.similarities(one, two, metric).tolist(), strict=True)
+            one, two = (api.vectors_of(table, ids) for ids in asked.ids.T)  # (Q, D)
+            yield from zip(asked.words, compare(one, two, metric).tolist(), strict=True)
 
     if output == "json":
         render.write_json({"tokens": pair, "score": score} for pair, score in scores())
@@ -166,7 +166,7 @@ def similarity(
 def odd(
     words: Words = None,
     model: flags.Model = flags.EMBEDDINGS,
-    oov: Oov = "error",
+    oov: flags.Oov = "error",
     output: Output = "table",
     quiet: flags.Quiet = False,
 ) -> None:
@@ -176,13 +176,14 @@ def odd(
     {"tokens", "odd", "fits": [{"token", "score"}]}. TSV: the words, then a word and its score.
     """
     from embedcli import api
+    from embedcli.table import odd_first
 
     table = api.load(model)
 
     def answers() -> Iterator[Answer]:
         for asked in _asked(table, words, None, model, oov, quiet):
-            for question in asked.words:
-                fits = table.odd_one_out(question)
+            for question, ids in zip(asked.words, asked.ids, strict=True):
+                fits = odd_first(api.vectors_of(table, ids))
                 yield Answer(question, [(question[place], score) for place, score in fits])
 
     _write(
@@ -197,36 +198,40 @@ def _asked(
     given: list[str] | None,
     size: int | None,
     model: Path,
-    oov: Literal["error", "skip"],
+    oov: str,
     quiet: bool,
 ) -> Iterator[Asked]:
-    """Go through the questions, of `size` words each, whose words are all known, in blocks."""
+    """Go through the questions, of `size` words each, in blocks; says at the end what was found.
+
+    At a prompt an unknown word is said at once, and is no reason to end.
+    """
     import numpy as np
 
     from embedcli import api
 
     at_prompt = not given and sys.stdin.isatty()
+    hits = misses = 0
     for questions in _questions(given, size, at_prompt):
         flat = [word for question in questions for word in question]
-        policy = "error" if oov == "error" and not at_prompt else "zero"
-        found = api.find(table, flat, oov=policy, spelt_as=model)  # type: ignore[arg-type]
-        if found.missed:
-            render.note(_missing(table, found.words, found.ids, at_prompt), quiet=quiet)
+        policy: api.Oov = "error" if oov == "error" and not at_prompt else "zero"
+        found = api.find(table, flat, oov=policy, spelt_as=model)
+        hits, misses = hits + len(flat) - found.missed, misses + found.missed
+        if found.missed and at_prompt:
+            render.note(_unknown(table, found.words, found.ids))
         each = len(questions[0])
         ids = found.ids.reshape(-1, each)  # (Q, n)
-        known = np.flatnonzero((ids >= 0).all(axis=1))  # (Q,)
-        words = [list(found.words[i * each : (i + 1) * each]) for i in known.tolist()]
+        kept = np.ones(len(ids), bool) if oov == "zero" else (ids >= 0).all(axis=1)  # (Q,)
+        places = np.flatnonzero(kept).tolist()
+        words = [list(found.words[place * each : (place + 1) * each]) for place in places]
         if words:
-            yield Asked(words, ids[known])
+            yield Asked(words, ids[kept])
+    if (misses or not given) and not at_prompt:
+        render.say_found(hits, misses, quiet=quiet)
 
 
-def _missing(
-    table: EmbeddingTable, words: Sequence[str], ids: NDArray[np.int64], at_prompt: bool
-) -> str:
-    unknown = [word for word, each in zip(words, ids, strict=True) if each < 0]
-    if not at_prompt:
-        return f"{len(unknown)} not in the vocabulary"
-    error = table.vocabulary.unknown(unknown[0])
+def _unknown(table: EmbeddingTable, words: Sequence[str], ids: NDArray[np.int64]) -> str:
+    first = next(word for word, each in zip(words, ids, strict=True) if each < 0)
+    error = table.vocabulary.unknown(first)
     return f"{error.message}; {error.hint}" if error.hint else error.message
 
 
@@ -241,39 +246,54 @@ def _questions(
             raise typer.BadParameter(message)
         yield [given[i : i + each] for i in range(0, len(given), each)]
         return
-    lines = _prompted(size) if at_prompt else render.lines_of_stdin()
-    questions = (_split(line, size) for line in lines)
-    block = QUESTIONS_AT_ONCE if size and not at_prompt else 1
+    if at_prompt:
+        for question in _prompted(size):
+            yield [question]
+        return
+    questions = (_split(line, size) for line in render.lines_of_stdin() if line.strip())
+    block = QUESTIONS_AT_ONCE if size else 1
     while several := list(islice(questions, block)):
         yield several
 
 
-def _prompted(size: int | None) -> Iterator[str]:
+def _prompted(size: int | None) -> Iterator[list[str]]:
+    """Ask for questions until the input ends, with the lines before at hand (arrow keys)."""
+    prompt = {1: "word> ", 2: "A B> ", 3: "A B C> ", None: "words> "}[size]
+    while (line := _line_at_prompt(prompt)) is not None:
+        try:
+            if line.strip():
+                yield _split(line, size)
+        except typer.BadParameter as error:
+            render.note(error.message)
+
+
+def _line_at_prompt(prompt: str) -> str | None:
+    """Read a line, or None at the end; the prompt is no result, so no file gets it."""
+    if not sys.stdout.isatty():
+        print(prompt, end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline() or None
     import readline  # noqa: F401 - gives `input` its history
 
-    prompt = {1: "word> ", 2: "A B> ", 3: "A B C> ", None: "words> "}[size]
-    while True:
-        try:
-            line = input(prompt)
-        except EOFError:
-            print(file=sys.stderr)
-            return
-        if line.strip():
-            yield line
+    try:
+        return input(prompt)
+    except EOFError:
+        print(file=sys.stderr)
+        return None
 
 
 def _split(line: str, size: int | None) -> list[str]:
     if size == 1:
         return [line.strip()]
     words = line.split("\t") if "\t" in line else line.split()
+    words = [word.strip() for word in words]
     if size is not None and len(words) != size:
-        raise typer.BadParameter(f"found {line!r}; expected {size} words a line")
+        raise typer.BadParameter(f"found {line.strip()!r}; expected {size} words a line")
     return words
 
 
 def _answers(table: EmbeddingTable, asked: Asked, found: Neighbors) -> Iterator[Answer]:
-    for question, ids, scores in zip(asked.words, found.ids, found.scores, strict=True):
-        there = ids >= 0  # (k,)
+    for question, asked_ids, ids, scores in zip(*asked, found.ids, found.scores, strict=True):
+        there = (ids >= 0) & bool((asked_ids >= 0).all())  # (k,)
         words = table.vocabulary.tokens(ids[there])
         yield Answer(question, list(zip(words, scores[there].tolist(), strict=True)))
 

@@ -178,6 +178,16 @@ Model = Annotated[
         help="Model folder, or a file of vectors. $EMBED_MODEL sets it too.",
     ),
 ]
+Oov = Annotated[
+    str,
+    one_of(
+        "--oov",
+        "error",
+        "skip",
+        "zero",
+        help="An unknown word is an error, left out with its question, or all zeros.",
+    ),
+]
 LONGEST_FRACTION = 50  # digits; the smallest float32 has its first at the 45th
 Precision = Annotated[
     int, number(help="Digits after the point in a table.", largest=LONGEST_FRACTION)

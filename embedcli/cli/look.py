@@ -6,7 +6,7 @@ import csv
 import sys
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from embedcli.api import Oov
     from embedcli.table import EmbeddingTable
 
 FORMATS = ("table", "json", "tsv", "npy")
@@ -46,10 +47,7 @@ def lookup(
     text: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Look up every token of a text, in order.")
     ] = None,
-    oov: Annotated[
-        Literal["error", "skip", "zero"],
-        flags.one_of("error", "skip", "zero", help="What to do with an unknown word."),
-    ] = "error",
+    oov: flags.Oov = "error",
     output: Annotated[str, flags.one_of("--format", *FORMATS, help="How to print.")] = "table",
     precision: flags.Precision = 4,
     quiet: flags.Quiet = False,
@@ -70,9 +68,10 @@ def lookup(
     if ids:
         found = api.find_ids(table, [flags.whole(each, "--id") for each in ids])
     elif text is not None:
-        found = api.find(table, api.tokenizer_of(model).tokenize(text), oov=oov)
+        found = api.find(table, api.tokenizer_of(model).tokenize(text), oov=cast("Oov", oov))
     else:
-        found = api.find(table, words or render.lines_of_stdin(), oov=oov, spelt_as=model)
+        asked = words or render.lines_of_stdin()
+        found = api.find(table, asked, oov=cast("Oov", oov), spelt_as=model)
     entries = _entries(table, found.ids, found.words)
     if output == "table":
         sys.stdout.writelines(line for entry in entries for line in _page(entry, precision))
@@ -83,7 +82,7 @@ def lookup(
     else:
         _write_npy(api.vectors_of(table, found.ids))
     if found.missed or len(found.ids) > 1:
-        render.note(f"{len(found.ids)} found, {found.missed} not in the vocabulary", quiet=quiet)
+        render.say_found(int((found.ids >= 0).sum()), found.missed, quiet=quiet)
 
 
 def _entries(

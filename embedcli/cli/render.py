@@ -194,6 +194,11 @@ def lines_of_stdin() -> Iterator[str]:
             yield text
 
 
+def say_found(found: int, missed: int, *, quiet: bool) -> None:
+    """Say on stderr how many words were in the vocabulary and how many were not."""
+    note(f"{found:,} found, {missed:,} not in the vocabulary", quiet=quiet)
+
+
 def note(text: str, *, quiet: bool = False) -> None:
     """Say something on stderr that is not a result."""
     if not quiet:

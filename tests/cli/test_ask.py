@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import embedcli
 from embedcli.config import TrainSettings
 from embedcli.store import Model, save
 from embedcli.table import EmbeddingTable
@@ -63,7 +70,7 @@ def test_questions_from_stdin(embed, royals, stdin):
     stdin("king\nzzzz\nman\n")
     found = embed("neighbors", "-k", "1", "--oov", "skip", "--format", "tsv")
     assert [line.split("\t")[0] for line in found.out.splitlines()] == ["king", "man"]
-    assert found.err == "1 not in the vocabulary\n"
+    assert found.err == "2 found, 1 not in the vocabulary\n"
     stdin("man king woman\n")
     assert embed("analogy", "-k", "1", "--format", "tsv").out.startswith("man\tking\twoman\tqueen")
     stdin("king\tqueen\n")
@@ -76,6 +83,123 @@ def test_an_unknown_word_is_an_error(embed, royals):
     found = embed("neighbors", "kin")
     assert (found.code, found.out) == (1, "")
     assert "king" in found.err
+
+
+def answers(found):
+    return [json.loads(line.rstrip(",")) for line in found.out.splitlines()[1:-1]]
+
+
+def test_zeros_for_unknown_words_keep_every_question(embed, royals, stdin):
+    zero = ("--oov", "zero", "--format", "json")
+    stdin("king\nzzzz\nman\n")
+    found = embed("neighbors", *zero)
+    assert [answer["token"] for answer in answers(found)] == ["king", "zzzz", "man"]
+    assert [len(answer["neighbors"]) for answer in answers(found)] == [5, 0, 5]
+    assert found.err == "2 found, 1 not in the vocabulary\n"
+    found = embed("analogy", "man", "zzzz", "woman", "man", "king", "woman", *zero)
+    assert [len(answer["neighbors"]) for answer in answers(found)] == [0, 3]
+    assert found.err == "5 found, 1 not in the vocabulary\n"
+    found = embed("similarity", "king", "zzzz", "king", "man", *zero)
+    assert [answer["score"] for answer in answers(found)] == [0, pytest.approx(math.sqrt(0.5))]
+    found = embed("odd", "king", "queen", "zzzz", *zero)
+    assert answers(found)[0]["odd"] == "zzzz"
+    assert answers(found)[0]["fits"][0]["score"] == 0
+
+
+@pytest.mark.parametrize(
+    "command", ["neighbors zzzz", "analogy man king zzzz", "similarity king zzzz", "odd king zzzz"]
+)
+def test_a_question_with_an_unknown_word_is_an_error_or_left_out(embed, royals, command):
+    found = embed(*command.split())
+    assert (found.code, found.out) == (1, "")
+    assert "'zzzz' is not in the vocabulary" in found.err
+    found = embed(*command.split(), "--oov", "skip", "--format", "json")
+    assert (found.code, found.out) == (0, "[]\n")
+    assert found.err.endswith("found, 1 not in the vocabulary\n")
+    assert embed(*command.split(), "--oov", "skip", "--quiet").err == ""
+
+
+class Terminal:
+    """A command that has a terminal: what it says there is read up to what is waited for."""
+
+    def __init__(self, *argv: str, stdout: object = None) -> None:
+        self.ours, theirs = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "embedcli", *argv],
+            stdin=theirs,
+            stdout=theirs if stdout is None else stdout,
+            stderr=theirs,
+            env={**os.environ, "TERM": "xterm", "INPUTRC": "/dev/null"},
+            start_new_session=True,
+        )
+        os.close(theirs)
+
+    def read_up_to(self, end: str) -> str:
+        said = b""
+        while not said.decode("utf-8", "ignore").endswith(end):
+            said += os.read(self.ours, 1)
+        return said.decode("utf-8")
+
+    def type(self, keys: str) -> None:
+        os.write(self.ours, keys.encode())
+
+    def end(self) -> int:
+        with contextlib.suppress(OSError):  # that is how a terminal ends
+            while os.read(self.ours, 4096):
+                pass
+        os.close(self.ours)
+        return self.process.wait(timeout=60)
+
+
+@pytest.fixture
+def where_embed_is(royals, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(embedcli.__file__).parent.parent))
+
+
+def test_a_prompt_with_history_that_ends_at_eof(where_embed_is):
+    terminal = Terminal("neighbors", "-k", "1")
+    terminal.read_up_to("word> ")
+    terminal.type("king\n")
+    assert "0.9959  prince" in terminal.read_up_to("word> ")
+    terminal.type("kingg\n")
+    assert "'kingg' is not in the vocabulary; did you mean king" in terminal.read_up_to("word> ")
+    terminal.type("\x1b[A\x1b[A\n")  # twice the arrow up
+    assert "0.9959  prince" in terminal.read_up_to("word> ")
+    terminal.type("\n\x04")
+    assert terminal.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "prompt", "question", "answer"),
+    [
+        ("similarity", "A B> ", "king queen", "0.816497"),
+        ("analogy", "A B C> ", "man king woman", "queen"),
+        ("odd", "words> ", "man woman river", "river"),
+    ],
+)
+def test_prompts_for_several_words(where_embed_is, command, prompt, question, answer):
+    terminal = Terminal(command)
+    terminal.read_up_to(prompt)
+    if command != "odd":
+        terminal.type("king\n")
+        assert "found 'king'; expected" in terminal.read_up_to(prompt)
+    terminal.type(f"{question}\n")
+    assert answer in terminal.read_up_to(prompt)
+    terminal.type("\x04")
+    assert terminal.end() == 0
+
+
+def test_answers_that_go_to_a_file_hold_no_prompt(where_embed_is, tmp_path):
+    with (tmp_path / "answers").open("wb") as file:
+        terminal = Terminal("neighbors", "-k", "1", "--format", "json", stdout=file)
+        terminal.read_up_to("word> ")
+        terminal.type("king\n")
+        terminal.read_up_to("word> ")
+        terminal.type("\x04")
+        assert terminal.end() == 0
+    (answer,) = json.loads((tmp_path / "answers").read_text())
+    assert answer["neighbors"][0]["token"] == "prince"
 
 
 @pytest.mark.parametrize("method", ["3cosadd", "3cosmul"])
@@ -102,6 +226,12 @@ def test_odd(embed, royals):
     assert answer["odd"] == "river"
     assert {fit["token"] for fit in answer["fits"]} == {"king", "queen", "river"}
     assert answer["fits"][0]["score"] < answer["fits"][1]["score"]
+
+
+def test_lines_of_blanks_ask_nothing(embed, royals, stdin):
+    stdin("\x0c\nking queen river\n \t \n")
+    found = embed("odd", "--format", "json")
+    assert [answer["odd"] for answer in json.loads(found.out)] == ["river"]
 
 
 def test_json_of_no_question(embed, royals, stdin):
