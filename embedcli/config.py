@@ -527,8 +527,9 @@ def _pairs(path: Path) -> list[tuple[int, str, Any]]:
     pairs: list[tuple[int, str, Any]] = []
     key: Any = None
     depth = 0
+    text = _read_small(path)
     try:
-        for event in yaml.parse(_read_small(path), Loader=yaml.SafeLoader):
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
             line = 1 + (event.start_mark.line if event.start_mark else 0)
             if isinstance(event, yaml.MappingStartEvent) and depth == 0 and not pairs:
                 depth = 1
@@ -544,7 +545,7 @@ def _pairs(path: Path) -> list[tuple[int, str, Any]]:
                 where = f"{path}:{line}: " + (f"{key.value}: " if key else "")
                 raise ConfigError(f"{where}found {_node_in_words(event)}; expected key: value")
     except yaml.YAMLError as error:
-        raise ConfigError(*_yaml_trouble(path, error)) from None
+        raise _yaml_trouble(path, text, error) from None
     return pairs
 
 
@@ -564,11 +565,11 @@ def _node_in_words(event: Any) -> str:
     }[type(event).__name__]
 
 
-def _yaml_trouble(path: Path, error: Any) -> tuple[str, str | None]:
+def _yaml_trouble(path: Path, text: str, error: Any) -> ConfigError:
     mark = getattr(error, "problem_mark", None)
-    where = f"{path}:{mark.line + 1}" if mark else f"{path}"
+    line = mark.line if mark else text.count("\n", 0, getattr(error, "position", 0))
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
-    return f"{where}: not YAML ({problem}); expected lines of key: value", None
+    return ConfigError(f"{path}:{line + 1}: not YAML ({problem}); expected lines of key: value")
 
 
 def _read_small(path: Path) -> str:

@@ -109,6 +109,9 @@ class Records:
                 continue
             try:
                 record = json.loads(line)
+            except json.JSONDecodeError as error:
+                found = f"{error.msg}, column {error.colno}"
+                raise self._wrong(number, f"{found}; expected a JSON object") from error
             except (ValueError, RecursionError) as error:
                 raise self._wrong(number, f"{error}; expected a JSON object") from error
             if not isinstance(record, dict):

@@ -192,7 +192,9 @@ def _refusing(name: str) -> Iterator[None]:
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise CorpusError(f"{name}: compressed data is damaged or cut off ({error})") from error
     except OSError as error:
-        raise CorpusError(f"{name}: {error.strerror or error}; expected a readable file") from error
+        if error.errno is None:  # of bz2, about the data
+            raise CorpusError(f"{name}: compressed data is damaged ({error})") from error
+        raise CorpusError(f"{name}: {error.strerror}; expected a readable file") from error
     except ValueError as error:  # a NUL byte in the name
         raise CorpusError(f"{name!r}: {error}; expected the name of a file") from error
 
