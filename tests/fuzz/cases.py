@@ -35,6 +35,7 @@ SECONDS = 5  # of computing that one input may take
 MEMORY = 1 << 20  # KiB that the process may ever hold
 LONGEST_MESSAGE = 1200
 LEFTOVER = re.compile(r"\..*\.(tmp|lock|replaced)")
+LINK = re.compile(rb"->[^\0]{1,200}", re.DOTALL)
 # Of what a command prints, only this is for programs and has every character as it is; on a
 # terminal nothing is.
 EXACT = {"--format tsv", "--format csv", "--format tokens", "--format npy"}
@@ -73,7 +74,7 @@ class Case:
             path = folder / name
             if "/" in name:
                 path.parent.mkdir(parents=True, exist_ok=True)
-            if data.startswith(b"->"):
+            if LINK.fullmatch(data):
                 path.symlink_to(os.fsdecode(data[2:]))
             else:
                 path.write_bytes(data)
