@@ -44,13 +44,11 @@ _MAX_LOG = 1 << 28
 _BLOCK = 1 << 24
 _READING_ERRORS = (
     ValueError,
-    KeyError,
     TypeError,
     AttributeError,
     IndexError,
     OverflowError,
     RecursionError,
-    OSError,
 )
 
 
@@ -392,10 +390,16 @@ def _damage(folder: Path, name: str) -> Iterator[None]:
     """Turn what goes wrong while a file of the folder is read into one StoreError."""
     try:
         yield
+    except KeyError as error:
+        raise _damaged(folder, name, f"{error} is missing") from error
+    except OSError as error:
+        raise _damaged(folder, name, error.strerror or str(error)) from error
     except _READING_ERRORS as error:
         raise _damaged(folder, name, str(error)) from error
     except (ConfigError, VocabularyError) as error:
-        raise _damaged(folder, name, error.message) from error
+        place = f"{folder / name}:"
+        what = error.message.removeprefix(f"{place} ").replace(place, "line ", 1)
+        raise _damaged(folder, name, what) from error
 
 
 def _damaged(folder: Path, name: str, what: str) -> StoreError:
