@@ -190,7 +190,7 @@ class Checkpoint:
                 arrays=arrays,
                 earlier=Earlier.restored(arrays, state["earlier"]) if state["earlier"] else None,
             )
-        except (KeyError, TypeError, ValueError, ConfigError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, ConfigError) as error:
             raise _unfit(folder, str(error)) from error
 
 

@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from embedcli import api, explain, predict, store
+from embedcli import __version__, api, explain, predict, store
 from embedcli.cli import main
 from embedcli.errors import EmbedError, StoreError
 from embedcli.files import map_npz, write_npz
+from embedcli.run import Checkpoint
 
 TEXT = "__label__good a warm film\n__label__bad a dull film\n" * 3
 NUMBERS = "__label__1 a warm film\n__label__2 a dull film\n" * 3
@@ -130,3 +131,25 @@ def test_a_table_alone_is_not_explained_by_a_step(folder):
     api.convert(folder, folder.parent / "alone", "model")
     with pytest.raises(StoreError, match="vectors alone"):
         explain.explain_step(store.load(folder.parent / "alone"), "a warm film")
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"total": float("inf")},
+        {"step": "x"},
+        {"step": None},
+        {"sources": 1},
+        {"settings": {"dim": 0}},
+        {"settings": {"no": 1}},
+        {"text": 3},
+        {"place": 3},
+        {"earlier": 1},
+    ],
+)
+def test_a_checkpoint_that_cannot_be_true_is_refused(tmp_path, lie):
+    state = {"embed": __version__, "sources": [], "settings": {}, "text": {}, "place": {}}
+    state |= {"step": 0, "total": 1, "earlier": None, **lie}
+    store.save_checkpoint(tmp_path / "model", {}, state)
+    with pytest.raises(StoreError, match="damaged"):
+        Checkpoint.load(tmp_path / "model")
