@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,7 @@ Score = Callable[[NDArray[np.float32], slice], NDArray[np.float32]]
 
 _BLOCK_BYTES = 1 << 21  # of the table at a time: it and its scores stay in the cache
 _QUERIES = 256  # scored at a time
+_FEW_QUERIES = 64
 _MUL_EPSILON = 1e-6  # of 3CosMul; Levy and Goldberg 2014 use .001, gensim 1e-6
 
 
@@ -170,20 +172,34 @@ class EmbeddingTable:
         ids = np.full((queries, k), -1, np.int64)  # (Q, k)
         best = np.full((queries, k), -np.inf, np.float32)  # (Q, k)
         banned = _pairs(exclude or [])  # (P, 2)
-        for first in range(0, queries if k else 0, _QUERIES):
-            part = slice(first, first + _QUERIES)
-            for start, block in self.blocks():
-                with np.errstate(all="ignore"):  # of rows that are not finite
+        with np.errstate(all="ignore"), _few_threads(queries):  # of rows that are not finite
+            for first in range(0, queries if k else 0, _QUERIES):
+                part = slice(first, first + _QUERIES)
+                for start, block in self.blocks():
                     scores = score(block, part)  # (Q, B)
-                scores[np.isnan(scores)] = -np.inf
-                _forbid(scores, banned, first, start)
-                _merge(ids[part], best[part], scores, start)
+                    scores[np.isnan(scores)] = -np.inf
+                    _forbid(scores, banned, first, start)
+                    _merge(ids[part], best[part], scores, start)
         found = np.isfinite(best)
         ids[~found], best[~found] = -1, np.nan
         return Neighbors(ids, best)
 
 
 @np.errstate(all="ignore")  # of rows that are not finite
+def _few_threads(queries: int) -> AbstractContextManager[object]:
+    """Keep the products of few queries to one thread.
+
+    They wait for memory, which more threads make little faster; and on a busy machine the threads
+    wait for each other at every block: a search then took seven times as long.
+    """
+    if queries > _FEW_QUERIES:
+        return nullcontext()
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
+    return limits
+
+
 def odd_first(rows: NDArray[np.float32]) -> list[tuple[int, float]]:
     """Order rows (N, D) by how little they fit: (place, cosine with the mean of the unit rows)."""
     rows = unit(rows)  # (N, D)
