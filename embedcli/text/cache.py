@@ -16,6 +16,7 @@ import shutil
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -82,7 +83,12 @@ class Cached:
     def __init__(self, sources: Sequence[Source], settings: TextSettings, more: object) -> None:
         """Find the place; `more` is anything else, of JSON's types, that decides the ids."""
         self._sources = sources
-        self._key = _key(sources, settings, more)
+        self._settings = settings
+        self._more = more
+
+    @cached_property
+    def _key(self) -> str:
+        return _key(self._sources, self._settings, self._more)
 
     def find(self) -> Path | None:
         """Return the entry's folder if it is there and whole."""
@@ -122,11 +128,12 @@ class Cached:
 
 
 def _key(sources: Sequence[Source], settings: TextSettings, more: object) -> str:
+    """Name what decides the ids; raises OSError or ValueError for stop words that are no file."""
     chosen = {name: value for name, value in asdict(settings).items() if name in _RELEVANT}
     stop_words = ""
     if settings.stop_words is not None:
-        with contextlib.suppress(OSError):
-            stop_words = files.sha256(Path(settings.stop_words))
+        files.regular_size(Path(settings.stop_words))  # a pipe can be read once, and not here
+        stop_words = files.sha256(Path(settings.stop_words))
     facts = [
         chosen,
         stop_words,
