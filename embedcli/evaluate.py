@@ -146,6 +146,7 @@ def holds_questions(path: Path) -> bool:
     return line.startswith(":") or (len(cells) == 4 and not any(map(_is_number, cells)))
 
 
+@np.errstate(all="ignore")  # of vectors that are not finite
 def similarity(table: EmbeddingTable, pairs: Sequence[Pair], fold_case: bool = True) -> Similarity:
     """Correlate the cosines of word pairs with people's scores.
 
@@ -194,6 +195,7 @@ def read_questions(path: Path) -> dict[str, list[tuple[str, str, str, str]]]:
     return sections
 
 
+@np.errstate(all="ignore")
 def analogies(
     table: EmbeddingTable,
     sections: Mapping[str, Sequence[tuple[str, str, str, str]]],
@@ -237,6 +239,7 @@ def classification(
     return _classified(names, shares, bears, several, ks, read.unknown_words)
 
 
+@np.errstate(all="ignore")
 def regression(model: Model, places: Sequence[str | Path]) -> Regression:
     """Say the numbers of text that bears them and compare.
 
@@ -257,6 +260,7 @@ def regression(model: Model, places: Sequence[str | Path]) -> Regression:
     )
 
 
+@np.errstate(all="ignore")
 def _classified(
     names: tuple[str, ...],
     shares: NDArray[np.float64],

@@ -103,6 +103,8 @@ def test_half_a_character_in_the_manifest_is_damage(folder):
 @pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
 def test_numbers_that_are_not_finite_do_no_harm(folder, value, capsys, monkeypatch):
     monkeypatch.chdir(folder.parent)
+    (folder.parent / "pairs.txt").write_text("a film 1\nwarm film 2\ndull film 3\n")
+    (folder.parent / "questions.txt").write_text("a warm dull film\n")
     table = np.load(folder / "table.npy")
     table[::2] = value
     np.save(folder / "table.npy", table)
@@ -119,6 +121,10 @@ def test_numbers_that_are_not_finite_do_no_harm(folder, value, capsys, monkeypat
         ["explain", "--word", "film", "--format", "svg"],
         ["vectors", "a film", "--format", "json"],
         ["info", "--format", "json"],
+        ["evaluate", "pairs.txt", "--format", "json"],
+        ["evaluate", "questions.txt", "--format", "json"],
+        ["evaluate", "corpus.txt", "--task", "classify", "--format", "json"],
+        ["evaluate", "corpus.txt", "--task", "regress", "--format", "json"],
     ):
         assert main([*argv, "--model", "model"]) in (0, 1)
         said = capsys.readouterr()
