@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from embedcli.run import Prepared, Stopped, Trained
     from embedcli.training import Step
 
-LARGEST_SHARE = 0.005  # of the 500 most frequent words; a word above it says little
+LARGEST_SHARE = 0.003  # of the 500 most frequent words; a word above it says little
 
 
 @examples(
