@@ -155,7 +155,7 @@ def similarity(
             yield from zip(asked.words, compare(one, two, metric).tolist(), strict=True)
 
     if output == "json":
-        render.write_json({"tokens": pair, "score": score} for pair, score in scores())
+        render.write_json({"tokens": pair, "score": _rounded(score)} for pair, score in scores())
     else:
         line = render.tsv_line if output == "tsv" else _spaced
         for pair, score in scores():
@@ -316,7 +316,11 @@ def _write(
 
 
 def _scored(answer: Answer) -> list[dict[str, Any]]:
-    return [{"token": word, "score": float(f"{score:.6g}")} for word, score in answer.found]
+    return [{"token": word, "score": _rounded(score)} for word, score in answer.found]
+
+
+def _rounded(score: float) -> float:
+    return float(f"{score:.6g}")
 
 
 def _spaced(words: Sequence[str]) -> str:
