@@ -271,19 +271,31 @@ class TrainSettings(TextSettings):
         maximum=1,
     )
     tile: int = setting(
-        32, "Neighbouring centres that share their noise words.", group="Task", minimum=1
+        32,
+        "Neighbouring centres that share their noise words.",
+        group="Task",
+        minimum=1,
+        maximum=10_000,
     )
-    tile_noise: int = setting(32, "Noise words drawn for each tile.", group="Task", minimum=1)
+    tile_noise: int = setting(
+        32, "Noise words drawn for each tile.", group="Task", minimum=1, maximum=10_000
+    )
     pool: Literal["mean", "sum", "max", "flatten"] = setting(
         "mean", "How the vectors of a text become one.", group="Head"
     )
     length: int | None = setting(
-        None, "Tokens a text is cut or padded to (needed by flatten).", group="Head", minimum=1
+        None,
+        "Tokens a text is cut or padded to (needed by flatten).",
+        group="Head",
+        minimum=1,
+        maximum=1_000_000,
     )
     pad_side: Literal["left", "right"] = setting(
         "right", "Side on which a text is padded or cut.", group="Head"
     )
-    hidden: int | None = setting(None, "Units of a hidden layer.", group="Head", minimum=1)
+    hidden: int | None = setting(
+        None, "Units of a hidden layer.", group="Head", minimum=1, maximum=100_000
+    )
     dropout: float = setting(
         0.0, "Share of pooled units to drop.", group="Head", minimum=0, maximum=0.99
     )

@@ -202,3 +202,11 @@ def test_checkpoints_by_steps_change_nothing(embed, reviews, tmp_path):
     assert digests[0] == digests[1]
     assert not (tmp_path / "embeddings.checkpoint").exists()
     assert embed("train", "reviews.txt", "--checkpoint-every", "often").code == 2
+
+
+@pytest.mark.parametrize("flag", ["--dim", "--hidden", "--length", "--tile", "--tile-noise"])
+def test_a_size_beyond_reason_is_misuse(embed, flag):
+    found = embed("train", flag, "999999999999999999")
+    assert found.code == 2
+    assert flag in found.err
+    assert "found 999999999999999999; expected a whole number" in found.err
