@@ -77,9 +77,9 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _fail(message: str, hint: str | None = None, *, code: int = FAILED) -> int:
-    from embedcli.cli.render import note
+    from embedcli.cli.render import note, visible
 
-    note(f"error: {brief(message)}")
+    note(f"error: {brief(visible(message))}")
     if hint:
-        note(f"hint: {brief(hint)}")
+        note(f"hint: {brief(visible(hint))}")
     return code
