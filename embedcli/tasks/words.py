@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ LARGE_CORPUS_SUBSAMPLE = 1e-4
 BAND = 16  # centres scored at once against all contexts of any of them: 16 wastes least
 MANY_BATCHES = 256  # a small corpus is cut into so many,
 FEW_TOKENS = 64  # but not into batches of fewer tokens
+LET_GO_EVERY = 64  # batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,7 @@ class WordStream:
         window, tile = settings.window, settings.tile
         rng = np.random.default_rng((settings.seed, epoch, index))
         start = index * self._length
-        tokens = np.asarray(self._ids[start : start + self._length])  # (L,)
+        tokens = np.array(self._ids[start : start + self._length])  # (L,)
         kept = self._thinned(tokens, rng)  # (n,)
         cuts = np.searchsorted(kept, self._line_starts(start, len(tokens)))
         size = self._padded(len(kept))
@@ -193,6 +195,9 @@ class WordStream:
         near = in_reach(left.reshape(-1, self._band), right.reshape(-1, self._band), window)
         draws = rng.integers(0, len(self._noise), (size // tile, settings.tile_noise), np.int32)
         noise = self._noise[draws]  # (G, K)
+        if index % LET_GO_EVERY == 0:
+            let_go(self._ids)
+            let_go(self._offsets)
         return Tiles(len(tokens), window, contexts, left, right, near, noise)
 
     def _padded(self, size: int) -> int:
@@ -263,6 +268,19 @@ def noise_words(counts: Array, power: float) -> Array:
     ends = np.round(ends * (size / ends[-1])).astype(np.int64)
     words = np.arange(len(counts), dtype=np.int32)
     return np.repeat(words, np.diff(ends, prepend=0))  # (M,)
+
+
+def let_go(array: Array) -> None:
+    """Give back the memory of the pages that were read of a memory-mapped file.
+
+    They stay in the system's cache, but no longer count as this process's: what training holds
+    does not grow with the corpus.
+    """
+    memory: Any = array
+    while isinstance(memory, np.ndarray):
+        memory = memory.base
+    if isinstance(memory, mmap.mmap) and hasattr(memory, "madvise"):
+        memory.madvise(mmap.MADV_DONTNEED)
 
 
 def square_norms(rows: Array) -> Array:

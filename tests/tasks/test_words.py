@@ -1,6 +1,9 @@
 """Words and their neighbours: what batches hold, what is learnt, and that both are repeatable."""
 
 import random
+import re
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 
 from embedcli.config import TrainSettings, resolve
 from embedcli.errors import CorpusError
-from embedcli.tasks.words import Tiles, in_reach, keep_chances, noise_words, reach
+from embedcli.tasks.words import Tiles, in_reach, keep_chances, let_go, noise_words, reach
 from tests.tasks.corpora import COMMON, TOPICS, make_task, trained
 
 SMALL = {"tile": 8, "tile_noise": 4, "batch_size": 20, "window": 3, "optimizer": "damped_sgd"}
@@ -221,6 +224,23 @@ def test_two_lines_train(kind, tmp_path):
     state = trained(make_task(tmp_path, lines, task=kind, **settings))
     assert state.log[-1]["loss"] < state.log[0]["loss"] * 0.9
     assert (state.trained > 100).all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where /proc tells what a mapping holds")
+def test_pages_of_a_mapped_file_are_let_go(tmp_path):
+    np.save(tmp_path / "ids.npy", np.arange(1 << 20, dtype=np.int32))
+    ids = np.load(tmp_path / "ids.npy", mmap_mode="r")
+
+    def held():
+        areas = Path("/proc/self/smaps").read_text().split(str(tmp_path / "ids.npy"))[1]
+        return int(re.search(r"Rss: +(\d+)", areas)[1])
+
+    assert ids.sum() == (1 << 19) * ((1 << 20) - 1)
+    assert held() > 4000
+    let_go(ids[5:])
+    assert held() == 0
+    let_go(np.arange(3))
+    assert ids[-1] == (1 << 20) - 1
 
 
 @pytest.mark.parametrize(
