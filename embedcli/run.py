@@ -27,6 +27,7 @@ from embedcli.errors import (
     EmbedError,
     StoreError,
     TrainingError,
+    VocabularyError,
     WorkerError,
 )
 from embedcli.nn.optimizers import make_optimizer
@@ -49,6 +50,7 @@ FREE = ("workers", "cache", "checkpoint_every", "max_expansion")
 # A time between two checkpoints is stretched to this many times what writing one takes, so that
 # they cost 2 % at most.
 SPARING = 50
+UNFIT = (KeyError, TypeError, ValueError, OverflowError)  # of what a checkpoint cannot hold
 # Bytes of ids for a byte of text, roughly: 4 for a word of five letters and a blank, or a letter.
 IDS_PER_BYTE = {"word": 2 / 3, "whitespace": 2 / 3, "char": 2.0}
 COMPRESSION = {".gz": 3, ".bz2": 4, ".xz": 4, ".zst": 3}
@@ -190,7 +192,7 @@ class Checkpoint:
                 arrays=arrays,
                 earlier=Earlier.restored(arrays, state["earlier"]) if state["earlier"] else None,
             )
-        except (KeyError, TypeError, ValueError, OverflowError, ConfigError) as error:
+        except (*UNFIT, ConfigError, VocabularyError) as error:
             raise _unfit(folder, str(error)) from error
 
 

@@ -77,11 +77,13 @@ class Earlier:
 
     @classmethod
     def restored(cls, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Earlier:
-        """Make it again from what `arrays` and `facts` returned."""
+        """Make it again from what `arrays` and `facts` returned; raises ValueError for others."""
         words = arrays["earlier/words"].tobytes().decode("utf-8").split("\n")[:-1]
-        vocabulary = Vocabulary(words, arrays["earlier/counts"])
-        known = Known(vocabulary, arrays["earlier/first_lines"], tuple(facts["labels"]))
-        return cls(known, facts["start"], facts["corpus"])
+        counts, first_lines = arrays["earlier/counts"], arrays["earlier/first_lines"]
+        if not counts.shape == first_lines.shape == (len(words),):
+            raise ValueError(f"{len(words)} words, but {counts.shape} {first_lines.shape}")
+        known = Known(Vocabulary(words, counts), first_lines, tuple(map(str, facts["labels"])))
+        return cls(known, dict(facts["start"]), str(facts["corpus"]))
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
