@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from embedcli.autodiff.memory import keep_freed_memory
+from embedcli.autodiff.memory import give_back_freed_memory, keep_freed_memory
 from embedcli.autodiff.rows import RowGrad
 from embedcli.autodiff.tensor import Array, Gradient
 from embedcli.config import TrainSettings
@@ -26,6 +26,7 @@ from embedcli.tasks.task import Task, Validation
 from embedcli.workers import Team, cores, shared_array
 
 SMALL_RUN = 64  # batches; a shorter run is over before other processes would be of use
+TRIM_EVERY = 64  # batches of a process after which it gives back memory
 GRADIENTS, UPDATES = 0, 1  # the two halves of a group's work
 COMMAND = struct.Struct("<qqq")  # half, epoch, group
 
@@ -144,6 +145,7 @@ class Training:
             for name in reversed(self._trainable)
             for part in range(self.workers if name in task.tables else 1)
         ]
+        self._computed = 0  # batches, by this process
         self._reports = shared_array((slots, len(_Report._fields)), np.float64)
 
     def steps(self) -> Generator[Step, None, None]:
@@ -154,6 +156,7 @@ class Training:
         """
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+        give_back_freed_memory()  # of what came before: it would be every worker's too
         keep_freed_memory()
         with threadpool_limits(1, user_api="blas"):
             team = Team(self.workers, self._work)
@@ -294,6 +297,10 @@ class Training:
         self._gradients.put(slot, gradients)
         words = self.task.words(batch)
         self._reports[slot] = _Report(loss.total, loss.count, words, sound, worker)
+        del batch, loss, gradients
+        self._computed += 1
+        if self._computed % TRIM_EVERY == 0:
+            give_back_freed_memory()
 
     def _update(self, name: str, part: int, epoch: int, group: int) -> None:
         """Apply a part of the sum of the group's gradients of one parameter."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import numpy as np
 
 
@@ -15,3 +17,15 @@ def keep_freed_memory() -> None:
     another C library this does nothing.
     """
     np.empty(31 << 20, np.uint8)
+
+
+def give_back_freed_memory() -> None:
+    """Give the memory that arrays let go back to the system after all.
+
+    Kept memory falls to pieces when arrays are of ever other sizes, and then grows: done now and
+    then, between batches, this holds it to what a batch needs. See malloc_trim(3); with another C
+    library this does nothing.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -158,6 +158,7 @@ class WordStream:
     def __init__(self, corpus: EncodedCorpus, settings: TrainSettings) -> None:
         _require_pairs(corpus)
         self._ids, self._offsets = corpus.ids, corpus.offsets
+        self._read = 0  # batches, by this process
         self._settings = settings
         counts = np.asarray(corpus.vocabulary.counts)  # (V,)
         self.subsample = _subsample(settings, len(self._ids))
@@ -195,7 +196,8 @@ class WordStream:
         near = in_reach(left.reshape(-1, self._band), right.reshape(-1, self._band), window)
         draws = rng.integers(0, len(self._noise), (size // tile, settings.tile_noise), np.int32)
         noise = self._noise[draws]  # (G, K)
-        if index % LET_GO_EVERY == 0:
+        self._read += 1
+        if self._read % LET_GO_EVERY == 0:
             let_go(self._ids)
             let_go(self._offsets)
         return Tiles(len(tokens), window, contexts, left, right, near, noise)
