@@ -1,6 +1,7 @@
 """Settings of all tests."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -21,3 +22,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         del os.environ["EMBED_CACHE"]
     else:
         os.environ["EMBED_CACHE"] = before
+
+
+@pytest.fixture(autouse=True, scope="session")
+def signals_as_from_a_terminal() -> Iterator[None]:
+    """Undo what nohup and background jobs pass on: `embed` goes on ignoring what was ignored."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
