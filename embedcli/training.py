@@ -26,7 +26,7 @@ from embedcli.tasks.task import Task, Validation
 from embedcli.workers import Team, cores, shared_array
 
 SMALL_RUN = 64  # batches; a shorter run is over before other processes would be of use
-TRIM_EVERY = 64  # batches of a process after which it gives back memory
+TRIM_EVERY = 1024  # batches of a process after which it gives back memory: new pages cost time
 GRADIENTS, UPDATES = 0, 1  # the two halves of a group's work
 COMMAND = struct.Struct("<qqq")  # half, epoch, group
 

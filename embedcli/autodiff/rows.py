@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-LONG_RUN = 64  # rows; a product with ones then takes less time than its share of 64 rounds
+LONG_RUN = 32  # rows; a product with ones then takes less time than its share of the rounds
 
 
 class Part(NamedTuple):
