@@ -7,6 +7,9 @@ digest; then the same training is started over and over and killed, each start g
 checkpoint of the one before, until one gets through. After every kill: nothing of the run is
 alive, the model folder holds the old model or the new one, whole, and the checkpoint opens. After
 every run that got through: the digest is the quiet run's, and no file is left beside the model.
+
+Only kills of runs that then did not get through are counted, and it goes on until there are so
+many. Of a run that hangs, what its processes were doing is saved in `--save`.
 """
 
 from __future__ import annotations
@@ -17,25 +20,26 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from embedcli import store
 
-TASKS = ("skipgram", "classify")
+TASKS = ("skipgram", "cbow", "classify")
 # So many that a run takes about a second when it has started.
 EPOCHS = {"skipgram": 7, "cbow": 7, "classify": 60, "regress": 60}
 BATCH = {"skipgram": 512, "cbow": 512, "classify": 32, "regress": 32}
 LINES = 1500
 WORKERS = (1, 3)
-PATIENCE = 30.0  # seconds after which something that must happen is said not to
+PATIENCE = 600.0  # seconds after which a run is said to hang: some hundred times what it takes
 # What is done to a run, and how it may then end; 0: it was done just before.
 WAYS: dict[str, tuple[int, ...]] = {
     "SIGKILL to all": (-signal.SIGKILL, 0),
@@ -59,7 +63,8 @@ class Tally:
 
     kills: Counter[str] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
-    late: int = 0  # came when the run had ended; not counted as kills
+    scenes: Counter[str] = field(default_factory=Counter)
+    late: int = 0  # came when the run had ended or was about to; not counted as kills
     finished: int = 0
     resumed: int = 0
     phases: Counter[str] = field(default_factory=Counter)
@@ -67,6 +72,7 @@ class Tally:
     def lines(self) -> list[str]:
         """Say it."""
         said = [f"{count:5}  {way}" for way, count in sorted(self.kills.items())]
+        said += [f"{count:5}  kills of {scene}" for scene, count in sorted(self.scenes.items())]
         said += [f"{count:5}  killed while {phase}" for phase, count in sorted(self.phases.items())]
         said.append(f"{self.late:5}  came too late, and are not counted")
         said.append(f"{self.resumed:5}  starts that went on from a checkpoint")
@@ -79,9 +85,10 @@ class Scene:
 
     def __init__(self, folder: Path, task: str, workers: int, lines: int) -> None:
         self.folder = folder
-        self.task = task
+        self.name = f"{task}, {workers} workers"
         self.workers = workers
         self.model = folder / "model"
+        self.lock = folder / ".model.lock"
         folder.mkdir()
         (folder / "corpus.txt").write_text(_corpus(lines), encoding="utf-8")
         epochs = max(1, EPOCHS[task] * LINES // max(lines, LINES))
@@ -94,17 +101,30 @@ class Scene:
         ]  # fmt: skip
         self.environment = {**os.environ, "EMBED_CACHE": str(folder / "cache")}
         self.digest = self.quiet_run("quiet")
-        # The model that stands there first; also what says how long a run takes.
-        self.seconds = time.monotonic()
-        self.quiet_run("model", "--seed", "1")
-        self.seconds = time.monotonic() - self.seconds
+        self.quiet_run("model", "--seed", "1")  # what stands there first
         self.old = self.found()
+        self.seconds = self.time_run()
+        self.quiet_run("model", "--seed", "1")
 
     def quiet_run(self, out: str, *more: str) -> str:
         """Train undisturbed; returns the digest."""
         command = self.command("corpus.txt", *self.settings, "--out", out, *more)
         subprocess.run(command, cwd=self.folder, env=self.environment, check=True, **QUIET)
         return store.verify(self.folder / out).digest
+
+    def time_run(self) -> float:
+        """Say how long a run takes from where it takes its lock."""
+        process = self.start()
+        self.await_lock(process)
+        began = time.monotonic()
+        _, err = process.communicate()
+        _require(process.returncode == 0, err)
+        return time.monotonic() - began
+
+    def await_lock(self, process: subprocess.Popen[str]) -> None:
+        """Wait until a run has taken its lock, after a start that changes nothing on the disk."""
+        holder = str(process.pid)
+        _wait(lambda: _text(self.lock) == holder or process.poll() is not None, "the lock")
 
     def command(self, *arguments: str) -> list[str]:
         """Return a command line of `embed train`."""
@@ -123,6 +143,7 @@ class Scene:
             cwd=self.folder,
             env=self.environment,
             start_new_session=True,
+            preexec_fn=_heed_signals,
             text=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -137,6 +158,12 @@ class Scene:
         return int(state["step"])
 
 
+def _heed_signals() -> None:
+    """Undo what nohup and background jobs pass on."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
 
 
@@ -149,49 +176,99 @@ def _corpus(lines: int) -> str:
     )
 
 
-def disturb(scene: Scene, way: str, moment: float, tally: Tally) -> bool:
-    """Start the run and kill it after `moment` seconds; returns whether it got through."""
+def disturb(scene: Scene, way: str, draw: random.Random, tally: Tally, save: Path) -> bool:
+    """Start the run and kill it at a random moment; returns whether it got through."""
     process = scene.start()
     before = scene.before
-    time.sleep(moment)
-    late = process.poll() is not None
-    if way.startswith("SIGKILL"):
-        _kill(process.pid, way)
-    else:
-        _wait(lambda: _listens(process.pid) or process.poll() is not None, "signal handlers")
-        _stop(process, way)
-    try:
-        # A worker's death may come too early or too late to be noticed: the run then gets through.
-        out, err = process.communicate(timeout=10 * PATIENCE if "worker" in way else PATIENCE)
-    except subprocess.TimeoutExpired:
-        raise PromiseError(f"{way}, after {moment:.3f} s: the run hangs") from None
-    _wait(lambda: not _session(process.pid), f"{way}: the end of every process of the run")
-    if late:
+    with _saved_if_it_hangs(process, scene, way, save):
+        # Mostly while there is something to lose, and now and then about the end of the run.
+        if draw.random() < 0.9:
+            scene.await_lock(process)
+        if "worker" in way:
+            _wait(lambda: _workers(process.pid) or process.poll() is not None, "workers")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(draw.uniform(0, scene.seconds * draw.choice((0.6, 1, 1.1))))
+        _end(process, way)
+        err = _outcome(process)
+    through = process.returncode == 0
+    if through:
         scene.seconds *= 0.9  # the first runs were slower than this one
         tally.late += 1
     else:
         tally.kills[way] += 1
-        tally.phases[_phase(out, err)] += 1
+        tally.scenes[scene.name] += 1
+        tally.phases["training" if " words, " in err else "starting and reading"] += 1
     tally.ends[f"{way}: exit {process.returncode}"] += 1
     _require(process.returncode in WAYS[way], f"{way}: exit {process.returncode}\n{err}")
     _require("Traceback" not in err, err)
-    _check(scene, process.returncode == 0)
+    _check(scene, through)
     said = RESUMING.search(err)
     if said:
         tally.resumed += 1
         _require(int(said[1].replace(",", "")) == before, f"{said[0]}, the checkpoint: {before}")
     now = scene.step()
     _require(before is None or now is None or now >= before, f"step {before}, then {now}")
-    return process.returncode == 0
+    return through
 
 
-def get_through(scene: Scene, tally: Tally) -> None:
+def get_through(scene: Scene, tally: Tally, save: Path) -> None:
     """Let the run end, and check the table and what lies beside it."""
     process = scene.start()
-    _, err = process.communicate(timeout=20 * PATIENCE)
+    with _saved_if_it_hangs(process, scene, "undisturbed", save):
+        err = _outcome(process)
     _require(process.returncode == 0, err)
     _check(scene, finished=True)
     tally.resumed += scene.before is not None
+
+
+def _outcome(process: subprocess.Popen[str]) -> str:
+    """Wait for the end of a run and of all its processes; returns what it said on stderr."""
+    _, err = process.communicate(timeout=PATIENCE)
+    _wait(lambda: not _session(process.pid), "the end of every process of the run")
+    return err
+
+
+@contextlib.contextmanager
+def _saved_if_it_hangs(
+    process: subprocess.Popen[str], scene: Scene, what: str, save: Path
+) -> Iterator[None]:
+    """Write down what a run does that has not done in time what it must, and end it."""
+    try:
+        yield
+    except (subprocess.TimeoutExpired, PromiseError) as late:
+        save = save / scene.folder.name
+        _save_what_happens(process, scene, save)
+        for pid in _session(process.pid):
+            _send(pid, signal.SIGKILL)
+        raise PromiseError(f"{what}: {late}; what the run did is in {save}") from None
+
+
+def _save_what_happens(process: subprocess.Popen[str], scene: Scene, save: Path) -> None:
+    """Write down what every process of a run does, and copy its files."""
+    save.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(scene.folder, save / "files", dirs_exist_ok=True, symlinks=True)
+    spy = shutil.which("py-spy", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    for pid in _session(process.pid):
+        found = [f"{name}: {_text(Path(f'/proc/{pid}/{name}'))}" for name in SEEN]
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                found.append(f"{descriptor.name} -> {descriptor.readlink()}")
+        if spy:
+            done = subprocess.run(
+                [spy, "dump", "--pid", str(pid)], capture_output=True, text=True, check=False
+            )
+            found.append(done.stdout + done.stderr)
+        (save / f"{pid}.txt").write_text("\n".join(found))
+
+
+SEEN = ("cmdline", "status", "wchan", "syscall", "stack")  # of /proc/PID
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError as error:
+        return str(error)
 
 
 def _check(scene: Scene, finished: bool) -> None:
@@ -212,22 +289,25 @@ def _require(kept: bool, message: str) -> None:
         raise PromiseError(message)
 
 
-def _kill(pid: int, way: str) -> None:
-    targets = _session(pid) if way.endswith("all") else [pid]
-    if way.endswith("worker"):
-        targets = [each for each in _session(pid) if each != pid][:1]
-    for target in targets:
-        _send(target, signal.SIGKILL)
+def _end(process: subprocess.Popen[str], way: str) -> None:
+    """Kill a run, or ask it to stop."""
+    if way == "SIGKILL to a worker":
+        for target in _workers(process.pid)[:1]:
+            _send(target, signal.SIGKILL)
+    elif way.startswith("SIGKILL"):
+        for target in _session(process.pid) if way.endswith("all") else [process.pid]:
+            _send(target, signal.SIGKILL)
+    else:
+        _wait(lambda: _listens(process.pid) or process.poll() is not None, "signal handlers")
+        name, _, twice = way.partition(" ")
+        for _ in range(2 if twice else 1):
+            with contextlib.suppress(ProcessLookupError):
+                # As a terminal does: to every process of the group.
+                os.killpg(process.pid, signal.Signals[name])
 
 
-def _stop(process: subprocess.Popen[str], way: str) -> None:
-    name, _, twice = way.partition(" ")
-    for _ in range(2 if twice else 1):
-        # As a terminal does: to every process of the group.
-        try:
-            os.killpg(process.pid, signal.Signals[name])
-        except ProcessLookupError:
-            return
+def _workers(leader: int) -> list[int]:
+    return [pid for pid in _session(leader) if pid != leader]
 
 
 def _send(pid: int, number: int) -> None:
@@ -263,12 +343,6 @@ def _listens(pid: int) -> bool:
     return bool(caught) and bool(int(caught[1], 16) & 1 << signal.SIGTERM - 1)
 
 
-def _phase(out: str, err: str) -> str:
-    if out:
-        return "ending, and got through"
-    return "training" if " words, " in err else "starting and reading"
-
-
 def _wait(done: Callable[[], bool], what: str) -> None:
     end = time.monotonic() + PATIENCE
     while not done():
@@ -283,6 +357,7 @@ def torment(
     workers: Sequence[int],
     kills: int,
     *,
+    save: Path,
     ways: Sequence[str] = tuple(WAYS),
     seed: int = 0,
     lines: int = LINES,
@@ -297,15 +372,13 @@ def torment(
         scene = scenes[number % len(scenes)]
         fit = [way for way in ways if scene.workers > 1 or not way.endswith("worker")]
         way = fit[number // len(scenes) % len(fit)]
-        # Often within the time a run takes, now and then about its end.
-        moment = draw.uniform(0, scene.seconds * draw.choice((0.6, 1, 1.1)))
-        through = disturb(scene, way, moment, tally)
+        through = disturb(scene, way, draw, tally, save)
         tally.finished += through
         if not through and draw.random() < 0.3:
-            get_through(scene, tally)
+            get_through(scene, tally, save)
             tally.finished += 1
     for scene in scenes:
-        get_through(scene, tally)
+        get_through(scene, tally, save)
         tally.finished += 1
     return tally
 
@@ -318,6 +391,7 @@ def main() -> None:
     parser.add_argument("--workers", nargs="+", type=int, default=WORKERS)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), help="some of the kills alone")
     parser.add_argument("--lines", type=int, default=LINES, help="of the text")
+    parser.add_argument("--save", type=Path, default=Path("kills-found"), help="of runs that hang")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     asked = parser.parse_args()
     started = time.monotonic()
@@ -327,6 +401,7 @@ def main() -> None:
             asked.tasks,
             asked.workers,
             asked.kills,
+            save=asked.save,
             ways=asked.ways,
             seed=asked.seed,
             lines=asked.lines,

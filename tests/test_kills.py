@@ -16,6 +16,7 @@ def test_kills_lose_nothing(task, workers, tmp_path):
     kills = importlib.util.module_from_spec(spec)
     sys.modules["kills"] = kills
     spec.loader.exec_module(kills)
-    tally = kills.torment(tmp_path, [task], [workers], 2 if workers == 1 else 4, lines=400)
+    number = 2 if workers == 1 else 4
+    tally = kills.torment(tmp_path, [task], [workers], number, save=tmp_path / "found", lines=400)
     assert sum(tally.kills.values()) >= 2
     assert tally.finished >= 1
