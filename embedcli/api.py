@@ -15,19 +15,18 @@ from numpy.typing import NDArray
 
 from embedcli.errors import ConfigError, FormatError, VocabularyError
 from embedcli.table import EmbeddingTable
+from embedcli.text.vocabulary import Coverage, Oov
 
 if TYPE_CHECKING:
     from embedcli import explain as explaining
     from embedcli.config import TextSettings, TrainSettings
     from embedcli.evaluate import Analogies, Classification, Regression, Similarity
     from embedcli.formats.base import Options, Read
-    from embedcli.predict import Coverage
     from embedcli.run import Prepared, Trained
     from embedcli.text.tokenizer import Tokenizer
     from embedcli.text.vocabulary import Vocabulary
     from embedcli.training import Step
 
-Oov = Literal["error", "skip", "zero"]
 Judgement = Literal["similarity", "analogy", "classify", "regress"]
 OovId = Literal["error", "skip", "unknown"]
 Source = str | Path
@@ -313,6 +312,7 @@ class Tokenized:
         self._settings = settings
         self._given = vocabulary
         self._oov = oov
+        self.coverage = Coverage()  # of the lines read so far, by a given vocabulary
         self._index: defaultdict[str, int] = defaultdict()
         self._index.default_factory = self._index.__len__
 
@@ -334,6 +334,7 @@ class Tokenized:
     def _numbered_by(self, vocabulary: Vocabulary) -> Iterator[Line]:
         for tokens, ended in self._lines():
             ids = vocabulary.ids_of(tokens, unknown=None if self._oov == "error" else -1).tolist()
+            self.coverage.add(len(ids), ids.count(-1))
             if self._oov == "skip":
                 kept = [(token, each) for token, each in zip(tokens, ids, strict=True) if each >= 0]
                 tokens, ids = [token for token, _ in kept], [each for _, each in kept]
@@ -372,11 +373,14 @@ def predict(
     *,
     k: int = 1,
     threshold: float = 0.0,
+    oov: Oov = "skip",
 ) -> Applied:
     """Say of each line of text the k most probable labels, or the numbers of a regression.
 
     A line's labels are `predict.Label`s of at least a probability of `threshold`, the most
-    probable first; a blank line has none. Raises StoreError for a model without labels.
+    probable first; a blank line has none. A word that the model does not have raises
+    VocabularyError, is left out, or counts with a vector of zeros, by `oov`. Raises StoreError for
+    a model without labels.
     """
     from embedcli import store
     from embedcli.predict import Predictor, predict_labels, predict_numbers
@@ -384,9 +388,9 @@ def predict(
     opened = store.load(Path(model))
     places = _places(sources)
     if opened.settings.task == "regress":
-        predictor = Predictor(opened, "regress")
+        predictor = Predictor(opened, "regress", oov)
         return Applied(predict_numbers(predictor, places), predictor.coverage)
-    predictor = Predictor(opened, "classify")
+    predictor = Predictor(opened, "classify", oov)
     return Applied(predict_labels(predictor, places, k, threshold), predictor.coverage)
 
 
@@ -396,17 +400,19 @@ def text_vectors(
     *,
     sif: float | None = None,
     remove_common: bool = False,
+    oov: Oov = "skip",
 ) -> Applied:
     """Average the vectors of each line's words, (D,), weighed by `sif / (sif + share)` if given.
 
     `remove_common` takes away what all the lines share (Arora et al. 2017), for which they are
-    read to the end first. Raises VocabularyError where the table has no counts to weigh by.
+    read to the end first; `oov` is as in `predict`. Raises VocabularyError where the table has no
+    counts to weigh by.
     """
-    from embedcli.predict import Coverage, vectors_of_lines
+    from embedcli.predict import vectors_of_lines
 
     table, coverage = load(model), Coverage()
     texts = _places(sources), settings_of(model)
-    blocks = vectors_of_lines(table, *texts, coverage, sif, remove_common)
+    blocks = vectors_of_lines(table, *texts, coverage, sif, remove_common, oov)
     return Applied((row for block in blocks for row in block), coverage)
 
 
@@ -417,24 +423,26 @@ def evaluate(
     task: Judgement | None = None,
     ks: Sequence[int] = (1,),
     fold_case: bool = True,
+    oov: Oov = "skip",
 ) -> Similarity | Analogies | Classification | Regression:
     """Measure a table by word pairs or analogy questions, a model by labelled text.
 
-    Without a `task` the file tells whether it holds pairs or questions. Raises CorpusError for a
-    file that holds something else.
+    Without a `task` the file tells whether it holds pairs or questions. A word that is not there
+    raises VocabularyError, is left out with its pair or question, or counts as zeros, by `oov`.
+    Raises CorpusError for a file that holds something else.
     """
     from embedcli import evaluate as judge
     from embedcli import store
 
     place = Path(path)
     if task == "classify":
-        return judge.classification(store.load(Path(model)), [place], ks)
+        return judge.classification(store.load(Path(model)), [place], ks, oov)
     if task == "regress":
-        return judge.regression(store.load(Path(model)), [place])
+        return judge.regression(store.load(Path(model)), [place], oov)
     table = load(model)
     if task == "analogy" or (task is None and judge.holds_questions(place)):
-        return judge.analogies(table, judge.read_questions(place), fold_case)
-    return judge.similarity(table, judge.read_pairs(place), fold_case)
+        return judge.analogies(table, judge.read_questions(place), fold_case, oov)
+    return judge.similarity(table, judge.read_pairs(place), fold_case, oov)
 
 
 class Cache(NamedTuple):
@@ -517,16 +525,18 @@ def explain(
     *,
     labels: Sequence[str] = (),
     seed: int | None = None,
+    oov: Literal["error", "skip"] = "skip",
 ) -> explaining.Step:
     """Take one step of learning on a text, in a copy, and lay open all that it met.
 
     `labels` are the right ones, or numbers, for a supervised model; `seed` draws other windows and
-    noise words. Raises StoreError, VocabularyError or ConfigError.
+    noise words; a word that the model does not have is an error or left out, by `oov`. Raises
+    StoreError, VocabularyError or ConfigError.
     """
     from embedcli import store
     from embedcli.explain import explain_step
 
-    return explain_step(store.load(Path(model)), text, labels, seed)
+    return explain_step(store.load(Path(model)), text, labels, seed, oov)
 
 
 def explain_word(word: str, model: str | Path = "embeddings") -> explaining.Word:

@@ -22,7 +22,7 @@ from embedcli.tasks.regress import MEAN, errors, numbered
 from embedcli.tasks.supervised import Texts
 from embedcli.text.encode import EncodedCorpus, encode
 from embedcli.text.labels import LabelKind
-from embedcli.text.vocabulary import Vocabulary
+from embedcli.text.vocabulary import Coverage, Oov, Vocabulary
 
 _SYNTACTIC = "gram"  # begins the names of syntactic sections, as in questions-words.txt
 _CANDIDATES = 5  # of which the first that is not a word of the question is the answer
@@ -39,12 +39,14 @@ class Pair:
 
 @dataclass(frozen=True)
 class Similarity:
-    """How cosines agree with people, over the pairs whose words are both known."""
+    """How cosines agree with people, over the pairs that were used; a word counts each time."""
 
     spearman: float
     pearson: float
     used: int
     skipped: int
+    known_words: int
+    unknown_words: int
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,11 @@ class Section:
 
 @dataclass(frozen=True)
 class Analogies:
-    """Sections as the file has them, and their totals."""
+    """Sections as the file has them, and their totals; a word counts each time that it stands."""
 
     sections: tuple[Section, ...]
+    known_words: int
+    unknown_words: int
 
     @property
     def semantic(self) -> Section:
@@ -93,6 +97,7 @@ class Classification:
     """
 
     texts: int
+    known_words: int
     unknown_words: int
     names: tuple[str, ...]  # (C,) the model's labels, then others that are borne
     accuracy: float  # the most probable label is borne; of several labels: all are right
@@ -111,6 +116,7 @@ class Regression:
     """How well numbers are said, and what always saying the mean learnt from would give."""
 
     texts: int
+    known_words: int
     unknown_words: int
     mse: float
     mae: float
@@ -147,28 +153,32 @@ def holds_questions(path: Path) -> bool:
 
 
 @np.errstate(all="ignore")  # of vectors that are not finite
-def similarity(table: EmbeddingTable, pairs: Sequence[Pair], fold_case: bool = True) -> Similarity:
+def similarity(
+    table: EmbeddingTable, pairs: Sequence[Pair], fold_case: bool = True, oov: Oov = "skip"
+) -> Similarity:
     """Correlate the cosines of word pairs with people's scores.
 
     With `fold_case` words are compared without case; of several spellings the first in the table
-    counts, as in gensim's `evaluate_word_pairs`, with which the numbers agree.
+    counts, as in gensim's `evaluate_word_pairs`, with which the numbers agree. A pair with an
+    unknown word raises VocabularyError, is skipped, or has the cosine 0 (gensim's
+    `dummy4unknown`), by `oov`.
     """
-    known = _ids(table.vocabulary, (w for p in pairs for w in (p.first, p.second)), fold_case)
-    rows = [
-        (known.get(_folded(p.first, fold_case), -1), known.get(_folded(p.second, fold_case), -1))
-        for p in pairs
-    ]
-    ids = np.array(rows, np.int64).reshape(-1, 2)  # (N, 2)
-    used = (ids >= 0).all(axis=1)  # (N,)
-    scores = np.array([pair.score for pair in pairs])[used]  # (N,)
-    one, two = table.rows(ids[used, 0]), table.rows(ids[used, 1])  # (N, D)
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)  # (N,)
-    cosines = np.einsum("nd,nd->n", one, two) / np.where(lengths > 0, lengths, 1)  # (N,)
+    words = [word for pair in pairs for word in (pair.first, pair.second)]
+    ids = _ids(table.vocabulary, words, fold_case, oov).reshape(-1, 2)  # (N, 2)
+    known = (ids >= 0).all(axis=1)  # (N,)
+    one, two = table.rows(ids[known, 0]), table.rows(ids[known, 1])  # (K, D)
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)  # (K,)
+    cosines = np.zeros(len(pairs))  # (N,)
+    cosines[known] = np.einsum("nd,nd->n", one, two) / np.where(lengths > 0, lengths, 1)
+    used = known | (oov == "zero")  # (N,)
+    scores = np.array([pair.score for pair in pairs])  # (N,)
     return Similarity(
-        spearman=metrics.spearman(scores, cosines),
-        pearson=metrics.pearson(scores, cosines),
-        used=len(scores),
-        skipped=len(pairs) - len(scores),
+        spearman=metrics.spearman(scores[used], cosines[used]),
+        pearson=metrics.pearson(scores[used], cosines[used]),
+        used=int(used.sum()),
+        skipped=int((~used).sum()),
+        known_words=int((ids >= 0).sum()),
+        unknown_words=int((ids < 0).sum()),
     )
 
 
@@ -200,35 +210,39 @@ def analogies(
     table: EmbeddingTable,
     sections: Mapping[str, Sequence[tuple[str, str, str, str]]],
     fold_case: bool = True,
+    oov: Oov = "skip",
 ) -> Analogies:
     """Answer "a is to b as c is to ?" with the word whose vector is nearest to b - a + c.
 
     Vectors are of unit length (3CosAdd), the words of the question are no answers, and case is
-    treated as in `similarity`; so the numbers are those of gensim's `evaluate_word_analogies`.
+    treated as in `similarity`; so the numbers are those of gensim's `evaluate_word_analogies`. A
+    question with an unknown word raises VocabularyError, is skipped, or is answered wrongly, by
+    `oov`.
     """
-    words = (word for questions in sections.values() for q in questions for word in q)
-    known = _ids(table.vocabulary, words, fold_case)
+    words = [word for questions in sections.values() for q in questions for word in q]
+    ids = _ids(table.vocabulary, words, fold_case, oov).reshape(-1, 4)  # (N, 4)
+    ends = np.cumsum([len(questions) for questions in sections.values()])
     scored = []
-    for name, questions in sections.items():
-        rows = [[known.get(_folded(word, fold_case), -1) for word in q] for q in questions]
-        ids = np.array(rows, np.int64).reshape(-1, 4)  # (Q, 4)
-        ids = ids[(ids >= 0).all(axis=1)]
-        answers = _answers(table, ids[:, :3], fold_case)  # (Q,)
-        right = int((answers == ids[:, 3]).sum())
-        scored.append(Section(name, right, len(ids), len(questions) - len(ids)))
-    return Analogies(tuple(scored))
+    for name, asked in zip(sections, np.split(ids, ends[:-1]), strict=True):  # (Q, 4)
+        known = asked[(asked >= 0).all(axis=1)]  # (K, 4)
+        answers = _answers(table, known[:, :3], fold_case)  # (K,)
+        right = int((answers == known[:, 3]).sum())
+        used = len(asked if oov == "zero" else known)
+        scored.append(Section(name, right, used, len(asked) - used))
+    return Analogies(tuple(scored), int((ids >= 0).sum()), int((ids < 0).sum()))
 
 
 def classification(
-    model: Model, places: Sequence[str | Path], ks: Sequence[int] = (1,)
+    model: Model, places: Sequence[str | Path], ks: Sequence[int] = (1,), oov: Oov = "skip"
 ) -> Classification:
     """Say the labels of labelled text and compare.
 
-    Raises StoreError for a model of another task, CorpusError for text without labels.
+    Words that the model does not have are treated as `oov` says. Raises StoreError for a model of
+    another task, CorpusError for text without labels, VocabularyError for a word that is an error.
     """
-    predictor = Predictor(model, "classify")
+    predictor = Predictor(model, "classify", oov)
     with TemporaryDirectory() as folder:
-        read = _read(model, places, "class", Path(folder))
+        read = _read(predictor, places, "class", Path(folder))
         names = tuple(dict.fromkeys([*model.labels, *targets_of(read.corpus).names]))
         examples = replace(labelled(read.corpus, names), texts=read.texts)
         examples = examples.take(np.flatnonzero(np.diff(examples.offsets)))
@@ -236,25 +250,23 @@ def classification(
     shares[:, : len(model.labels)] = predictor.probabilities(examples.texts)
     bears = examples.bears(len(names))  # (B, C)
     several = model.settings.multi_label is True
-    return _classified(names, shares, bears, several, ks, read.unknown_words)
+    return _classified(names, shares, bears, several, ks, predictor.coverage)
 
 
 @np.errstate(all="ignore")
-def regression(model: Model, places: Sequence[str | Path]) -> Regression:
-    """Say the numbers of text that bears them and compare.
-
-    Raises StoreError for a model of another task, CorpusError for text without numbers.
-    """
-    predictor = Predictor(model, "regress")
+def regression(model: Model, places: Sequence[str | Path], oov: Oov = "skip") -> Regression:
+    """Say the numbers of text that bears them and compare; raises as `classification`."""
+    predictor = Predictor(model, "regress", oov)
     with TemporaryDirectory() as folder:
-        read = _read(model, places, "number", Path(folder))
+        read = _read(predictor, places, "number", Path(folder))
         values = np.array(numbered(read.corpus).values)  # (L, R)
     known = np.flatnonzero(np.isfinite(values).all(axis=1))
     truth = values[known]  # (B, R)
     mean = np.broadcast_to(model.head[MEAN], truth.shape)  # (B, R)
     return Regression(
         texts=len(known),
-        unknown_words=read.unknown_words,
+        known_words=predictor.coverage.known,
+        unknown_words=predictor.coverage.unknown,
         baseline_mse=metrics.mean_squared_error(truth, mean),
         **errors(truth, predictor.outputs(read.texts.take(known))),
     )
@@ -267,7 +279,7 @@ def _classified(
     bears: NDArray[np.bool_],
     several: bool,
     ks: Sequence[int],
-    unknown_words: int,
+    coverage: Coverage,
 ) -> Classification:
     """Compare probabilities (B, C) with the labels borne (B, C)."""
     called = metrics.top_k(shares, 1)  # (B, 1)
@@ -281,7 +293,8 @@ def _classified(
     truth = bears.argmax(axis=1)  # (B,)
     return Classification(
         texts=len(bears),
-        unknown_words=unknown_words,
+        known_words=coverage.known,
+        unknown_words=coverage.unknown,
         names=names,
         accuracy=float((says == bears).all(axis=1).mean()),
         micro_f1=metrics.f1(int(right.sum()), int(says.sum()), borne),
@@ -297,23 +310,28 @@ def _classified(
 
 @dataclass(frozen=True)
 class _Read:
-    """Text with targets, its words numbered as in the model; unknown ones are left out."""
+    """Text with targets, its words numbered as in the model, unknown ones as the policy says."""
 
     corpus: EncodedCorpus
     texts: Texts
-    unknown_words: int
 
 
-def _read(model: Model, places: Sequence[str | Path], labels: LabelKind, folder: Path) -> _Read:
+def _read(
+    predictor: Predictor, places: Sequence[str | Path], labels: LabelKind, folder: Path
+) -> _Read:
     """Read text as the model's was read, but keep every word to tell which are unknown."""
-    settings = replace(model.settings, min_count=1, max_vocab=None, stop_words=None, cache=False)
+    of, vocabulary = predictor.model.settings, predictor.model.table.vocabulary
+    settings = replace(of, min_count=1, max_vocab=None, stop_words=None, cache=False)
     corpus = encode(places, settings, folder=folder, labels=labels)
-    numbers = model.table.vocabulary.ids_of(corpus.vocabulary.tokens(slice(None)), unknown=-1)
+    unknown = None if predictor.oov == "error" else len(vocabulary)
+    numbers = vocabulary.ids_of(corpus.vocabulary.tokens(slice(None)), unknown)  # (W,)
     ids = numbers[corpus.ids]  # (N,)
-    known = ids >= 0  # (N,)
+    known = ids < len(vocabulary)  # (N,)
+    predictor.coverage.add(len(ids), int(np.count_nonzero(~known)))
+    if predictor.oov == "zero":
+        return _Read(corpus, Texts(ids, corpus.offsets))
     before = np.concatenate([[0], np.cumsum(known)])  # (N+1,)
-    texts = Texts(ids[known], before[corpus.offsets])
-    return _Read(corpus, texts, len(ids) - len(texts.ids))
+    return _Read(corpus, Texts(ids[known], before[corpus.offsets]))
 
 
 def _answers(table: EmbeddingTable, ids: NDArray[np.int64], fold_case: bool) -> NDArray[np.int64]:
@@ -332,15 +350,23 @@ def _answers(table: EmbeddingTable, ids: NDArray[np.int64], fold_case: bool) -> 
     return answers
 
 
-def _ids(vocabulary: Vocabulary, words: Iterable[str], fold_case: bool) -> dict[str, int]:
-    """Find the ids of words: the first token that is spelt so, by folded spelling."""
+def _ids(
+    vocabulary: Vocabulary, words: Sequence[str], fold_case: bool, oov: Oov
+) -> NDArray[np.int64]:
+    """Find the ids of words, (N,): of the first token that is spelt so, -1 where there is none.
+
+    Raises VocabularyError for the first of these, where that is an error.
+    """
     wanted = {_folded(word, fold_case) for word in words}
     found: dict[str, int] = {}
     for number, token in enumerate(vocabulary):
         spelling = _folded(token, fold_case)
         if spelling in wanted:
             found.setdefault(spelling, number)
-    return found
+    ids = np.array([found.get(_folded(word, fold_case), -1) for word in words], np.int64)  # (N,)
+    if oov == "error" and (ids < 0).any():
+        raise vocabulary.unknown(words[int((ids < 0).argmax())])
+    return ids
 
 
 def _folded(word: str, fold_case: bool) -> str:

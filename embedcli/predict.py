@@ -19,24 +19,16 @@ from embedcli.tasks.classify import CLASS_WEIGHTS
 from embedcli.tasks.regress import MEAN, SCALE, numbers_of
 from embedcli.tasks.supervised import Network, Texts
 from embedcli.text.encode import token_lines
-from embedcli.text.vocabulary import Vocabulary
+from embedcli.text.vocabulary import Coverage, Oov, Vocabulary
 
 SIF = 1e-3  # of Arora et al. 2017, who found 1e-4 to 1e-3 to do equally well
 
 _TEXTS_AT_ONCE = 256
 
 
-@dataclass
-class Coverage:
-    """How many words of the texts read so far were in the vocabulary, and how many were not."""
-
-    known: int = 0
-    unknown: int = 0
-
-
 @dataclass(frozen=True)
 class Lines:
-    """Some lines of text as ids; words outside the vocabulary are left out."""
+    """Some lines of text as ids; a word outside the vocabulary is left out, or has the id V."""
 
     texts: Texts
     words: NDArray[np.int64]  # (B,) of each line, also those left out; 0 is a blank line
@@ -55,21 +47,24 @@ def read_lines(
     settings: TextSettings,
     vocabulary: Vocabulary,
     coverage: Coverage,
+    oov: Oov = "skip",
 ) -> Iterator[Lines]:
     """Read text a few lines at a time, counting in `coverage` what the vocabulary has.
 
-    Raises CorpusError for text that cannot be read.
+    A word that it has not is an error, left out, or has the id V, as `oov` says. Raises
+    CorpusError for text that cannot be read, VocabularyError for a word that is an error.
     """
     parts: list[NDArray[np.int32]] = []
     known, words = [0], [0]  # of each line; the last one is still being read
     for tokens, ended in token_lines(places, settings):
-        ids = vocabulary.ids_of(tokens, unknown=-1)  # (N,)
-        ids = ids[ids >= 0]
+        ids = vocabulary.ids_of(tokens, unknown=None if oov == "error" else len(vocabulary))  # (N,)
+        met = ids < len(vocabulary)  # (N,)
+        coverage.add(len(ids), int(np.count_nonzero(~met)))
+        if oov == "skip":
+            ids = ids[met]
         parts.append(ids)
         known[-1] += len(ids)
         words[-1] += len(tokens)
-        coverage.known += len(ids)
-        coverage.unknown += len(tokens) - len(ids)
         if not ended:
             continue
         if len(known) == _TEXTS_AT_ONCE:
@@ -89,11 +84,13 @@ def _lines(parts: list[NDArray[np.int32]], known: list[int], words: list[int]) -
 class Predictor:
     """A model of a supervised task, ready for texts; `coverage` counts the words it met.
 
-    Raises StoreError for a model of another task than `task`.
+    `oov` says what becomes of a word that the model does not have. Raises StoreError for a model
+    of another task than `task`.
     """
 
-    def __init__(self, model: Model, task: str) -> None:
+    def __init__(self, model: Model, task: str, oov: Oov = "skip") -> None:
         self.model = model
+        self.oov = oov
         self.coverage = Coverage()
         if model.settings.task != task:
             raise StoreError(
@@ -109,12 +106,17 @@ class Predictor:
 
     def read(self, places: Sequence[str | Path]) -> Iterator[Lines]:
         """Read text as the model's was read, a few lines at a time."""
-        return read_lines(places, self.model.settings, self.model.table.vocabulary, self.coverage)
+        model = self.model
+        return read_lines(places, model.settings, model.table.vocabulary, self.coverage, self.oov)
 
     @np.errstate(all="ignore")  # of a model whose numbers are not finite
     def outputs(self, texts: Texts) -> Array:
         """Apply the network: logits (B, C), or numbers in the targets' own units (B, R)."""
-        outputs = self.network.outputs(self.parameters, texts)
+        parameters = self.parameters
+        if self.oov == "zero":
+            texts, rows = _with_zeros(texts, self.model.table)
+            parameters = {**parameters, "table": Tensor(rows)}
+        outputs = self.network.outputs(parameters, texts)
         if self.model.settings.task == "regress":
             return numbers_of(outputs, self.parameters)
         return outputs
@@ -122,6 +124,15 @@ class Predictor:
     def probabilities(self, texts: Texts) -> NDArray[np.float64]:
         """Say how probable each label is, (B, C): by softmax, or each by itself (sigmoid)."""
         return probabilities(self.outputs(texts), self.model.settings.multi_label is True)
+
+
+def _with_zeros(texts: Texts, table: EmbeddingTable) -> tuple[Texts, NDArray[np.float32]]:
+    """Give the words of texts numbers of their own, and copy their rows: zeros for the id V."""
+    words = np.append(np.unique(texts.ids), len(table))  # (U + 1,)
+    rows = np.zeros((len(words), table.dim), np.float32)  # (U + 1, D)
+    known = words < len(table)
+    rows[known] = table.rows(words[known])
+    return Texts(np.searchsorted(words, texts.ids), texts.offsets), rows
 
 
 def require_head(model: Model) -> None:
@@ -201,15 +212,16 @@ def text_vectors(
 ) -> NDArray[np.float32]:
     """Average the rows of each text's words, (B, D), weighed by `weights` (V,) if given.
 
-    As in the source of `sif_weights` the weighed sum is divided by the number of words. A text
-    without a known word is all zeros.
+    As in the source of `sif_weights` the weighed sum is divided by the number of words; those with
+    the id V count there, and are zeros. A text without a known word is all zeros.
     """
     vectors = np.zeros((len(texts), table.dim), np.float32)  # (B, D)
     for number, (start, end) in enumerate(zip(texts.offsets, texts.offsets[1:], strict=False)):
         ids = texts.ids[start:end]  # (L,)
+        ids = ids[ids < len(table)]  # (K,)
         if len(ids):
             scale = np.ones(len(ids), np.float32) if weights is None else weights[ids]
-            vectors[number] = scale @ table.rows(ids) / len(ids)
+            vectors[number] = scale @ table.rows(ids) / (end - start)
     return vectors
 
 
@@ -233,18 +245,20 @@ def vectors_of_lines(
     coverage: Coverage,
     sif: float | None = None,
     remove_common: bool = False,
+    oov: Oov = "skip",
 ) -> Iterator[NDArray[np.float32]]:
     """Average the vectors of each line's words, some lines (B, D) at a time.
 
     `sif` is the constant of `sif_weights`; `remove_common` takes away what all the lines share,
-    for which they are read to the end first. Raises VocabularyError if the table has no counts.
+    for which they are read to the end first; `oov` is as in `read_lines`. Raises VocabularyError
+    if the table has no counts, or for a word that is an error.
     """
     weights = None
     if sif is not None:
         if table.vocabulary.counts is None:
             raise VocabularyError("the table has no counts to weigh words by", "leave out --sif")
         weights = sif_weights(table.vocabulary.counts, sif)
-    read = read_lines(places, settings, table.vocabulary, coverage)
+    read = read_lines(places, settings, table.vocabulary, coverage, oov)
     blocks = (text_vectors(table, lines.texts, weights) for lines in read)
     if not remove_common:
         yield from blocks

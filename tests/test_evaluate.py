@@ -5,7 +5,7 @@ import pytest
 
 import embedcli
 from embedcli import store
-from embedcli.errors import CorpusError
+from embedcli.errors import CorpusError, VocabularyError
 from embedcli.evaluate import (
     Pair,
     analogies,
@@ -83,6 +83,23 @@ def test_similarity_worked_by_hand():
     found = similarity(TABLE, pairs, fold_case=False)
     assert (found.used, found.skipped) == (2, 2)
     assert math.isnan(similarity(TABLE, pairs[3:]).spearman)
+
+
+def test_unknown_words_of_pairs_and_questions_as_zeros():
+    """As gensim's `dummy4unknown`: the cosine is 0, the answer wrong."""
+    pairs = [Pair("man", "woman", 9), Pair("king", "boy", 1), Pair("x", "boy", 3)]
+    cosines = [2 / math.sqrt(2 * 3), 1 / math.sqrt(10), 0]
+    found = similarity(TABLE, pairs, oov="zero")
+    assert (found.used, found.skipped, found.known_words, found.unknown_words) == (3, 0, 5, 1)
+    assert found.pearson == pytest.approx(np.corrcoef([9, 1, 3], cosines)[0, 1])
+    questions = {"a": [("man", "woman", "king", "queen")], "b": [("x", "woman", "king", "queen")]}
+    found = analogies(TABLE, questions, oov="zero")
+    assert [(s.right, s.used, s.skipped) for s in found.sections] == [(1, 1, 0), (0, 1, 0)]
+    assert (found.known_words, found.unknown_words) == (7, 1)
+    with pytest.raises(VocabularyError, match="'x' is not in the vocabulary"):
+        similarity(TABLE, pairs, oov="error")
+    with pytest.raises(VocabularyError, match="'x' is not in the vocabulary"):
+        analogies(TABLE, questions, oov="error")
 
 
 def test_analogies_by_section(tmp_path):

@@ -1,12 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import embedcli
 from embedcli import store
+from embedcli.autodiff.tensor import Tensor
 from embedcli.config import TextSettings
 from embedcli.errors import StoreError, VocabularyError
 from embedcli.predict import (
-    Coverage,
     Predictor,
     predict_labels,
     predict_numbers,
@@ -18,8 +20,9 @@ from embedcli.predict import (
     without_common_component,
 )
 from embedcli.table import EmbeddingTable
-from embedcli.tasks.supervised import Texts
-from embedcli.text.vocabulary import Vocabulary
+from embedcli.tasks.regress import numbers_of
+from embedcli.tasks.supervised import Network, Texts
+from embedcli.text.vocabulary import Coverage, Vocabulary
 
 from .tasks.corpora import PRESET, labelled_lines, numbered_lines, write
 
@@ -108,6 +111,26 @@ def test_a_model_of_another_task_is_refused(models):
         Predictor(models["regress"], "classify")
 
 
+@pytest.mark.parametrize("pool", ["mean", "sum", "max", "flatten"])
+@pytest.mark.parametrize("name", ["classify", "regress"])
+def test_unknown_words_as_zeros_are_a_row_more(models, name, pool):
+    settings = replace(models[name].settings, pool=pool, length=4 if pool == "flatten" else None)
+    shapes = Network(settings).head_shapes(len(models[name].head["output.bias"]))
+    rng = np.random.default_rng(0)
+    head = {part: rng.normal(size=shape).astype(np.float32) for part, shape in shapes.items()}
+    constants = {part: each for part, each in models[name].head.items() if part not in head}
+    model = replace(models[name], settings=settings, head=head | constants)
+    size, dim = model.table.vectors.shape
+    texts = Texts(np.array([3, size, 5, size, 1]), np.array([0, 3, 3, 4, 5]))
+    predictor = Predictor(model, name, "zero")
+    rows = np.concatenate([model.table.vectors, np.zeros((1, dim), np.float32)])
+    parameters = {**predictor.parameters, "table": Tensor(rows)}
+    expected = predictor.network.outputs(parameters, texts)
+    if name == "regress":
+        expected = numbers_of(expected, parameters)
+    np.testing.assert_allclose(predictor.outputs(texts), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_probabilities_of_large_logits():
     logits = np.array([[1000.0, 0.0], [-1000.0, -1000.0]])
     np.testing.assert_allclose(probabilities(logits, False), [[1, 0], [0.5, 0.5]])
@@ -126,6 +149,13 @@ def test_text_vectors_worked_by_hand(tmp_path):
     rows = np.concatenate(list(vectors_of_lines(TABLE, [text], TextSettings(), coverage, sif=0.1)))
     np.testing.assert_allclose(rows, expected, rtol=1e-6)
     assert (coverage.known, coverage.unknown) == (4, 1)
+    zeros = list(vectors_of_lines(TABLE, [text], TextSettings(), coverage, oov="zero"))
+    np.testing.assert_allclose(zeros[0], [[2, 4 / 3], [0, 0], [0, 2]], rtol=1e-6)
+    write(tmp_path / "more.txt", ["a zzz"])
+    more = [tmp_path / "more.txt"], TextSettings(), Coverage()
+    np.testing.assert_allclose(list(vectors_of_lines(TABLE, *more, oov="zero")), [[[0.5, 0]]])
+    with pytest.raises(VocabularyError, match="zzz"):
+        list(vectors_of_lines(TABLE, *more, oov="error"))
     left = list(vectors_of_lines(TABLE, [text], TextSettings(), coverage, 0.1, remove_common=True))
     np.testing.assert_allclose(left[0], without_common_component(rows), atol=1e-6)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embedcli.table import EmbeddingTable, Neighbors
+    from embedcli.text.vocabulary import Oov
 
 QUESTIONS_AT_ONCE = 256  # answered by one product each time
 FORMATS = ("table", "json", "tsv")
@@ -78,7 +79,8 @@ def neighbors(
     from embedcli import api
 
     table = api.load(model)
-    banned = api.find(table, exclude or [], spelt_as=model).ids.tolist()
+    policy: Oov = "error" if oov == "error" else "skip"
+    banned = api.find(table, exclude or [], oov=policy, spelt_as=model).ids.tolist()
 
     def answers() -> Iterator[Answer]:
         for asked in _asked(table, words, 1, model, oov, quiet):
@@ -208,14 +210,16 @@ def _asked(
     import numpy as np
 
     from embedcli import api
+    from embedcli.text.vocabulary import Coverage
 
     at_prompt = not given and sys.stdin.isatty()
-    hits = misses = 0
+    coverage, several = Coverage(), not given
     for questions in _questions(given, size, at_prompt):
         flat = [word for question in questions for word in question]
-        policy: api.Oov = "error" if oov == "error" and not at_prompt else "zero"
+        policy: Oov = "error" if oov == "error" and not at_prompt else "zero"
         found = api.find(table, flat, oov=policy, spelt_as=model)
-        hits, misses = hits + len(flat) - found.missed, misses + found.missed
+        coverage.add(len(flat), found.missed)
+        several |= len(questions) > 1
         if found.missed and at_prompt:
             render.note(_unknown(table, found.words, found.ids))
         each = len(questions[0])
@@ -225,8 +229,8 @@ def _asked(
         words = [list(found.words[place * each : (place + 1) * each]) for place in places]
         if words:
             yield Asked(words, ids[kept])
-    if (misses or not given) and not at_prompt:
-        render.say_found(hits, misses, quiet=quiet)
+    if (coverage.unknown or several) and not at_prompt:
+        render.say_found(coverage, quiet=quiet)
 
 
 def _unknown(table: EmbeddingTable, words: Sequence[str], ids: NDArray[np.int64]) -> str:

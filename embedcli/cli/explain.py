@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -46,11 +46,18 @@ def explain(
     seed: Annotated[
         int | None, flags.number(help="Draw other windows and noise words than the model's seed.")
     ] = None,
+    oov: Annotated[
+        Literal["error", "skip"],
+        flags.one_of(
+            "error", "skip", help="An unknown word of TEXT is an error, or left out as in training."
+        ),
+    ] = "skip",
     output: Annotated[str, flags.one_of("--format", *FORMATS, help="How to show it.")] = "text",
     out: Annotated[
         Path | None, flags.path("--out", help="Write to this file. [default: standard output]")
     ] = None,
     precision: flags.Precision = 4,
+    quiet: flags.Quiet = False,
 ) -> None:
     """Show one step of learning on a text, as training takes it, and change nothing.
 
@@ -62,6 +69,7 @@ def explain(
     if (text is None) == (word is None):
         raise typer.BadParameter("give a text, or --word WORD")
     from embedcli import api
+    from embedcli.text.vocabulary import Coverage
 
     if word is not None:
         if label:
@@ -69,8 +77,11 @@ def explain(
         story_of_word = api.explain_word(word, model)
         _write(_shown_word(story_of_word, output, precision), out)
     elif text is not None:
-        step = api.explain(text, model, labels=label or (), seed=seed)
+        step = api.explain(text, model, labels=label or (), seed=seed, oov=oov)
         _write(_shown_step(step, output, precision), out)
+        coverage = Coverage()
+        coverage.add(len(step.tokens), sum(token.id is None for token in step.tokens))
+        render.say_found(coverage, quiet=quiet)
 
 
 def _write(lines: Iterable[str], out: Path | None) -> None:

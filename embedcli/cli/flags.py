@@ -188,6 +188,16 @@ Oov = Annotated[
         help="An unknown word is an error, left out with its question, or all zeros.",
     ),
 ]
+OovOfText = Annotated[
+    str,
+    one_of(
+        "--oov",
+        "error",
+        "skip",
+        "zero",
+        help="An unknown word is an error, left out, or counts with a vector of zeros.",
+    ),
+]
 LONGEST_FRACTION = 50  # digits; the smallest float32 has its first at the 45th
 Precision = Annotated[
     int, number(help="Digits after the point in a table.", largest=LONGEST_FRACTION)

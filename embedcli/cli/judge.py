@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -14,6 +14,7 @@ from embedcli.cli.app import examples
 
 if TYPE_CHECKING:
     from embedcli.evaluate import Analogies, Classification, Section
+    from embedcli.text.vocabulary import Oov
 
 LARGEST_MATRIX = 8  # labels of a confusion matrix that is shown; JSON has any
 
@@ -41,9 +42,11 @@ def evaluate(
     fold_case: Annotated[
         bool, typer.Option(help="Compare words without case (pairs and questions).")
     ] = True,
+    oov: flags.Oov = "skip",
     output: Annotated[
         str, flags.one_of("--format", "table", "json", help="How to print.")
     ] = "table",
+    quiet: flags.Quiet = False,
 ) -> None:
     """Measure a table, or a model by labelled text.
 
@@ -53,17 +56,26 @@ def evaluate(
     Set such questions; their authors' pages have them. JSON: a list of what was measured, by file.
     """
     from embedcli import api
+    from embedcli.text.vocabulary import Coverage
 
-    measured = (
-        (name, api.evaluate(name, model, task=task, ks=sorted({1, k}), fold_case=fold_case))
-        for name in files
-    )
+    coverage = Coverage()
+
+    def measured() -> Iterator[tuple[str, Any]]:
+        ks = sorted({1, k})
+        for name in files:
+            found = api.evaluate(
+                name, model, task=task, ks=ks, fold_case=fold_case, oov=cast("Oov", oov)
+            )
+            coverage.add(found.known_words + found.unknown_words, found.unknown_words)
+            yield name, found
+
     if output == "json":
-        render.write_json({"file": name, **_record(found)} for name, found in measured)
-        return
-    for name, found in measured:
-        sys.stdout.write(render.visible(name) + "\n")
-        sys.stdout.writelines(f"  {line}" for line in _lines(found))
+        render.write_json({"file": name, **_record(found)} for name, found in measured())
+    else:
+        for name, found in measured():
+            sys.stdout.write(render.visible(name) + "\n")
+            sys.stdout.writelines(f"  {line}" for line in _lines(found))
+    render.say_found(coverage, quiet=quiet)
 
 
 def _record(found: Any) -> dict[str, Any]:

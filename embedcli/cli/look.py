@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from embedcli.api import Oov
     from embedcli.table import EmbeddingTable
+    from embedcli.text.vocabulary import Oov
 
 FORMATS = ("table", "json", "tsv", "npy")
 ROWS_SHOWN = 20
@@ -63,6 +63,7 @@ def lookup(
     if sum((bool(words), bool(ids), text is not None)) > 1:
         raise typer.BadParameter("give words, --id or --text, and only one of them")
     from embedcli import api
+    from embedcli.text.vocabulary import Coverage
 
     table = api.load(model)
     if ids:
@@ -81,8 +82,9 @@ def lookup(
         sys.stdout.writelines(render.raw(render.tsv_line([e[1], *e[3]])) for e in entries)
     else:
         _write_npy(api.vectors_of(table, found.ids))
+    coverage = Coverage(int((found.ids >= 0).sum()), found.missed)
     if found.missed or len(found.ids) > 1:
-        render.say_found(int((found.ids >= 0).sum()), found.missed, quiet=quiet)
+        render.say_found(coverage, quiet=quiet)
 
 
 def _entries(

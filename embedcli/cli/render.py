@@ -8,9 +8,12 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from embedcli.text.vocabulary import Coverage
 
 # Format characters that are letters' own business: the joiners inside words, and the signs of
 # Arabic, Syriac and Kaithi that are seen.
@@ -194,9 +197,9 @@ def lines_of_stdin() -> Iterator[str]:
             yield text
 
 
-def say_found(found: int, missed: int, *, quiet: bool) -> None:
+def say_found(coverage: Coverage, *, quiet: bool) -> None:
     """Say on stderr how many words were in the vocabulary and how many were not."""
-    note(f"{found:,} found, {missed:,} not in the vocabulary", quiet=quiet)
+    note(f"{coverage.known:,} found, {coverage.unknown:,} not in the vocabulary", quiet=quiet)
 
 
 def note(text: str, *, quiet: bool = False) -> None:

@@ -44,7 +44,10 @@ def tokenize(
     oov: Annotated[
         Literal["error", "skip", "unknown"],
         flags.one_of(
-            "error", "skip", "unknown", help="What to do with a word outside --vocab; unknown: -1."
+            "error",
+            "skip",
+            "unknown",
+            help="A word outside --vocab is an error, left out, or has the id -1.",
         ),
     ] = "error",
     save_ids: Annotated[
@@ -53,6 +56,7 @@ def tokenize(
     save_vocab: Annotated[
         Path | None, flags.path("--save-vocab", help="Write the vocabulary, one word a line.")
     ] = None,
+    quiet: flags.Quiet = False,
     **settings: Any,
 ) -> None:
     """Cut text into tokens and number them.
@@ -77,6 +81,8 @@ def tokenize(
 
         with files.atomic_write(save_vocab) as out:
             out.write(lines.vocabulary.to_bytes())
+    if given is not None:
+        render.say_found(lines.coverage, quiet=quiet)
 
 
 def _spooled(lines: Any, write: Callable[[bytes], object]) -> Iterator[Line]:

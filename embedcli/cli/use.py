@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -12,7 +12,8 @@ from embedcli.cli import flags, render
 from embedcli.cli.app import examples
 
 if TYPE_CHECKING:
-    from embedcli.predict import Coverage, Label
+    from embedcli.predict import Label
+    from embedcli.text.vocabulary import Oov
 
 Texts = Annotated[
     list[str] | None,
@@ -32,6 +33,7 @@ def predict(
     threshold: Annotated[
         float, flags.share("--threshold", help="Smallest probability of a label that is said.")
     ] = 0.0,
+    oov: flags.OovOfText = "skip",
     output: Annotated[
         str, flags.one_of("--format", "table", "json", "tsv", help="How to print.")
     ] = "table",
@@ -44,7 +46,7 @@ def predict(
     """
     from embedcli import api
 
-    found = api.predict(files or ["-"], model, k=k, threshold=threshold)
+    found = api.predict(files or ["-"], model, k=k, threshold=threshold, oov=cast("Oov", oov))
     for line in found.lines:
         if output == "json":
             sys.stdout.write(render.json_text([_record(each) for each in line]) + "\n")
@@ -54,7 +56,7 @@ def predict(
         else:
             said = "  ".join(" ".join(_cells(each)) for each in line)
             sys.stdout.write(render.visible(said) + "\n")
-    _say_coverage(found.coverage, quiet)
+    render.say_found(found.coverage, quiet=quiet)
 
 
 def _cells(said: Label | float) -> list[str]:
@@ -81,6 +83,7 @@ def vectors(
         float | None,
         flags.share("--sif", help="Weigh a word by SIF / (SIF + its share of the corpus)."),
     ] = None,
+    oov: flags.OovOfText = "skip",
     output: Annotated[
         str, flags.one_of("--format", "table", "json", "tsv", "npy", help="How to print.")
     ] = "table",
@@ -89,8 +92,8 @@ def vectors(
 ) -> None:
     """Print one vector for each text: the mean of its words'.
 
-    Words that the table does not have are left out; a text without any is all zeros. JSON: a list
-    of {"line", "vector"}. TSV: the numbers. npy: one float32 array (texts, D).
+    A text without a known word is all zeros. JSON: a list of {"line", "vector"}. TSV: the numbers.
+    npy: one float32 array (texts, D).
     """
     from pathlib import Path
     from tempfile import TemporaryDirectory
@@ -104,9 +107,9 @@ def vectors(
         if texts:
             source = str(Path(folder) / "texts")
             Path(source).write_text("".join(f"{text}\n" for text in texts), "utf-8", "replace")
-        found = api.text_vectors(source, model, sif=sif)
+        found = api.text_vectors(source, model, sif=sif, oov=cast("Oov", oov))
         _write_vectors(found.lines, output, precision)
-    _say_coverage(found.coverage, quiet)
+    render.say_found(found.coverage, quiet=quiet)
 
 
 def _write_vectors(rows: Iterator[Any], output: str, precision: int) -> None:
@@ -128,9 +131,3 @@ def _page(rows: Iterable[Any], precision: int) -> Iterator[str]:
     for line, row in enumerate(rows, 1):
         yield f"line {line}\n"
         yield from render.paragraph(row, precision)
-
-
-def _say_coverage(coverage: Coverage, quiet: bool) -> None:
-    render.note(
-        f"{coverage.known:,} words known, {coverage.unknown:,} not in the vocabulary", quiet=quiet
-    )

@@ -6,7 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,19 +85,24 @@ class Step:
 
 @np.errstate(all="ignore")  # of a model whose numbers are not finite
 def explain_step(
-    model: Model, text: str, answer: Sequence[str] = (), seed: int | None = None
+    model: Model,
+    text: str,
+    answer: Sequence[str] = (),
+    seed: int | None = None,
+    oov: Literal["error", "skip"] = "skip",
 ) -> Step:
     """Take one step of the model's task on a text, in a copy of the rows that it changes.
 
     `answer` holds the labels or numbers that are right for the text (classify, regress); `seed`
-    draws other windows and noise words than the model's own. Raises VocabularyError where no word
-    of the text is known, ConfigError where the answer is missing or is not one.
+    draws other windows and noise words than the model's own; `oov` says whether an unknown word is
+    an error or is left out, as training leaves it out. Raises VocabularyError for such an error
+    and where no word is known, ConfigError where the answer is missing or is not one.
     """
     require_head(model)
     settings = _settings(model.settings, seed)
     vocabulary = model.table.vocabulary
     tokens = Tokenizer(settings).tokenize(text)
-    every = vocabulary.ids_of(tokens, unknown=-1)  # (N,)
+    every = vocabulary.ids_of(tokens, unknown=None if oov == "error" else -1)  # (N,)
     known = np.flatnonzero(every >= 0)  # (n,)
     ids = every[known]  # (n,)
     if not len(ids):

@@ -6,8 +6,9 @@ import copy
 import mmap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,25 @@ from embedcli.errors import VocabularyError
 from embedcli.files import read_whole
 from embedcli.text.spelling import nearest_spellings
 
+# What becomes of a word that is not in a vocabulary: an error, left out, or a vector of zeros.
+Oov = Literal["error", "skip", "zero"]
+
 _NEWLINE = ord("\n")
 # So many look-ups one at a time are cheaper than an index of every token.
 _SEARCHES_BEFORE_INDEX = 32
+
+
+@dataclass
+class Coverage:
+    """How many words of what was read so far were in the vocabulary, and how many were not."""
+
+    known: int = 0
+    unknown: int = 0
+
+    def add(self, words: int, unknown: int) -> None:
+        """Count so many words, `unknown` of them not in the vocabulary."""
+        self.known += words - unknown
+        self.unknown += unknown
 
 
 class Vocabulary:

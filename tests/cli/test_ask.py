@@ -119,6 +119,19 @@ def test_a_question_with_an_unknown_word_is_an_error_or_left_out(embed, royals, 
     assert embed(*command.split(), "--oov", "skip", "--quiet").err == ""
 
 
+def test_what_was_found_is_said_of_several_questions(embed, royals):
+    assert embed("analogy", "man", "king", "woman").err == ""
+    found = embed("neighbors", "king", "man")
+    assert found.err == "2 found, 0 not in the vocabulary\n"
+
+
+def test_words_to_leave_out_are_treated_alike(embed, royals):
+    argv = ["neighbors", "king", "-k", "1", "--exclude", "zzzz", "--format", "tsv"]
+    assert "'zzzz' is not in the vocabulary" in embed(*argv).err
+    for oov in ("skip", "zero"):
+        assert embed(*argv, "--oov", oov).out.startswith("king\tprince\t")
+
+
 class Terminal:
     """A command that has a terminal: what it says there is read up to what is waited for."""
 

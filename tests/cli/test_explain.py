@@ -35,11 +35,20 @@ def folders(tmp_path_factory):
 @pytest.fixture
 def explained(embed, folders):
     def run(*argv: str, task: str = "classify") -> str:
-        found = embed("explain", *argv, "--model", str(folders / task))
+        found = embed("explain", *argv, "--model", str(folders / task), "-q")
         assert (found.code, found.err) == (0, "")
         return found.out
 
     return run
+
+
+def test_unknown_words_are_left_out_and_counted_or_an_error(embed, folders):
+    argv = ["explain", "see you zzz", "--label", "good", "--model", str(folders / "classify")]
+    assert embed(*argv).err == "2 found, 1 not in the vocabulary\n"
+    found = embed(*argv, "--oov", "error")
+    assert (found.code, found.out) == (1, "")
+    assert "'zzz' is not in the vocabulary" in found.err
+    assert embed(*argv, "--oov", "zero").code == 2
 
 
 def test_text_fits_the_page_and_says_each_part(explained):

@@ -60,7 +60,10 @@ def test_saved_ids_and_vocabulary(embed, stdin, tmp_path):
 def test_words_outside_a_given_vocabulary(embed, stdin, tmp_path, oov, ids):
     (tmp_path / "v.txt").write_text("soon\nsee\n")
     stdin("See you\nagain\n")
-    assert embed("tokenize", "--vocab", "v.txt", "--oov", oov).out == ids
+    found = embed("tokenize", "--vocab", "v.txt", "--oov", oov)
+    assert found == (0, ids, "1 found, 2 not in the vocabulary\n")
+    stdin("See you\nagain\n")
+    assert embed("tokenize", "--vocab", "v.txt", "--oov", oov, "-q").err == ""
 
 
 def test_a_word_outside_a_given_vocabulary_is_an_error(embed, stdin, tmp_path):

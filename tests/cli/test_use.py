@@ -27,7 +27,31 @@ def test_predict_says_a_line_for_a_line(embed, reviews, stdin, end):
     stdin(f"warm lovely\n\ncold zzzz{end}")
     found = embed("predict", "--format", "tsv")
     assert [line.split("\t")[0] for line in found.out.split("\n")] == ["good", "", "bad", ""]
-    assert found.err == "3 words known, 1 not in the vocabulary\n"
+    assert found.err == "3 found, 1 not in the vocabulary\n"
+
+
+@pytest.mark.parametrize("command", ["predict", "vectors", "evaluate --task classify reviews.txt"])
+def test_unknown_words_of_texts(embed, reviews, stdin, tmp_path, command):
+    (tmp_path / "reviews.txt").write_text("__label__good warm zzzz lovely\n")
+
+    def said(oov):
+        stdin("warm zzzz lovely\n")
+        found = embed(*command.split(), "--oov", oov, "--format", "json")
+        if oov != "error":
+            assert found.err == "2 found, 1 not in the vocabulary\n"
+        return found
+
+    assert "'zzzz' is not in the vocabulary" in said("error").err
+    assert said("error").code == 1
+    assert said("skip").code == said("zero").code == 0
+    stdin("warm zzzz lovely\n")
+    assert embed(*command.split(), "--format", "json").out == said("skip").out
+    if command == "vectors":
+        (skip,), (zero,) = (json.loads(said(oov).out) for oov in ("skip", "zero"))
+        np.testing.assert_allclose(np.array(skip["vector"]) * 2 / 3, zero["vector"], rtol=1e-5)
+    if command == "predict":
+        (skip,), (zero,) = (json.loads(said(oov).out) for oov in ("skip", "zero"))
+        assert 0.5 < zero["probability"] < skip["probability"]
 
 
 def test_predict_several_labels_with_probabilities(embed, reviews, tmp_path):
@@ -66,7 +90,7 @@ def test_vectors_are_the_mean_of_their_words(embed, model):
     mean, zeros = json.loads(found.out)
     np.testing.assert_allclose(mean["vector"], (model["king"] + model["queen"]) / 2)
     assert zeros == {"line": 2, "vector": [0.0] * 4}
-    assert found.err == "2 words known, 1 not in the vocabulary\n"
+    assert found.err == "2 found, 1 not in the vocabulary\n"
     tsv = embed("vectors", "king", "--format", "tsv", "-q")
     assert tsv == (0, "0.5\t0.625\t0.75\t0.875\n", "")
     assert embed("vectors", "king").out.startswith("line 1\n  0.5000")
@@ -105,9 +129,25 @@ def test_evaluate_pairs_and_questions_are_told_apart(embed, model, tmp_path):
     assert pairs["spearman"] == pytest.approx(1)
     assert (questions["total"]["used"], questions["total"]["skipped"]) == (1, 1)
     assert questions["sections"][0]["name"] == "family"
-    page = embed(*argv).out
-    assert "  spearman  1.0000\n" in page
-    assert "family" in page
+    assert (pairs["known_words"], pairs["unknown_words"]) == (5, 1)
+    assert (questions["known_words"], questions["unknown_words"]) == (7, 1)
+    page = embed(*argv)
+    assert "  spearman       1.0000\n" in page.out
+    assert "family" in page.out
+    assert page.err == "12 found, 2 not in the vocabulary\n"
+
+
+def test_evaluate_with_unknown_words_as_zeros_or_errors(embed, model, tmp_path):
+    (tmp_path / "pairs.tsv").write_text("king\tqueen\t9\nking\triver\t5\nking\tzzzz\t1\n")
+    (tmp_path / "questions.txt").write_text(": family\nman king woman queen\nman king zzzz queen\n")
+    argv = ["evaluate", "pairs.tsv", "questions.txt", "--format", "json", "-q", "--oov"]
+    found = embed(*argv, "zero")
+    pairs, questions = json.loads(found.out)
+    assert (pairs["used"], pairs["skipped"], found.err) == (3, 0, "")
+    assert (questions["total"]["used"], questions["total"]["skipped"]) == (2, 0)
+    found = embed(*argv, "error")
+    assert found.code == 1
+    assert "'zzzz' is not in the vocabulary" in found.err
 
 
 def test_evaluate_by_a_file_that_holds_neither(embed, model, tmp_path):
