@@ -125,11 +125,34 @@ def require_file(path: Path) -> int:
         raise FormatError(f"{path}: {error}; expected a file of vectors") from error
 
 
-class Collector:
-    """Words and rows as they come out of a file.
+class Rows:
+    """Rows of D float32 as they come, in memory up to 256 MiB, then in an unnamed file."""
 
-    Rows are kept in memory up to 256 MiB, and in an unnamed temporary file from then on.
-    """
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+        self._kept: BinaryIO = io.BytesIO()
+
+    def add(self, rows: NDArray[np.float32]) -> None:
+        """Take rows (N, D); raises StoreError where there is no room for them."""
+        with files.storing(Path(tempfile.gettempdir())):
+            if isinstance(self._kept, io.BytesIO) and self._kept.tell() + rows.nbytes > _IN_MEMORY:
+                spilled = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `finish`
+                spilled.write(self._kept.getbuffer())
+                self._kept = spilled
+            self._kept.write(np.ascontiguousarray(rows, "<f4").data)
+            self._kept.flush()
+
+    def finish(self) -> NDArray[np.float32]:
+        """Make one array of the rows, (V, D)."""
+        if isinstance(self._kept, io.BytesIO):
+            return np.frombuffer(self._kept.getbuffer(), "<f4").reshape(-1, self.dim)  # (V, D)
+        rows = np.memmap(self._kept, "<f4", "r").view(np.ndarray)
+        self._kept.close()
+        return rows.reshape(-1, self.dim)  # (V, D)
+
+
+class Collector:
+    """Words and rows as they come out of a file."""
 
     def __init__(self, path: Path, dim: int, options: Options) -> None:
         self.seen = 0  # words, those left out too
@@ -138,7 +161,7 @@ class Collector:
         self._options = options
         self._words: dict[str, None] = {}
         self._skipped: dict[str, int] = {}
-        self._rows: BinaryIO = io.BytesIO()
+        self._rows = Rows(dim)
 
     def add(self, tokens: Sequence[bytes], rows: NDArray[np.float32], where: Where) -> None:
         """Take words, as they are encoded, and their rows (N, D).
@@ -156,20 +179,14 @@ class Collector:
             rows = rows[kept]
             fresh = dict.fromkeys(words[place] for place in kept)
         self._words.update(fresh)  # type: ignore[arg-type]
-        self._keep(rows)
+        self._rows.add(rows)
         self.seen += len(tokens)
 
     def finish(self) -> Read:
         """Make the table of what was taken; raises FormatError if that is nothing."""
         if not self._words:
             raise FormatError(f"{self._path}: holds no vectors")
-        shape = (len(self._words), self.dim)
-        if isinstance(self._rows, io.BytesIO):
-            rows = np.frombuffer(self._rows.getbuffer(), "<f4").reshape(shape)  # (V, D)
-        else:
-            rows = np.memmap(self._rows, "<f4", "r", shape=shape).view(np.ndarray)
-            self._rows.close()
-        return Read(EmbeddingTable(Vocabulary(self._words), rows), self._skipped)
+        return Read(EmbeddingTable(Vocabulary(self._words), self._rows.finish()), self._skipped)
 
     def _decoded(self, tokens: Sequence[bytes], where: Where) -> list[str | None]:
         """Decode tokens; None for one to be skipped."""
@@ -216,15 +233,6 @@ class Collector:
 
     def _skip(self, reason: str) -> None:
         self._skipped[reason] = self._skipped.get(reason, 0) + 1
-
-    def _keep(self, rows: NDArray[np.float32]) -> None:
-        with files.storing(Path(tempfile.gettempdir())):
-            if isinstance(self._rows, io.BytesIO) and self._rows.tell() + rows.nbytes > _IN_MEMORY:
-                spilled = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `finish`
-                spilled.write(self._rows.getbuffer())
-                self._rows = spilled
-            self._rows.write(np.ascontiguousarray(rows, "<f4").data)
-            self._rows.flush()
 
 
 def _lines(block: bytes) -> list[bytes]:

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from embedcli import files
 from embedcli.errors import FormatError, VocabularyError
-from embedcli.formats.base import Format, Options, Read, require_file, write_blocks
+from embedcli.formats.base import Format, Options, Read, Rows, require_file, write_blocks
 from embedcli.table import EmbeddingTable
 from embedcli.text.vocabulary import Vocabulary
 
 _WORDS = "vocabulary"
 _MATRIX = "embedding"
-_DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
+_DTYPES = {"BF16": "<u2", "F16": "<f2", "F32": "<f4", "F64": "<f8"}  # NumPy has no bfloat16
+_ROWS_AT_ONCE = 1 << 12
+_ALIGNMENT = 8  # of the tensors, by blanks after the header
 
 
 def sniff(path: Path, head: bytes) -> bool:
@@ -57,7 +59,10 @@ def read(path: Path, options: Options) -> Read:  # noqa: ARG001
 
 
 def _mapped(path: Path, name: str) -> NDArray[Any]:
-    """Map a matrix of a file that the library found whole; itself it would copy it."""
+    """Map a matrix of a file that the library found whole; itself it would copy it.
+
+    One of bfloat16 is widened to float32, exactly.
+    """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         entry = json.loads(file.read(length))[name]
@@ -65,7 +70,16 @@ def _mapped(path: Path, name: str) -> NDArray[Any]:
     vectors: NDArray[Any] = np.memmap(
         path, _DTYPES[entry["dtype"]], "r", begin, tuple(entry["shape"])
     ).view(np.ndarray)
-    return vectors
+    return _widened(vectors) if entry["dtype"] == "BF16" else vectors
+
+
+def _widened(halves: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Make float32 of bfloat16 (V, D), which is the upper half of its bits."""
+    rows = Rows(halves.shape[1])
+    for start in range(0, len(halves), _ROWS_AT_ONCE):
+        bits = halves[start : start + _ROWS_AT_ONCE].astype("<u4") << 16  # (B, D)
+        rows.add(bits.view("<f4"))
+    return rows.finish()
 
 
 def _vocabulary(path: Path, words: NDArray[Any] | None) -> Vocabulary:
@@ -84,15 +98,28 @@ def _vocabulary(path: Path, words: NDArray[Any] | None) -> Vocabulary:
 
 def write(path: Path, table: EmbeddingTable) -> None:
     """Write a file for `safetensors.numpy.load_file`; raises FormatError, StoreError."""
-    library = importlib.import_module(f"{_library(path).__name__}.numpy")
-    for _ in write_blocks(table, path):
-        pass  # finite?
-    tensors = {
-        _MATRIX: np.ascontiguousarray(table.vectors, "<f4"),
-        _WORDS: np.frombuffer(table.vocabulary.to_bytes(), np.uint8),
-    }
+    library = _library(path)
+    words = table.vocabulary.to_bytes()
     with files.atomic_write(path) as out:
-        library.save_file(tensors, out.name)
+        out.write(_header(table.vectors.shape, len(words)))
+        for _, _, rows in write_blocks(table, path):
+            out.write(np.ascontiguousarray(rows, "<f4").data)
+        out.write(words)
+        out.flush()
+        with library.safe_open(out.name, framework="numpy"):
+            pass  # raises for a file that is not one
+
+
+def _header(shape: tuple[int, ...], words: int) -> bytes:
+    """Say what follows, as the library would, which holds all of it in memory."""
+    size = 4 * shape[0] * shape[1]
+    tensors = {
+        _MATRIX: {"dtype": "F32", "shape": shape, "data_offsets": (0, size)},
+        _WORDS: {"dtype": "U8", "shape": (words,), "data_offsets": (size, size + words)},
+    }
+    text = json.dumps(tensors).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text
 
 
 def _library(path: Path) -> Any:

@@ -1,5 +1,6 @@
 import bz2
 import gzip
+import json
 import lzma
 import sys
 
@@ -176,6 +177,53 @@ def test_safetensors_of_others_take_words_from_beside(tmp_path):
     save_file({"one": matrix, "two": matrix}, path)
     with pytest.raises(FormatError, match="2 matrices"):
         formats.read(path)
+
+
+def in_safetensors(path, rows, dtype, words=b"a\nb\n"):
+    """Write rows, as the bytes of another type of float, with their words."""
+    shape, data = rows.shape, rows.tobytes()
+    tensors = {
+        "embedding": {"dtype": dtype, "shape": shape, "data_offsets": (0, len(data))},
+        "vocabulary": {
+            "dtype": "U8",
+            "shape": (len(words),),
+            "data_offsets": (len(data), len(data) + len(words)),
+        },
+    }
+    header = json.dumps(tensors).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + data + words)
+
+
+BITS = [[0x3F80, 0xC049, 0x0000], [0x8000, 0x0001, 0x7F7F]]  # 1, -3.140625, 0, -0, least, most
+
+
+@pytest.mark.parametrize("spilled", [False, True])
+def test_bfloat16_is_widened_exactly(spilled, monkeypatch, tmp_path):
+    from embedcli.formats import base
+
+    path = tmp_path / "brain.safetensors"
+    in_safetensors(path, np.array(BITS, "<u2"), "BF16")
+    if spilled:
+        monkeypatch.setattr(base, "_IN_MEMORY", 10)
+    found = formats.open_table(path)
+    assert tokens_of(found) == ["a", "b"]
+    assert found.vectors.dtype == np.float32
+    expected = np.float32([[1, -3.140625, 0], [-0.0, 2.0**-133, (2 - 2.0**-7) * 2.0**127]])
+    np.testing.assert_array_equal(found.vectors, expected)
+    assert found.vectors.view(np.uint32).tolist() == [[bits << 16 for bits in row] for row in BITS]
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("F16", "<f2"), ("F32", "<f4"), ("F64", "<f8")])
+def test_other_floats_of_safetensors_are_mapped(dtype, kind, tmp_path):
+    path = tmp_path / "theirs.safetensors"
+    in_safetensors(path, np.array([[1, 0.5], [-2, 3]], kind), dtype)
+    found = formats.open_table(path)
+    assert found.vectors.dtype == kind
+    assert found["b"].tolist() == [-2, 3]
+    assert found["b"].dtype == np.float32
+    formats.convert(path, tmp_path / "ours.safetensors", "safetensors")
+    again = formats.open_table(tmp_path / "ours.safetensors").vectors
+    np.testing.assert_array_equal(again, np.float32([[1, 0.5], [-2, 3]]))
 
 
 def test_numpy_loads_what_is_written(table, tmp_path):

@@ -52,7 +52,7 @@ FILES = {
     "safetensors of 2^63 rows": safetensors(tensor("F32", [2**63, 1], 0, 4), bytes(4)),
     "safetensors without rows": safetensors(tensor("F32", [0, 4], 0, 0)),
     "safetensors without words": safetensors(tensor("F32", [1, 1], 0, 4), bytes(4)),
-    "safetensors of bfloat16": safetensors(tensor("BF16", [1, 2], 0, 4), bytes(4)),
+    "safetensors of float8": safetensors(tensor("F8_E5M2", [1, 2], 0, 2), bytes(2)),
     "word2vec of 2^63 rows": b"9223372036854775807 1\na 0.5\n",
     "word2vec of many dimensions": b"1 999999999\na 0.5 0.5\n",
     "word2vec binary of 2^63 rows": b"9223372036854775807 300\na " + bytes(90),
