@@ -2,9 +2,9 @@
 
 An entry is a folder named by what decides its content: a digest of the settings that matter and of
 the versions of `embed`, `regex` and Unicode, the size of the text and its SHA-256. It is filled
-beside its place and renamed, checked against its digests when it is read, and thrown away if it
-does not match. The entries used longest ago make room for new ones. Nothing that goes wrong here
-stops a run: the text is then read anew.
+beside its place and renamed, checked against its name and digests when it is read, and thrown away
+if it does not match. The entries used longest ago make room for new ones. Nothing that goes wrong
+here stops a run: the text is then read anew.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from embedcli.text.sources import STDIN, Source
 # Bytes all entries may take together.
 LARGEST = 8 << 30
 _DIGESTS = "digests.json"
+# What is raised by a file that does not hold what it should.
+UNFIT = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 # These do not change what becomes of the text.
 _IRRELEVANT = {"workers", "cache", "max_expansion", "stop_words"}
 
@@ -93,23 +95,30 @@ class Cached:
     def find(self) -> Path | None:
         """Return the entry's folder if it is there and whole."""
         try:
-            sizes = [_regular_size(source) for source in self._sources]
-            prefix = f"{self._key}-{sum(sizes)}-"
-            if not any(cache_folder().glob(f"{prefix}*")):
-                return None
-            digests = [files.sha256(Path(source.path)) for source in self._sources]
-            entry = cache_folder() / (
-                prefix + fingerprint_of(list(zip(sizes, digests, strict=True)))
-            )
-            if not entry.is_dir():
-                return None
-            if not _is_whole(entry):
-                _remove(entry)
-                return None
-            os.utime(entry)
+            entry = self._place()
         except (OSError, ValueError):
             return None
+        if entry is None or not entry.is_dir():
+            return None
+        if not _is_whole(entry):
+            self.throw_away(entry)
+            return None
+        with contextlib.suppress(OSError):  # a cache that others keep
+            os.utime(entry)
         return entry
+
+    def _place(self) -> Path | None:
+        """Return where the entry lies, if any of the same size does; raises OSError, ValueError."""
+        sizes = [_regular_size(source) for source in self._sources]
+        prefix = f"{self._key}-{sum(sizes)}-"
+        if not any(cache_folder().glob(f"{prefix}*")):
+            return None
+        digests = [files.sha256(Path(source.path)) for source in self._sources]
+        return cache_folder() / (prefix + fingerprint_of(list(zip(sizes, digests, strict=True))))
+
+    def throw_away(self, entry: Path) -> None:
+        """Remove an entry that does not hold what it should."""
+        _remove(entry)
 
     def store(self, fingerprint: str, content: Mapping[str, Path | bytes]) -> None:
         """Keep files, linked where that is possible, or bytes, under their names."""
@@ -123,7 +132,7 @@ class Cached:
             if target.exists() or not _make_room(needed):
                 return
             with files.working_folder(target) as partial:
-                _fill(partial, content)
+                _fill(partial, target.name, content)
                 partial.rename(target)
 
 
@@ -164,8 +173,8 @@ def _regular_size(source: Source) -> int:
     return status.st_size
 
 
-def _fill(folder: Path, content: Mapping[str, Path | bytes]) -> None:
-    digests: dict[str, Any] = {}
+def _fill(folder: Path, entry: str, content: Mapping[str, Path | bytes]) -> None:
+    digests: dict[str, list[int | str]] = {}
     for name, part in content.items():
         if isinstance(part, bytes):
             (folder / name).write_bytes(part)
@@ -174,18 +183,32 @@ def _fill(folder: Path, content: Mapping[str, Path | bytes]) -> None:
                 os.link(part, folder / name)
             except OSError:
                 shutil.copyfile(part, folder / name)
-        digests[name] = [(folder / name).stat().st_size, files.sha256(folder / name)]
-    (folder / _DIGESTS).write_text(json.dumps(digests), encoding="utf-8")
+        digests[name] = _digest(folder / name, folder)
+    (folder / _DIGESTS).write_bytes(_sealed(entry, digests))
 
 
-def _is_whole(folder: Path) -> bool:
-    digests = json.loads((folder / _DIGESTS).read_text(encoding="utf-8"))
-    return isinstance(digests, dict) and all(
-        "/" not in name
-        and (folder / name).stat().st_size == size
-        and files.sha256(folder / name) == digest
-        for name, (size, digest) in digests.items()
-    )
+def _sealed(entry: str, digests: Mapping[str, Any]) -> bytes:
+    """Write down an entry's name and the digests of its files, and the digest of that."""
+    said = json.dumps({"entry": entry, "files": digests}).encode()
+    return said + b"\n" + sha256(said).hexdigest().encode()
+
+
+def _is_whole(entry: Path) -> bool:
+    """Whether an entry holds the files it was filled with, and all of them."""
+    try:
+        files.regular_size(entry / _DIGESTS, inside=entry)
+        data = (entry / _DIGESTS).read_bytes()
+        digests = json.loads(data.partition(b"\n")[0])["files"]
+        return data == _sealed(entry.name, digests) and all(
+            _digest(entry / name, entry) == digest for name, digest in digests.items()
+        )
+    except (OSError, *UNFIT):
+        return False
+
+
+def _digest(path: Path, entry: Path) -> list[int | str]:
+    """Size and SHA-256 of a file of an entry; raises ValueError for a link out of it."""
+    return [files.regular_size(path, inside=entry), files.sha256(path)]
 
 
 def _make_room(needed: int) -> bool:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.config import TextSettings
-from embedcli.errors import CorpusError
+from embedcli.errors import CorpusError, VocabularyError
 from embedcli.text.blocks import BlockEncoder, BlockIds
-from embedcli.text.cache import Cached
+from embedcli.text.cache import UNFIT, Cached
 from embedcli.text.corpus import Block, Corpus
 from embedcli.text.labels import (
     ClassNames,
@@ -26,7 +26,7 @@ from embedcli.text.labels import (
     parse_labels,
 )
 from embedcli.text.parallel import encode_blocks
-from embedcli.text.spool import Spool, mapped
+from embedcli.text.spool import Spool, blocks_of, mapped
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.text.words import Known, Words, kept_words, renumber, resolve_min_count
 
@@ -77,7 +77,10 @@ def encode(
     cached = Cached(corpus.sources, settings, [labels, given, before])
     entry = cached.find()
     if entry is not None:
-        return _read_entry(entry, labels)
+        try:
+            return _read_entry(entry, labels)
+        except (OSError, VocabularyError, *UNFIT):
+            cached.throw_away(entry)
     encoded = _encode(corpus, settings, folder, labels, vocabulary, known)
     cached.store(encoded.fingerprint, _entry_of(encoded, folder))
     return encoded
@@ -145,19 +148,42 @@ def _entry_of(encoded: EncodedCorpus, folder: Path) -> dict[str, Path | bytes]:
 
 
 def _read_entry(entry: Path, labels: LabelKind) -> EncodedCorpus:
-    """Map what `_entry_of` kept."""
+    """Map what `_entry_of` kept; raises what `UNFIT` names where it cannot be that."""
     facts = json.loads((entry / "facts.json").read_bytes())
-    codec = label_codec(labels, facts["names"])
-    ids = _ids_spool(entry)
+    names = [str(name) for name in facts["names"]]
+    codec = label_codec(labels, names)
+    ids, targets = _ids_spool(entry), _labels_spool(entry, codec)
+    counts = mapped(entry / "counts", np.int64)
+    first_lines = mapped(entry / "first_lines", np.int64)
+    offsets = len(ids.offsets())
+    _require_lines(ids, offsets, len(counts))
+    if codec is not None:
+        _require_lines(targets, offsets, len(names) if isinstance(codec, ClassNames) else None)
+    if len(first_lines) != len(counts):
+        raise ValueError(f"{len(first_lines)} first lines of {len(counts)} words")
     return EncodedCorpus(
         ids=ids.numbers(),
         offsets=ids.offsets(),
-        vocabulary=Vocabulary.open(entry / "vocab.txt", mapped(entry / "counts", np.int64)),
-        first_lines=mapped(entry / "first_lines", np.int64),
-        fingerprint=facts["fingerprint"],
-        targets=None if codec is None else codec.targets(_labels_spool(entry, codec)),
-        min_count=facts["min_count"],
+        vocabulary=Vocabulary.open(entry / "vocab.txt", counts),
+        first_lines=first_lines,
+        fingerprint=str(facts["fingerprint"]),
+        targets=None if codec is None else codec.targets(targets),
+        min_count=int(facts["min_count"]),
     )
+
+
+def _require_lines(spool: Spool, offsets: int, numbers: int | None) -> None:
+    """Raise ValueError unless there are so many offsets, which rise, and all numbers are less."""
+    last = 0
+    for ends in blocks_of(spool.offsets_path, np.int64):
+        if ends[0] < last or (np.diff(ends) < 0).any():
+            raise ValueError("offsets that do not rise")
+        last = ends[-1]
+    if len(spool.offsets()) != offsets or last != len(spool.numbers()):
+        raise ValueError("lines that are not those of the numbers")
+    for block in [] if numbers is None else blocks_of(spool.numbers_path, np.int32):
+        if block.min() < 0 or block.max() >= numbers:
+            raise ValueError(f"a number that is none of {numbers}")
 
 
 def token_lines(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -11,6 +12,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from embedcli.files import storing
+
+_BLOCK = 1 << 20  # numbers
 
 
 class Spool:
@@ -88,3 +91,10 @@ def mapped(path: Path, dtype: DTypeLike) -> NDArray[Any]:
     if path.stat().st_size == 0:
         return np.empty(0, dtype)
     return np.memmap(path, dtype, mode="r").view(np.ndarray)
+
+
+def blocks_of(path: Path, dtype: DTypeLike) -> Iterator[NDArray[Any]]:
+    """Yield a file of numbers in blocks (n,), read and not mapped: none stays in memory."""
+    with path.open("rb") as file:
+        while len(block := np.fromfile(file, dtype, _BLOCK)):
+            yield block

@@ -1,6 +1,9 @@
 """Ids that were kept: reused when nothing changed, thrown away when damaged, never in the way."""
 
+import json
 import os
+import shutil
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +111,79 @@ def test_a_damaged_entry_is_read_anew(folder: Path, readings: list[int]) -> None
         before = len(readings)
         assert list(run(folder).vocabulary)[:2] == ["hope", "to"]
         assert len(readings) == before + 1
+
+
+def test_a_damaged_entry_is_kept_anew(folder: Path, readings: list[int]) -> None:
+    run(folder)
+    (entry,) = cache.entries()
+    (entry.path / "digests.json").write_text("{}")
+    for _ in range(3):
+        run(folder)
+    assert len(readings) == 2
+
+
+def test_an_entry_in_the_place_of_another_is_read_anew(folder: Path, readings: list[int]) -> None:
+    run(folder, labels="none")
+    (other,) = cache.entries()
+    words = run(folder, tokenizer="char", labels="none").vocabulary
+    (entry,) = {each.path for each in cache.entries()} - {other.path}
+    shutil.rmtree(entry)
+    other.path.rename(entry)
+    assert run(folder, tokenizer="char", labels="none").vocabulary == words
+    assert len(readings) == 3
+
+
+def seal(entry: Path) -> None:
+    """Make the digests of an entry those of its files, as only who means it would."""
+    digests = {
+        path.name: [path.stat().st_size, sha256(path.read_bytes()).hexdigest()]
+        for path in entry.iterdir()
+        if path.name != "digests.json"
+    }
+    said = json.dumps({"entry": entry.name, "files": digests}).encode()
+    (entry / "digests.json").write_bytes(said + b"\n" + sha256(said).hexdigest().encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("ids.numbers", np.int32([0, 1, 2, 3, 1, 2, 3, 4, 99]).tobytes()),
+        ("ids.numbers", np.int32([0, 1, 2, 3, 1, 2, 3, 4, -1]).tobytes()),
+        ("ids.numbers", b""),
+        ("ids.offsets", np.int64([0, 5, 4, 9]).tobytes()),
+        ("ids.offsets", b"odd"),
+        ("labels.offsets", np.int64([0, 3]).tobytes()),
+        ("labels.numbers", np.int32([0, 1, 7]).tobytes()),
+        ("counts", np.int64([1]).tobytes()),
+        ("first_lines", np.int64([1]).tobytes()),
+        ("vocab.txt", b"hope"),
+        ("facts.json", b"[]"),
+        ("facts.json", b'{"fingerprint": "", "min_count": []}'),
+        ("facts.json", b"["),
+    ],
+)
+def test_an_entry_that_cannot_be_true_is_read_anew(
+    folder: Path, readings: list[int], name: str, content: bytes
+) -> None:
+    whole = run(folder)
+    (entry,) = cache.entries()
+    (entry.path / name).unlink()
+    (entry.path / name).write_bytes(content)
+    seal(entry.path)
+    assert run(folder).ids.tolist() == whole.ids.tolist()
+    assert len(readings) == 2
+    run(folder)
+    assert len(readings) == 2
+
+
+def test_files_without_an_end_are_not_opened(folder: Path, readings: list[int]) -> None:
+    run(folder)
+    (entry,) = cache.entries()
+    for name in ("facts.json", "digests.json"):
+        (entry.path / name).unlink()
+        os.mkfifo(entry.path / name)
+        assert len(run(folder).vocabulary) == 6
+    assert len(readings) == 3
 
 
 def test_the_oldest_make_room(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
