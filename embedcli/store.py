@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,20 @@ _FILES = (
 )
 _MAX_JSON = 1 << 24
 _MAX_LOG = 1 << 28
+_MOST = 1 << 53  # of what is counted, bytes and steps
 _BLOCK = 1 << 24
-_READING_ERRORS = (
+KINDS: Mapping[type | UnionType, str] = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "entries by name",
+    dict | None: "entries by name, or null",
+}
+# What is raised by a file that does not hold what it should; `in_words` says it.
+UNFIT = (
+    KeyError,
     ValueError,
     TypeError,
     AttributeError,
@@ -97,13 +110,12 @@ def save(folder: Path, model: Model) -> Manifest:
     with files.new_folder(folder) as new:
         _write_table(new, model.table)
         (new / "config.yaml").write_text(to_yaml(model.settings), encoding="utf-8")
-        labels = json.dumps(model.labels, ensure_ascii=False).encode()
-        _write_npz(new / "head.npz", {**model.head, "labels": np.frombuffer(labels, np.uint8)})
+        labels = np.frombuffer(_json(model.labels), np.uint8)
+        _write_npz(new / "head.npz", {**model.head, "labels": labels})
         optimizer = {f"optimizer.{name}": array for name, array in model.optimizer.items()}
         state = {"trained": model.trained, "first_lines": model.first_lines, **optimizer}
         _write_npz(new / "state.npz", state)
-        lines = [json.dumps(entry, ensure_ascii=False) + "\n" for entry in model.log]
-        (new / "log.jsonl").write_text("".join(lines), encoding="utf-8")
+        (new / "log.jsonl").write_bytes(b"".join(_json(entry) + b"\n" for entry in model.log))
         manifest = _manifest(new, model)
         (new / "manifest.json").write_bytes(_dump(manifest))
     return manifest
@@ -120,7 +132,7 @@ def load(folder: Path) -> Model:
     head = dict(_arrays(folder, "head.npz"))
     state = dict(_arrays(folder, "state.npz"))
     with _damage(folder, "head.npz"):
-        labels = tuple(map(str, json.loads(head.pop("labels").tobytes())))
+        labels = tuple(_texts(json.loads(head.pop("labels").tobytes())))
         for name, array in head.items():
             if array.dtype != np.dtype("<f4"):
                 raise ValueError(f"{name}: found {array.dtype}; expected float32")
@@ -141,7 +153,8 @@ def load(folder: Path) -> Model:
         if manifest.files["log.jsonl"][0] > _MAX_LOG:
             raise ValueError("too large")
         lines = (folder / "log.jsonl").read_text(encoding="utf-8").split("\n")
-        log = [_epoch_of_log(line) for line in lines if line]
+        log = [json.loads(line) for line in lines if line]
+        require_log(log)
     return Model(
         table=table,
         settings=_read_settings(folder, table.dim),
@@ -304,9 +317,16 @@ def _dump(manifest: Manifest) -> bytes:
     body["files"] = {
         name: {"bytes": size, "sha256": digest} for name, (size, digest) in manifest.files.items()
     }
-    text = json.dumps(body, ensure_ascii=False, sort_keys=True, indent=1)
-    body["sha256"] = hashlib.sha256(text.encode()).hexdigest()
-    return (json.dumps(body, ensure_ascii=False, indent=1) + "\n").encode()
+    body["sha256"] = hashlib.sha256(_json(body, sort_keys=True, indent=1)).hexdigest()
+    return _json(body, indent=1) + b"\n"
+
+
+def _json(value: Any, **how: Any) -> bytes:
+    """Write JSON as UTF-8; names of files that are not text, as escapes."""
+    try:
+        return json.dumps(value, ensure_ascii=False, **how).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, **how).encode()
 
 
 def _read_manifest(folder: Path) -> Manifest:
@@ -342,18 +362,24 @@ def _read_manifest(folder: Path) -> Manifest:
 
 
 def _whole(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(f"found {value!r}; expected a whole number")
+    if type(value) is not int or not 0 <= value <= _MOST:
+        raise ValueError(f"found {value!r:.40}; expected a whole number")
     return value
 
 
-def _epoch_of_log(line: str) -> Mapping[str, Any]:
-    entry = json.loads(line)
-    if not isinstance(entry, dict) or "epoch" not in entry:
-        raise ValueError(f"found {line[:40]!r}; expected what was measured at an epoch")
-    _whole(entry["epoch"])
-    _whole(entry.get("steps", 0))
-    return entry
+def require_log(log: Sequence[Any]) -> None:
+    """Raise ValueError for a log that is not of what was measured at each epoch."""
+    for entry in log:
+        if not isinstance(entry, dict) or "epoch" not in entry:
+            raise ValueError(f"found {str(entry)[:40]!r}; expected what was measured at an epoch")
+        _whole(entry["epoch"])
+        _whole(entry.get("steps", 0))
+
+
+def _texts(found: Any) -> list[str]:
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise ValueError(f"found {found!r:.40}; expected a list of texts")
+    return found
 
 
 def _open_table(folder: Path, manifest: Manifest) -> EmbeddingTable:
@@ -390,16 +416,44 @@ def _damage(folder: Path, name: str) -> Iterator[None]:
     """Turn what goes wrong while a file of the folder is read into one StoreError."""
     try:
         yield
-    except KeyError as error:
-        raise _damaged(folder, name, f"{error} is missing") from error
     except OSError as error:
         raise _damaged(folder, name, error.strerror or str(error)) from error
-    except _READING_ERRORS as error:
-        raise _damaged(folder, name, str(error)) from error
+    except UNFIT as error:
+        raise _damaged(folder, name, in_words(error)) from error
     except (ConfigError, VocabularyError) as error:
         place = f"{folder / name}:"
         what = error.message.removeprefix(f"{place} ").replace(place, "line ", 1)
         raise _damaged(folder, name, what) from error
+
+
+def in_words(error: Exception) -> str:
+    """Say for people what one of `UNFIT` means.
+
+    >>> in_words(KeyError("shape"))
+    "the entry 'shape' is missing"
+    """
+    if isinstance(error, KeyError):
+        return f"the entry {error} is missing"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON at line {error.lineno}: {error.msg}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not {error.encoding.upper()}"
+    if isinstance(error, TypeError | AttributeError | IndexError):
+        return "an entry is of another kind than expected"
+    return str(error)
+
+
+def require_kinds(found: Mapping[str, Any], kinds: Mapping[str, type | UnionType]) -> None:
+    """Raise KeyError or ValueError for an entry of JSON that is missing or of another kind."""
+    for name, kind in kinds.items():
+        if name not in found:
+            raise KeyError(name)
+        value = found[name]
+        # True is no whole number here.
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise ValueError(f"{name}: found {value!r:.40}; expected {KINDS[kind]}")
 
 
 def _damaged(folder: Path, name: str, what: str) -> StoreError:

@@ -77,13 +77,19 @@ class Earlier:
 
     @classmethod
     def restored(cls, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Earlier:
-        """Make it again from what `arrays` and `facts` returned; raises ValueError for others."""
+        """Make it again from what `arrays` and `facts` returned.
+
+        Raises KeyError, ValueError, ConfigError or VocabularyError for anything else.
+        """
+        store.require_kinds(facts, {"labels": list, "start": dict, "corpus": str})
+        require_start(facts["start"])
         words = arrays["earlier/words"].tobytes().decode("utf-8").split("\n")[:-1]
         counts, first_lines = arrays["earlier/counts"], arrays["earlier/first_lines"]
-        if not counts.shape == first_lines.shape == (len(words),):
-            raise ValueError(f"{len(words)} words, but {counts.shape} {first_lines.shape}")
+        for name, array in (("counts", counts), ("first_lines", first_lines)):
+            if array.shape != (len(words),) or array.dtype != np.int64 or (array < 0).any():
+                raise ValueError(f"earlier/{name} is not of {len(words)} whole numbers")
         known = Known(Vocabulary(words, counts), first_lines, tuple(map(str, facts["labels"])))
-        return cls(known, dict(facts["start"]), str(facts["corpus"]))
+        return cls(known, dict(facts["start"]), facts["corpus"])
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
@@ -109,11 +115,18 @@ def load(folder: Path, settings: TrainSettings) -> Model:
             f"--vectors {folder} starts from the vectors alone",
         )
     _require_same(folder, model.settings, settings)
-    for key, name in START.items():
-        if key not in model.start:
-            raise StoreError(f"{folder}: damaged: it does not say how its rows began")
-        schema(TrainSettings)[name].check(model.start[key])
+    try:
+        require_start(model.start)
+    except (KeyError, ConfigError) as error:
+        what = error.message if isinstance(error, ConfigError) else store.in_words(error)
+        raise StoreError(f"{folder}: damaged: how its rows began: {what}") from error
     return model
+
+
+def require_start(start: Mapping[str, Any]) -> None:
+    """Raise KeyError or ConfigError unless it is said how first rows were made."""
+    for key, name in START.items():
+        schema(TrainSettings)[name].check(start[key])
 
 
 def _require_same(folder: Path, old: TrainSettings, new: TrainSettings) -> None:
@@ -147,17 +160,10 @@ def begin(model: Model, task: Task, settings: TrainSettings) -> TrainState:
     trained[: len(model.trained)] = model.trained
     state = TrainState(parameters, _slots(model, task, settings), trained, log=list(model.log))
     last = model.log[-1] if model.log else {}
-    state.epochs_before = _whole(last, "epoch")
+    state.epochs_before = last.get("epoch", 0)
     if settings.optimizer == model.settings.optimizer:
-        state.steps_before = _whole(last, "steps")
+        state.steps_before = last.get("steps", 0)
     return state
-
-
-def _whole(record: Mapping[str, Any], name: str) -> int:
-    value = record.get(name, 0)
-    if type(value) is not int or value < 0:
-        raise StoreError(f"the model's log: damaged: found {name} {value!r}")
-    return value
 
 
 def _slots(

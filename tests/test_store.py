@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -100,6 +101,32 @@ def test_arrays_are_mapped_and_cannot_be_written(saved):
     assert not table.vectors.flags.writeable
     with pytest.raises(ValueError, match="read-only"):
         table.vectors[0, 0] = 1
+
+
+def test_names_of_files_that_are_no_text_are_kept(tmp_path):
+    name = "v\udcff.txt"  # as the system hands on a byte that is not UTF-8
+    odd = {"start": {"init": "uniform", "vectors": name}, "log": [{"epoch": 1, "from": name}]}
+    odd["settings"] = TrainSettings(dim=3, vectors=name)
+    store.save(tmp_path / "model", dataclasses.replace(make_model(), **odd))
+    store.verify(tmp_path / "model")
+    loaded = store.load(tmp_path / "model")
+    assert {key: getattr(loaded, key) for key in odd} == odd
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyError("earlier"), "the entry 'earlier' is missing"),
+        (TypeError("'int' object is not subscriptable"), "an entry is of another kind"),
+        (AttributeError("'list' object has no attribute 'items'"), "an entry is of another kind"),
+        (RecursionError("maximum recursion depth exceeded"), "nested too deeply"),
+        (UnicodeDecodeError("utf-8", b"a\xff", 1, 2, "invalid start byte"), "byte 1 is not UTF-8"),
+        (json.JSONDecodeError("Expecting value", "[\n?", 2), "not JSON at line 2: Expecting value"),
+        (ValueError("7 words"), "7 words"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(error, said):
+    assert store.in_words(error).startswith(said)
 
 
 def test_a_vocabulary_without_counts(tmp_path):

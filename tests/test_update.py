@@ -1,5 +1,6 @@
 """Models that go on learning on new text: ids, rows and what is known of them stay."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import embedcli
-from embedcli import run, store
+from embedcli import files, run, store
 from embedcli.cli import main
 from embedcli.errors import ConfigError, CorpusError, StoreError
 
@@ -288,6 +289,26 @@ def test_a_model_without_a_head_or_a_sound_file_is_refused(train, tmp_path):
     (tmp_path / "m/head.npz").write_bytes(data)
     with pytest.raises(StoreError, match="damaged"):
         train(MORE, "n", update="m")
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [({"seed": 1, "scale": None}, "'init' is missing"), ({"init": "x"}, "init: found 'x'")],
+)
+def test_a_model_that_does_not_say_how_it_began_is_refused(train, tmp_path, start, said):
+    model = train(TEXT, "m")
+    with files.Lock(tmp_path / "m"):
+        store.save(tmp_path / "m", dataclasses.replace(model, start=start))
+    with pytest.raises(StoreError, match=f"damaged: how its rows began: .*{said}"):
+        train(MORE, "n", update="m")
+
+
+def test_a_log_or_fingerprint_that_is_no_text_is_kept(train, tmp_path):
+    model = train(TEXT, "m")
+    log = [{"epoch": 1, "\ud800": 2}]
+    with files.Lock(tmp_path / "m"):
+        store.save(tmp_path / "m", dataclasses.replace(model, log=log, corpus="\ud800"))
+    assert train(MORE, "n", update="m").log[0] == log[0]
 
 
 def test_on_the_command_line(tmp_path, monkeypatch, capsys):

@@ -45,7 +45,7 @@ class Known:
 
     def digest(self) -> str:
         """SHA-256 of all of it."""
-        labels = "\n".join(self.labels).encode("utf-8", "surrogateescape")
+        labels = "\n".join(self.labels).encode("utf-8", "surrogatepass")
         parts = [self.vocabulary.to_bytes(), self.counts.tobytes(), self.first_lines.tobytes()]
         return sha256(b"".join(sha256(part).digest() for part in [*parts, labels])).hexdigest()
 
