@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import mmap
 import os
 import re
 import secrets
@@ -151,18 +152,39 @@ def replace_folder(new: Path, target: Path) -> None:
     """Put folder `new` in the place of `target`, and `target` in the place of `previous(target)`.
 
     One call where the system can exchange two names; else two renames, whose gap `settled` and
-    `sweep` close. Afterwards `new` is gone, or holds what `previous(target)` was.
+    `sweep` close. What `target` was is at no moment under a name that is swept. Afterwards `new`
+    is gone, or holds what `previous(target)` was.
     """
+    kept = previous(target)
     if not os.path.lexists(target) or not any(target.iterdir()):
         new.rename(target)
-    elif _exchange(new, target):
-        _keep(new, previous(target))
-    else:
+    elif not _replace_in_one_call(new, target, kept):
         aside = _aside(target)
         target.rename(aside)
         new.rename(target)
-        _keep(aside, previous(target))
+        _keep(aside, kept)
     _sync(target.parent)
+
+
+def _replace_in_one_call(new: Path, target: Path, kept: Path) -> bool:
+    """Have `new` wait in the place of `kept`, and exchange it with `target` there.
+
+    False where the system cannot exchange names; all is as before then, and if it fails.
+    """
+    made = not os.path.lexists(kept)
+    if made:
+        kept.mkdir()
+    if not _exchange(new, kept):
+        if made:
+            kept.rmdir()
+        return False
+    done = False
+    try:
+        done = _exchange(kept, target)
+    finally:
+        if not done:
+            _exchange(new, kept)
+    return done
 
 
 def settled(target: Path) -> Path:
@@ -366,6 +388,18 @@ def write_npz(out: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+
+
+def let_go(array: NDArray[Any]) -> None:
+    """Give back the memory of the pages that were read of a memory-mapped file.
+
+    They stay in the system's cache, but no longer count as this process's.
+    """
+    memory: Any = array
+    while isinstance(memory, np.ndarray):
+        memory = memory.base
+    if isinstance(memory, mmap.mmap) and hasattr(memory, "madvise"):
+        memory.madvise(mmap.MADV_DONTNEED)
 
 
 def _map_array(path: Path, file: BinaryIO, start: int, end: int) -> NDArray[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +11,7 @@ import typer
 
 from embedcli.cli import flags, render
 from embedcli.cli.app import examples
+from embedcli.cli.progress import Share
 
 FORMATS = (
     "model",
@@ -22,7 +23,6 @@ FORMATS = (
     "safetensors",
     "projector",
 )
-SECONDS_BETWEEN_LINES = 5.0
 
 
 @examples(
@@ -60,24 +60,15 @@ def convert(
     from embedcli import api
     from embedcli.formats.base import Options
 
-    watch = _Watch(quiet)
-    options = Options(encoding=encoding, errors=errors, progress=watch)
-    found = api.convert(source, target, to, options=options)
+    with Share(quiet) as share:
+        options = Options(
+            encoding=encoding,
+            errors=errors,
+            progress=partial(share.say, "read"),
+            written=partial(share.say, "written"),
+        )
+        found = api.convert(source, target, to, options=options)
     for reason, count in found.skipped.items():
         render.note(f"{count:,} rows left out: {reason}", quiet=quiet)
     rows, dim = found.table.vectors.shape
     sys.stdout.write(f"{render.visible(str(target))}  {rows} × {dim} float32\n")
-
-
-class _Watch:
-    """Says now and then how much of a long file is read."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-        self.shown = time.monotonic()
-
-    def __call__(self, done: int, size: int) -> None:
-        now = time.monotonic()
-        if now - self.shown >= SECONDS_BETWEEN_LINES:
-            self.shown = now
-            render.note(f"{done / max(size, 1):4.0%} of {size:,} bytes read", quiet=self.quiet)

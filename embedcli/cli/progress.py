@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_EPOCHS = 1.0  # short epochs share a line; the log has them all
 SECONDS_BETWEEN_FRAMES = 0.1
+END_OF_LINE = "\x1b[K"  # what is left there of a longer one is cleared
 
 
 @contextmanager
@@ -98,6 +99,42 @@ def clock(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+class Share:
+    """How much of a long file is read or written, as long as the block lasts.
+
+    On a terminal that is one line, which is gone in the end; elsewhere a line now and then.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.bar = sys.stderr.isatty()
+        self.what = ""
+        self.started = self.shown = time.monotonic()
+
+    def __enter__(self) -> Share:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar and not self.quiet:
+            print(f"\r{END_OF_LINE}", end="", file=sys.stderr, flush=True)
+
+    def say(self, what: str, done: int, size: int) -> None:
+        """Say that so much of a size is read, or written."""
+        now = time.monotonic()
+        if what != self.what:
+            self.what, self.started = what, now
+        pause = SECONDS_BETWEEN_FRAMES if self.bar else SECONDS_BETWEEN_LINES
+        if self.quiet or now - self.shown < pause:
+            return
+        self.shown = now
+        left = (now - self.started) * (size - done) / max(done, 1)
+        line = f"{done / max(size, 1):4.0%} {what}, {clock(left)} left"
+        if self.bar:
+            print(f"\r{line}{END_OF_LINE}", end="", file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr)
 
 
 class _Bar:

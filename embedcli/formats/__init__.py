@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from embedcli.errors import FormatError
+from embedcli.files import let_go
 from embedcli.formats import (
     fasttext,
     fasttext_bin,
@@ -79,12 +84,29 @@ def open_table(path: Path) -> EmbeddingTable:
 def convert(source: Path, target: Path, to: str, options: Options | None = None) -> Read:
     """Write the vectors of `source` to `target` in the format named `to`; returns what was read.
 
-    Memory does not grow with the numbers, only with the words. Raises FormatError, StoreError.
+    Memory does not grow with the numbers, only with the words. `options` may hold functions that
+    are told how far it is. Raises FormatError, StoreError.
     """
     writer = FORMATS[to].write if to in FORMATS else None
     if writer is None:
         writable = ", ".join(name for name, each in FORMATS.items() if each.write)
         raise FormatError(f"{to!r} is not a format that is written; expected one of {writable}")
     found = read(source, options)
-    writer(target, found.table)
+    writer(target, _Passing(found.table, options or Options()))
     return found
+
+
+class _Passing(EmbeddingTable):
+    """A table that is gone through: it tells how far, and gives back the memory of its rows."""
+
+    def __init__(self, table: EmbeddingTable, options: Options) -> None:
+        super().__init__(table.vocabulary, table.vectors)
+        self._written = options.written
+
+    def blocks(self, size: int | None = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Go through the table in blocks of `size` bytes."""
+        for start, rows in super().blocks(size):
+            yield start, rows
+            let_go(self.vectors)
+            if self._written is not None:
+                self._written(start + len(rows), len(self))

@@ -34,7 +34,8 @@ class Options:
     encoding: str = "utf-8"
     errors: Literal["strict", "replace", "skip"] = "strict"
     max_expansion: int = 200  # of a compressed file, as a multiple of its own size
-    progress: Callable[[int, int], None] | None = None  # told bytes done and bytes in all
+    progress: Callable[[int, int], None] | None = None  # told bytes read and bytes in all
+    written: Callable[[int, int], None] | None = None  # told rows written and rows in all
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ def _widened(halves: NDArray[np.uint16]) -> NDArray[np.float32]:
     for start in range(0, len(halves), _ROWS_AT_ONCE):
         bits = halves[start : start + _ROWS_AT_ONCE].astype("<u4") << 16  # (B, D)
         rows.add(bits.view("<f4"))
+        files.let_go(halves)
     return rows.finish()
 
 

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from embedcli.cli.progress import progress
+from embedcli.cli import progress as module
+from embedcli.cli.progress import Share, progress
 from embedcli.training import Step
 
 
@@ -65,3 +66,29 @@ def test_quiet_says_nothing(monkeypatch, terminal):
     with progress(quiet=True) as watch:
         watch(step(4))
     assert screen.getvalue() == ""
+
+
+def shares(monkeypatch, screen, quiet=False):
+    monkeypatch.setattr(sys, "stderr", screen)
+    clock = iter([0, 10, 20, 30, 30.01])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    with Share(quiet) as share:
+        share.say("read", 1, 4)
+        share.say("read", 2, 4)
+        share.say("written", 1, 4)
+        share.say("written", 2, 4)
+    return screen.getvalue()
+
+
+def test_the_share_of_a_file_is_a_line_of_a_terminal_that_goes(monkeypatch):
+    said = shares(monkeypatch, Terminal())
+    shown = ["", " 25% read, 0:00 left", " 50% read, 0:10 left", " 25% written, 0:00 left", ""]
+    assert said.replace("\x1b[K", "").split("\r") == shown
+    assert said.count("\x1b[K") == 4
+
+
+def test_the_share_of_a_file_is_lines_elsewhere(monkeypatch):
+    said = shares(monkeypatch, io.StringIO())
+    assert said == " 25% read, 0:00 left\n 50% read, 0:10 left\n 25% written, 0:00 left\n"
+    for screen in (Terminal(), io.StringIO()):
+        assert shares(monkeypatch, screen, quiet=True) == ""

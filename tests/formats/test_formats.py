@@ -2,7 +2,9 @@ import bz2
 import gzip
 import json
 import lzma
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -259,12 +261,31 @@ def test_the_projector_keeps_its_rules(table, tmp_path):
     assert plain == tokens_of(table)  # no header, for there is one column
 
 
-def test_progress_is_told_in_bytes(table, tmp_path):
+def test_progress_is_told_in_bytes_and_rows(table, tmp_path):
     FORMATS["glove"].write(tmp_path / "a.txt", table)
     told = []
     formats.read(tmp_path / "a.txt", Options(progress=lambda *now: told.append(now)))
     size = (tmp_path / "a.txt").stat().st_size
     assert told[-1] == (size, size)
+    formats.convert(
+        tmp_path / "a.txt",
+        tmp_path / "b.npy",
+        "npy",
+        Options(written=lambda *now: told.append(now)),
+    )
+    assert told[-1] == (4, 4)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="tells what is mapped")
+def test_a_table_that_was_written_takes_no_memory(tmp_path):
+    rows = np.ones((1 << 13, 512), np.float32)  # 16 MiB
+    np.save(tmp_path / "a.npy", rows)
+    (tmp_path / "a.vocab.txt").write_text("".join(f"w{i}\n" for i in range(len(rows))))
+    found = formats.convert(tmp_path / "a.npy", tmp_path / "b.bin", "word2vec-binary")
+    maps = Path("/proc/self/smaps").read_text()
+    mapped = maps.partition(str(tmp_path / "a.npy"))[2]
+    assert int(re.search(r"^Rss: *(\d+) kB", mapped, re.MULTILINE)[1]) < 1 << 10
+    np.testing.assert_array_equal(found.table.vectors, rows)
 
 
 def test_an_unknown_target_and_a_read_only_one(table, tmp_path):
