@@ -10,17 +10,18 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedcli import __version__, files, store, update
-from embedcli.config import TrainSettings, interval
+from embedcli.config import TrainSettings, explicit, interval, schema
 from embedcli.errors import (
     ConfigError,
     CorpusError,
@@ -50,7 +51,7 @@ FREE = ("workers", "cache", "checkpoint_every", "max_expansion")
 # A time between two checkpoints is stretched to this many times what writing one takes, so that
 # they cost 2 % at most.
 SPARING = 50
-UNFIT = (KeyError, TypeError, ValueError, OverflowError)  # of what a checkpoint cannot hold
+LARGEST = 1 << 53  # of what a checkpoint counts
 # Bytes of ids for a byte of text, roughly: 4 for a word of five letters and a blank, or a letter.
 IDS_PER_BYTE = {"word": 2 / 3, "whitespace": 2 / 3, "char": 2.0}
 COMPRESSION = {".gz": 3, ".bz2": 4, ".xz": 4, ".zst": 3}
@@ -174,26 +175,53 @@ class Checkpoint:
     def load(cls, folder: Path) -> Checkpoint:
         """Read the checkpoint of the run that writes `folder`; raises StoreError."""
         arrays, state = store.load_checkpoint(folder)
-        place = store.checkpoint_folder(folder)
-        try:
+        with _damage(folder):
+            store.require_kinds(state, STATE)
             if state["embed"] != __version__:
                 raise StoreError(
-                    f"{place}: of embed {state['embed']}; this is embed {__version__}, "
-                    f"which may learn otherwise",
+                    f"{store.checkpoint_folder(folder)}: of embed {state['embed']}; this is embed "
+                    f"{__version__}, which may learn otherwise",
                     f"go on with embed {state['embed']}, or remove the checkpoint to start anew",
                 )
+            _require_facts(state["text"])
+            given = explicit(TrainSettings, given=state["settings"])
+            earlier = state["earlier"]
+            if (earlier is None) != (given["update"] is None):
+                raise ValueError("the model that is updated is not the one of the settings")
             return cls(
                 sources=[str(each) for each in state["sources"]],
-                settings=TrainSettings(**state["settings"]),
-                text=dict(state["text"]),
-                step=int(state["step"]),
-                total=int(state["total"]),
-                place=dict(state["place"]),
+                settings=TrainSettings(**{name: given[name] for name in schema(TrainSettings)}),
+                text=state["text"],
+                step=state["step"],
+                total=state["total"],
+                place=state["place"],
                 arrays=arrays,
-                earlier=Earlier.restored(arrays, state["earlier"]) if state["earlier"] else None,
+                earlier=None if earlier is None else Earlier.restored(arrays, earlier),
             )
-        except (*UNFIT, ConfigError, VocabularyError) as error:
-            raise _unfit(folder, str(error)) from error
+
+
+# What a checkpoint holds beside arrays.
+STATE: Mapping[str, type | UnionType] = {
+    "embed": str,
+    "sources": list,
+    "settings": dict,
+    "text": dict,
+    "step": int,
+    "total": int,
+    "place": dict,
+    "earlier": dict | None,
+}
+
+
+@contextmanager
+def _damage(folder: Path) -> Iterator[None]:
+    """Turn what goes wrong while a checkpoint's content is read into one StoreError."""
+    try:
+        yield
+    except store.UNFIT as error:
+        raise _unfit(folder, store.in_words(error)) from error
+    except (ConfigError, VocabularyError) as error:
+        raise _unfit(folder, error.message) from error
 
 
 def _unfit(folder: Path, what: str) -> StoreError:
@@ -202,12 +230,47 @@ def _unfit(folder: Path, what: str) -> StoreError:
     )
 
 
+def _require_facts(text: Mapping[str, Any]) -> None:
+    """Raise KeyError or ValueError for what `_Run._facts` does not say."""
+    store.require_kinds(text, {"read": str, "words": str, "files": dict})
+    for path, facts in text["files"].items():
+        if not isinstance(facts, list) or [type(each) for each in facts] != [int, int]:
+            raise ValueError(f"text: found {facts!r:.40} of {path}; expected its size and time")
+
+
+def _require_place(
+    place: Mapping[str, Any], step: int, groups: int, settings: TrainSettings
+) -> None:
+    """Raise KeyError or ValueError for a place that is none of the run's `groups` an epoch."""
+    fresh = TrainState({}, {}, np.zeros(0)).place()
+    store.require_kinds(place, {name: type(value) for name, value in fresh.items()})
+    store.require_log(place["log"])
+    limits = {
+        "epoch": settings.epochs - 1,
+        "group": groups - 1,
+        "best_epoch": place["epoch"],
+        "words": LARGEST,
+        "epochs_before": LARGEST,
+        "steps_before": LARGEST,
+    }
+    for name, most in limits.items():
+        if not 0 <= place[name] <= most:
+            raise ValueError(f"{name}: found {place[name]!r:.40}; expected 0 to {most}")
+    if place["finished"] or step != place["epoch"] * groups + place["group"]:
+        raise ValueError(f"step {step} is not where the run stood")
+
+
 def _require_own_place(folder: Path) -> None:
-    """Refuse a place that cannot be exchanged: the folder one is in, or one above it."""
+    """Refuse a place that cannot be exchanged: the folder one is in, one above it, or a mount."""
     place = folder.resolve()
     if place == Path.cwd() or place in Path.cwd().parents:
         raise StoreError(
             f"{str(folder)!r}: the folder you are in, or one above it", "--out FOLDER, a new one"
+        )
+    if place.is_mount():
+        raise StoreError(
+            f"{str(folder)!r}: a disk is mounted here, so that nothing can take its place",
+            f"choose a folder on it, as --out {folder / 'model'}",
         )
 
 
@@ -344,22 +407,35 @@ class _Run:
     def _state(self, task: Task) -> TrainState | None:
         if self.checkpoint is None:
             return None
+        kept = self.checkpoint
+        with _damage(self.folder):
+            groups = -(-task.batches // self.settings.group)
+            _require_place(kept.place, kept.step, groups, self.settings)
+            kinds = self._kinds(task, kept)
+            for name, kind in kinds.items():
+                if name not in kept.arrays:
+                    raise KeyError(name)
+                if _kind(kept.arrays[name]) != kind:
+                    raise ValueError(f"{name}: found {_kind(kept.arrays[name])}; expected {kind}")
+            for name in kept.arrays:
+                if name not in kinds and not name.startswith("earlier/"):
+                    raise ValueError(f"{name}: an array that such a run does not have")
+            return TrainState.restored(kept.arrays, kept.place)
+
+    def _kinds(self, task: Task, kept: Checkpoint) -> dict[str, str]:
+        """Say of what kind each array of a checkpoint is."""
         kinds = {f"parameters/{name}": _kind(each.data) for name, each in task.parameters.items()}
+        if kept.place["best_epoch"]:
+            kinds |= {name.replace("parameters", "best", 1): kind for name, kind in kinds.items()}
         for name, each in task.parameters.items():
             if each.requires_grad:
                 for slot in make_optimizer(self.settings).slots:
                     kinds[f"slots/{name}/{slot.name}"] = _kind(each.data)
-        kinds["trained"] = f"({len(task.parameters['table'])},) int64"
-        arrays, place = self.checkpoint.arrays, self.checkpoint.place
-        for name, kind in kinds.items():
-            if name not in arrays or _kind(arrays[name]) != kind:
-                raise _unfit(self.folder, f"{name} is not of {kind}")
-        fresh = TrainState({}, {}, arrays["trained"]).place()
-        if {name: type(value) for name, value in place.items()} != {
-            name: type(value) for name, value in fresh.items()
-        } or not 0 <= place["epoch"] <= self.settings.epochs:
-            raise _unfit(self.folder, "the place in the run")
-        return TrainState.restored(arrays, place)
+        words = len(task.parameters["table"])
+        kinds["trained"] = f"({words},) int64"
+        if self.settings.vectors is not None:
+            kinds["found"] = f"({words},) uint8"
+        return kinds
 
     def _resumed(self) -> tuple[int, int] | None:
         if self.checkpoint is None:
@@ -476,7 +552,8 @@ def _fingerprint(corpus: EncodedCorpus, earlier: Earlier | None) -> str:
     """Return a digest of all the text that a model was trained on."""
     if earlier is None:
         return corpus.fingerprint
-    return hashlib.sha256(f"{earlier.corpus} {corpus.fingerprint}".encode()).hexdigest()
+    both = f"{earlier.corpus} {corpus.fingerprint}"
+    return hashlib.sha256(both.encode(errors="surrogatepass")).hexdigest()
 
 
 def _start(settings: TrainSettings, earlier: Earlier | None) -> dict[str, Any]:

@@ -296,28 +296,49 @@ def test_a_checkpoint_of_another_version_is_refused(
         resume(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda arrays, state: arrays.pop("parameters/table"),
+# What may be wrong with the arrays and the state of a checkpoint, and what is said of it.
+UNFIT: list[tuple[Callable[[dict, dict], object], str]] = [
+    (lambda arrays, state: arrays.pop("parameters/table"), "entry 'parameters/table' is missing"),
+    (lambda arrays, state: arrays.pop("best/table"), "the entry 'best/table' is missing"),
+    (lambda arrays, state: arrays.pop("found"), "the entry 'found' is missing"),
+    (
         lambda arrays, state: arrays.update(trained=arrays["trained"][1:]),
-        lambda arrays, state: arrays.update(trained=arrays["trained"].astype(np.float32)),
-        lambda arrays, state: state["place"].update(epoch="2"),
-        lambda arrays, state: state["place"].update(epoch=-1),
-        lambda arrays, state: state["place"].pop("log"),
-        lambda arrays, state: state["settings"].update(dim=6),
-        lambda arrays, state: state["settings"].update(dimm=5),
-        lambda arrays, state: state.pop("text"),
-        lambda arrays, state: state.update(sources=3),
-    ],
-)
-def test_a_checkpoint_that_does_not_fit_is_one_error(stop, tmp_path, change):
-    stop(4)
+        r"trained: found \(\d+,\)",
+    ),
+    (lambda arrays, state: arrays.update(trained=arrays["trained"] / 2), "trained: found .* float"),
+    (lambda arrays, state: arrays.update({"best/x": np.zeros(3)}), "best/x: an array that such"),
+    (lambda arrays, state: state["place"].update(epoch="2"), "epoch: found '2'; expected a whole"),
+    (lambda arrays, state: state["place"].update(epoch=-1), "epoch: found -1; expected 0 to 5"),
+    (lambda arrays, state: state["place"].update(epoch=6), "epoch: found 6; expected 0 to 5"),
+    (lambda arrays, state: state["place"].update(group=99), "group: found 99; expected 0 to"),
+    (lambda arrays, state: state["place"].update(steps_before=10**400), "steps_before: found 10"),
+    (lambda arrays, state: state["place"].update(finished=True), "is not where the run stood"),
+    (lambda arrays, state: state["place"].update(finished=0), "finished: found 0; expected true"),
+    (lambda arrays, state: state["place"].update(log=[3]), "what was measured at an epoch"),
+    (lambda arrays, state: state["place"].pop("log"), "the entry 'log' is missing"),
+    (lambda arrays, state: state["settings"].update(dim=6), "expected .*6"),
+    (lambda arrays, state: state["settings"].update(dimm=5), "dimm: no such setting"),
+    (lambda arrays, state: state["settings"].pop("dim"), "the entry 'dim' is missing"),
+    (lambda arrays, state: state["settings"].update(update="m"), "the model that is updated"),
+    (lambda arrays, state: state["text"].pop("files"), "the entry 'files' is missing"),
+    (lambda arrays, state: state["text"].update(files={"a": [1]}), "expected its size and time"),
+    (lambda arrays, state: state.pop("text"), "the entry 'text' is missing"),
+    (lambda arrays, state: state.pop("earlier"), "the entry 'earlier' is missing"),
+    (lambda arrays, state: state.update(sources=3), "sources: found 3; expected a list"),
+    (lambda arrays, state: state.update(step=True), "step: found True; expected a whole number"),
+    (lambda arrays, state: state.update(step=3), "step 3 is not where the run stood"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), UNFIT)
+def test_a_checkpoint_that_does_not_fit_is_one_error(stop, tmp_path, change, said):
+    (tmp_path / "v.txt").write_text("2 5\nand 1 2 3 4 5\nmore 5 4 3 2 1\n")
+    stop(7, valid_share=0.3, patience=3, vectors=str(tmp_path / "v.txt"))
     arrays, state = store.load_checkpoint(tmp_path / "m")
     arrays = {name: array.copy() for name, array in arrays.items()}
     change(arrays, state)
     store.save_checkpoint(tmp_path / "m", arrays, state)
-    with pytest.raises(StoreError, match="damaged"):
+    with pytest.raises(StoreError, match=f"damaged: .*{said}"):
         resume(tmp_path)
 
 
