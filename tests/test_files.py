@@ -343,7 +343,7 @@ def test_killed_at_any_moment_the_folder_is_the_old_or_the_new_one(tmp_path, mon
     if not exchange:
         monkeypatch.setattr(files, "_exchange", lambda *_: False)
     target = tmp_path / "model"
-    whole = {"old": "oldold", "new": "newnew"}
+    whole = {"older": "olderolder", "old": "oldold", "new": "newnew"}
 
     def save(text):
         with files.Lock(target), files.new_folder(target) as new:
@@ -353,15 +353,18 @@ def test_killed_at_any_moment_the_folder_is_the_old_or_the_new_one(tmp_path, mon
     def state(folder):
         return content(folder) + (folder / "more").read_text()
 
-    save("old")
+    save("older")
     save("old")
     number = 1
     while run_until_event(lambda: save("new"), number):
-        assert state(files.settled(target)) in whole.values()
+        assert state(files.settled(target)) in (whole["old"], whole["new"])
         with files.Lock(target):
             assert set(names(tmp_path)) <= {"model", "model.previous", ".model.lock"}
-            assert state(target) in whole.values()
+            found = {state(folder) for folder in (target, files.previous(target))}
+            assert state(target) in (whole["old"], whole["new"])
+            assert whole["old"] in found <= set(whole.values())
         if state(target) == whole["new"]:
+            save("older")
             save("old")
         number += 1
     assert number > 15
