@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedcli import __version__, files, store, update
+from embedcli import __version__, files, room, store, update
 from embedcli.config import TrainSettings, explicit, interval, schema
 from embedcli.errors import (
     ConfigError,
@@ -34,7 +34,7 @@ from embedcli.errors import (
 from embedcli.nn.optimizers import make_optimizer
 from embedcli.pretrained import ABSENT, Coverage, start_from
 from embedcli.table import EmbeddingTable
-from embedcli.tasks import TABLES, TASKS
+from embedcli.tasks import TASKS
 from embedcli.tasks.task import Task
 from embedcli.text.encode import EncodedCorpus, encode
 from embedcli.text.labels import ClassTargets, LabelKind
@@ -52,9 +52,6 @@ FREE = ("workers", "cache", "checkpoint_every", "max_expansion")
 # they cost 2 % at most.
 SPARING = 50
 LARGEST = 1 << 53  # of what a checkpoint counts
-# Bytes of ids for a byte of text, roughly: 4 for a word of five letters and a blank, or a letter.
-IDS_PER_BYTE = {"word": 2 / 3, "whitespace": 2 / 3, "char": 2.0}
-COMPRESSION = {".gz": 3, ".bz2": 4, ".xz": 4, ".zst": 3}
 
 
 @dataclass(frozen=True)
@@ -291,7 +288,7 @@ class _Run:
 
     def finish(self, work: Path, report: Report, stop: Stop) -> Trained:
         """Prepare, train, save."""
-        self._require_room_for_ids()
+        room.require_for_ids(self.folder, self.sources, self.settings)
         model = self._model_to_update()
         earlier = self._earlier(model)
         known = None if earlier is None else earlier.known
@@ -301,8 +298,10 @@ class _Run:
             valid = self._encoded([self.settings.valid], work / "valid", corpus.vocabulary)
         text = self._facts(corpus, valid)
         self._require_same_text(text)
-        self._require_room(len(corpus.vocabulary))
+        memory = available_memory()
+        room.require_for_tables(self.folder, len(corpus.vocabulary), self.settings, memory)
         task = TASKS[self.settings.task](corpus, self.settings, valid)
+        room.require_for_gradients(task, self.settings, memory)
         state = update.begin(model, task, self.settings) if model else self._state(task)
         found = self._start_from_vectors(task, corpus.vocabulary, known)
         training = Training(
@@ -441,44 +440,6 @@ class _Run:
         if self.checkpoint is None:
             return None
         return self.checkpoint.step, self.checkpoint.total
-
-    def _require_room_for_ids(self) -> None:
-        """Raise StoreError where the ids of the text will hardly fit on the disk."""
-        size = 0.0
-        for source in find_sources(self.sources):
-            path = Path(source.path)
-            if source.path != STDIN and path.is_file():
-                size += path.stat().st_size * COMPRESSION.get(path.suffix.lower(), 1)
-        needed = int(size * IDS_PER_BYTE[self.settings.tokenizer])
-        files.require_space(self.folder, needed, "the ids of the text (roughly)")
-
-    def _require_room(self, words: int) -> None:
-        """Raise StoreError where the run will not fit in memory or on the disk, saying what would.
-
-        Memory: tables and optimizer's rows, those of the best epoch, and a copy of a table while
-        it is put in place. Disk: a checkpoint, and the next one or the model.
-        """
-        settings = self.settings
-        slots = len(make_optimizer(settings).slots)
-        tables = TABLES[settings.task]
-        kept = tables * (1 + slots + (settings.patience is not None))
-        number = np.dtype(np.float32).itemsize
-        row = words * number  # bytes that each of the D columns takes in one table
-        memory = available_memory()
-        free = files.free_space(self.folder)
-        rooms = [
-            ("of memory", memory, (kept + 1) * row),
-            (f"on the disk of {self.folder}", free, 2 * kept * row),
-        ]
-        for where, room, column in rooms:
-            if room is not None and column * settings.dim > room:
-                dim, fitting = room // column, room * words // (column * settings.dim)
-                wanted = f"{words:,} words × {settings.dim:,} numbers, {settings.optimizer}"
-                raise StoreError(
-                    f"{wanted}: the run needs {files.readable(column * settings.dim)} {where}; "
-                    f"{files.readable(room)} are free",
-                    f"--max-vocab {fitting} would fit" + (f", or --dim {dim}" if dim else ""),
-                )
 
     def _start_from_vectors(
         self, task: Task, vocabulary: Vocabulary, known: Known | None

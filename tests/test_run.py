@@ -411,27 +411,6 @@ def test_a_limit_on_the_size_of_files_is_one_error(train, tmp_path):
     assert left(tmp_path) == {"corpus.txt"}
 
 
-def test_what_will_not_fit_is_refused_before_the_work(
-    train, tmp_path, monkeypatch: pytest.MonkeyPatch
-):
-    words = train(cache=False).table.vectors.shape[0]
-    column = words * 4
-    # Adagrad keeps a table of its own, and one is copied while it is put in place.
-    monkeypatch.setattr(run, "available_memory", lambda: 3 * column * 10)
-    with pytest.raises(StoreError, match=f"{words} words × 11 .* of memory") as caught:
-        train(dim=11)
-    assert str(caught.value.hint).endswith("or --dim 10")
-    train(dim=10)
-    monkeypatch.setattr(files, "free_space", lambda _: 4 * column * 100)
-    monkeypatch.setattr(run, "available_memory", lambda: None)
-    with pytest.raises(StoreError, match="on the disk") as caught:
-        train(dim=101)
-    assert str(caught.value.hint).endswith("or --dim 100")
-    monkeypatch.setattr(files, "free_space", lambda _: 100)
-    with pytest.raises(StoreError, match=r"the ids of the text .* 100 bytes are free"):
-        train(dim=1)
-
-
 def test_a_text_that_grows_while_it_is_read_is_one_error(
     train, corpus, tmp_path, monkeypatch: pytest.MonkeyPatch
 ):
