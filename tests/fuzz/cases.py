@@ -27,7 +27,8 @@ from embedcli.cli import main, render
 from embedcli.config import TextSettings, TrainSettings, resolve
 from embedcli.errors import EmbedError
 from embedcli.run import Checkpoint
-from embedcli.text.encode import encode
+from embedcli.text.encode import EncodedCorpus, encode
+from embedcli.text.labels import ClassTargets, LabelKind
 from embedcli.text.vocabulary import Vocabulary
 
 SECONDS = 5  # of computing that one input may take
@@ -290,6 +291,36 @@ def _corpus(case: Case, tmp: Path) -> None:
         shutil.rmtree(work)
 
 
+def _kept_ids(case: Case, tmp: Path) -> None:
+    """Read a text whose ids are kept, and compare with what is read anew."""
+    labels: LabelKind = case.options["labels"]  # type: ignore[assignment]
+    read = []
+    try:
+        for cache in (True, False):
+            folder = tmp / f"work-{cache}"
+            folder.mkdir()
+            settings = TextSettings(cache=cache, workers=1)
+            read.append(encode(["corpus.txt"], settings, folder=folder, labels=labels))
+        # Whoever makes the digests fit says what he likes, but nothing that cannot be true.
+        if not case.options["forged"] and _said(read[0]) != _said(read[1]):
+            raise BrokenPromiseError("other ids than those of the text")
+        if int(read[0].ids.max(initial=0)) >= len(read[0].vocabulary):
+            raise BrokenPromiseError("an id without a word")
+    finally:
+        for cache in (True, False):
+            shutil.rmtree(tmp / f"work-{cache}", ignore_errors=True)
+
+
+def _said(corpus: EncodedCorpus) -> list[object]:
+    """Return all that is known of a corpus, in a form that can be compared."""
+    found: list[object] = [corpus.fingerprint, corpus.min_count, corpus.vocabulary.to_bytes()]
+    arrays = [corpus.ids, corpus.offsets, corpus.first_lines, corpus.vocabulary.counts]
+    if isinstance(corpus.targets, ClassTargets):
+        found.append(corpus.targets.names)
+        arrays += [corpus.targets.ids, corpus.targets.offsets]
+    return [*found, *(None if array is None else array.tolist() for array in arrays)]
+
+
 def _model(case: Case, tmp: Path) -> None:
     with contextlib.suppress(EmbedError):
         store.verify(Path("model"))
@@ -300,6 +331,7 @@ def _model(case: Case, tmp: Path) -> None:
 READERS: dict[str, Callable[[Case, Path], object]] = {
     "vectors": _vectors,
     "corpus": _corpus,
+    "kept ids": _kept_ids,
     "model": _model,
     "settings": lambda case, _: resolve(TrainSettings, config="config.yaml"),
     "checkpoint": lambda case, _: Checkpoint.load(Path("model")),

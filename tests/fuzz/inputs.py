@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import functools
 import gzip
+import hashlib
 import io
 import json
 import lzma
 import os
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -23,10 +25,11 @@ import numpy as np
 import zstandard
 
 from embedcli import api
-from embedcli.config import TrainSettings, schema, to_yaml
+from embedcli.config import TextSettings, TrainSettings, schema, to_yaml
 from embedcli.formats import FORMATS
 from embedcli.run import Stopped
 from embedcli.table import EmbeddingTable
+from embedcli.text.encode import encode
 from embedcli.text.vocabulary import Vocabulary
 from tests.formats import test_fasttext_bin as fasttext
 from tests.fuzz.cases import Case
@@ -49,6 +52,7 @@ SCRIPTS = (
 )
 LABELLED = "__label__good __label__new a warm film\n__label__bad dull and slow\n\n" * 2
 NUMBERED = "__label__1.5 __label__-2 a warm film\n__label__3 __label__4e1 dull\n" * 2
+MORE = "__label__good a new word\n__label__fresh and another\n"
 CSV = 'text,label\n"a warm, ""lovely"" film",good\n"two\nlines",bad\nplain,good\n'
 TSV = "text\tlabel\nनमस्ते दुनिया\t1.5\nplain 'words\t-2\n"
 JSONL = (
@@ -101,6 +105,70 @@ def checkpoint() -> Mapping[str, bytes]:
                 Path(name) / "model.checkpoint" / "state.npz"
             ).read_bytes(),
         }
+
+
+@functools.cache
+def stopped_runs() -> Sequence[Mapping[str, bytes]]:
+    """Stop trainings of every sort after some steps; the files each needs to go on."""
+    found = []
+    more = {"dim": 3, "workers": 1, "cache": False, "min_count": 1, "epochs": 4}
+    for settings, steps in STOPPED:
+        own = {} if "update" in settings else more
+        with (
+            TemporaryDirectory() as name,
+            mock.patch.dict(os.environ, EMBED_CACHE=f"{name}/kept"),
+            contextlib.chdir(name),
+        ):
+            Path("corpus.txt").write_text(LABELLED * 4, encoding="utf-8")
+            Path("v.txt").write_text("2 3\na 1 2 3\nwarm 3 2 1\n", encoding="utf-8")
+            if "update" in settings:
+                api.train("corpus.txt", "old", task="classify", **more)
+            with suppress(Stopped):
+                api.train("corpus.txt", "m", stop=_after(steps), **{**own, **settings})
+            kept = Path("m.checkpoint/state.npz").read_bytes()
+        found.append({"corpus.txt": LABELLED.encode() * 4, "m.checkpoint/state.npz": kept})
+    return found
+
+
+def _after(steps: int) -> Callable[[], bool]:
+    asked = iter([False] * (steps - 1))
+    return lambda: next(asked, True)
+
+
+STOPPED: list[tuple[dict[str, Any], int]] = [
+    ({"task": "cbow", "optimizer": "adam"}, 1),
+    ({"task": "skipgram", "vectors": "v.txt", "freeze": "found"}, 2),
+    (
+        {
+            "task": "classify",
+            "valid_share": 0.4,
+            "patience": 2,
+            "batch_size": 2,
+            "multi_label": True,
+        },
+        5,
+    ),
+    ({"task": "classify", "hidden": 2, "optimizer": "sgd", "momentum": 0.9, "group": 2}, 1),
+    ({"update": "old", "epochs": 3}, 1),
+]
+
+
+@functools.cache
+def kept_entries() -> Mapping[str, bytes]:
+    """Read two texts in two ways; what the cache then holds, by its paths below the cache."""
+    found = {}
+    with TemporaryDirectory() as name, mock.patch.dict(os.environ, EMBED_CACHE=f"{name}/kept"):
+        for number, text in enumerate((LABELLED, SCRIPTS)):
+            corpus = Path(name) / f"{number}.txt"
+            corpus.write_text(text, encoding="utf-8")
+            for labels in ("none", "class") if text == LABELLED else ("none",):
+                work = Path(name) / f"{number}-{labels}"
+                work.mkdir()
+                encode([corpus], TextSettings(workers=1), folder=work, labels=labels)
+        kept = Path(name) / "kept"
+        for path in sorted(kept.glob("*/*")):
+            found[str(path.relative_to(kept))] = path.read_bytes()
+    return found
 
 
 def _small(task: str) -> dict[str, Any]:
@@ -307,6 +375,19 @@ def _spoilt_npz(random: Random, data: bytes) -> bytes:
     return out.getvalue()
 
 
+def _with_digests(files: Mapping[str, bytes]) -> bytes:
+    """Return a manifest whose digests are those of the files, whatever else it says."""
+    with suppress(Exception):  # whatever is wrong with the manifest stays wrong
+        body = json.loads(_with_sizes(files))
+        body.pop("sha256", None)
+        for name, entry in body["files"].items():
+            entry["sha256"] = hashlib.sha256(files[name]).hexdigest()
+        text = json.dumps(body, ensure_ascii=False, sort_keys=True, indent=1)
+        body["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+        return (json.dumps(body, ensure_ascii=False, indent=1) + "\n").encode()
+    return files["manifest.json"]
+
+
 def _with_sizes(files: Mapping[str, bytes]) -> bytes:
     """Return a manifest that says the sizes that the files have, whatever else it says."""
     with suppress(Exception):  # whatever is wrong with the manifest stays wrong
@@ -325,6 +406,54 @@ def kept_run(random: Random) -> Case:
     name = "model.checkpoint/state.npz"
     files[name] = _spoilt_file(random, name, {name: files[name]})
     return Case(files, reader="checkpoint")
+
+
+def kept_ids(random: Random) -> Case:
+    """A cache of ids that was changed, and the text that one of its entries is of."""
+    kept = dict(kept_entries())
+    names = sorted({path.partition("/")[0] for path in kept})
+    labels = random.choice(("none", "class"))
+    forged = False
+    for _ in range(random.choice((1, 1, 2))):
+        path, other = random.choice([*kept]), random.choice([*kept])
+        how = random.random()
+        if how < 0.1:
+            kept[path], kept[other] = kept[other], kept[path]
+        elif how < 0.2:
+            one, two = random.sample(names, 2)
+            kept |= {p.replace(one, two): d for p, d in kept.items() if p.startswith(one)}
+        elif how < 0.25:
+            del kept[path]
+        elif how < 0.3:
+            links = ("/dev/zero", "/dev/null", "/etc/hostname", ".", "..", f"../{other}", "x")
+            kept[path] = b"->" + random.choice(links).encode()
+        else:
+            kept[path] = spoil(random, kept[path], [*kept.values()])
+    if random.random() < 0.4:
+        forged = True
+        for name in names:
+            _seal(random, kept, name)
+    files = {f"../cache/{path}": data for path, data in kept.items()}
+    text = LABELLED if labels == "class" or random.random() < 0.5 else SCRIPTS
+    return Case(
+        {**files, "corpus.txt": text.encode()},
+        reader="kept ids",
+        options={"labels": labels, "forged": forged},
+    )
+
+
+def _seal(random: Random, kept: dict[str, bytes], entry: str) -> None:
+    """Make the digests of an entry of the cache those of its files."""
+    place = f"{entry}/digests.json"
+    digests = {
+        path.partition("/")[2]: [len(data), hashlib.sha256(data).hexdigest()]
+        for path, data in kept.items()
+        if path.startswith(f"{entry}/") and path != place
+    }
+    said = {"entry": entry, "files": digests}
+    changed = spoil_json(random, said) if random.random() < 0.2 else said
+    data = as_json(changed)
+    kept[place] = data + b"\n" + hashlib.sha256(data).hexdigest().encode()
 
 
 def judgements(random: Random) -> Case:
@@ -522,6 +651,83 @@ def training(random: Random) -> Case:
     return Case(case.files, tuple(argv))
 
 
+def resuming(random: Random) -> Case:
+    """A run to go on with whose checkpoint was changed; its checksums may fit."""
+    files = dict(random.choice(stopped_runs()))
+    name = "m.checkpoint/state.npz"
+    if random.random() < 0.2:
+        files[name] = spoil(random, files[name])
+    else:
+        files[name] = _spoilt_checkpoint(random, files[name])
+    text = random.choice(([], ["corpus.txt"], ["corpus.txt"], ["corpus.txt"]))
+    return Case(files, ("train", *text, "--resume", "--out", "m", "--no-cache", "--quiet"))
+
+
+# What may rightly make a run take long, or more processes, as on a command line.
+COSTLY = ("epochs", "workers", "length", "hidden", "tile", "tile_noise", "window", "batch_size")
+
+
+def _spoilt_checkpoint(random: Random, data: bytes) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    head = "checkpoint.npy"
+    said = json.loads(np.load(io.BytesIO(members[head])).tobytes())
+    for _ in range(random.choice((1, 1, 2))):
+        if random.random() < 0.6:
+            part = random.choice(_parts(said))
+            changed = spoil_json(random, part)
+            if isinstance(changed, dict):
+                kept = {name: part[name] for name in COSTLY if name in part}
+                part.clear()
+                part.update({**changed, **kept})
+        else:
+            name = random.choice([name for name in members if name != head])
+            with suppress(Exception):  # it may be spoilt already, and no array any more
+                members[name] = spoil_npy(random, members[name])
+            if random.random() < 0.2:
+                other = f"{random.choice(('x', 'best/table', 'slots/table/x', 'found'))}.npy"
+                members[other] = members.pop(name)
+                said["arrays"] = [each.removesuffix(".npy") for each in members if each != head]
+    out = io.BytesIO()
+    np.save(out, np.frombuffer(as_json(said), np.uint8))
+    members[head] = out.getvalue()
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+def _parts(said: dict[str, Any]) -> list[dict[str, Any]]:
+    """List what a checkpoint says, its state, and the parts of that."""
+    state = said.get("state")
+    within = state.values() if isinstance(state, dict) else ()
+    return [each for each in (said, state, *within) if isinstance(each, dict)]
+
+
+def updating(random: Random) -> Case:
+    """A training that goes on from a changed model, whose digests may fit."""
+    task = random.choice(TASKS)
+    files = dict(models()[task])
+    for _ in range(random.choice((1, 1, 2))):
+        name = random.choice([*files])
+        files[name] = _spoilt_file(random, name, files)
+    if random.random() < 0.9:
+        files["manifest.json"] = _with_digests(files)
+    text = {"classify": LABELLED + MORE, "regress": NUMBERED}.get(task, SCRIPTS + MORE)
+    argv = ["train", "corpus.txt", "--update", "model", "--out", random.choice(("model", "new"))]
+    argv += ["--epochs", "1", "--workers", "1", "--batch-size", "16", "--quiet"]
+    argv += random.choice(([], [], ["--optimizer", "adam"], ["--vectors", "vectors.txt"]))
+    return Case(
+        {
+            **{f"model/{name}": data for name, data in files.items()},
+            "corpus.txt": text.encode(),
+            "vectors.txt": b"2 3\na 1 2 3\nnew 3 2 1\n",
+        },
+        tuple(argv),
+    )
+
+
 def tokenizing(random: Random) -> Case:
     """The tokens of spoilt text, from a file or standard input."""
     case = random.choice((text, records))(random)
@@ -567,11 +773,14 @@ TARGETS: dict[str, tuple[Make, int]] = {
     "vectors": (vectors, 33_000),
     "model": (model, 3_000),
     "checkpoint": (kept_run, 4_000),
+    "kept ids": (kept_ids, 2_000),
     "judgements": (judgements, 25_000),
     "arguments": (arguments, 500),
     "questions to a model": (questions_to_a_model, 600),
     "questions to vectors": (questions_to_vectors, 300),
     "training": (training, 150),
+    "resuming": (resuming, 300),
+    "updating": (updating, 300),
     "tokenizing": (tokenizing, 250),
     "asking": (asking, 200),
 }

@@ -12,7 +12,9 @@ from tests.fuzz.cases import Box, Case, require_memory
 from tests.fuzz.inputs import TARGETS
 
 FOUND = sorted((Path(__file__).parent / "found").glob("*.json"))
-READERS = {"text", "records", "settings", "vectors", "model", "checkpoint", "judgements"}
+READERS = {
+    "text", "records", "settings", "vectors", "model", "checkpoint", "kept ids", "judgements",
+}  # fmt: skip
 
 
 @pytest.fixture
