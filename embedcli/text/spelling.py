@@ -1,6 +1,9 @@
-"""The words spelt most like a word: edit distances over a whole vocabulary at once."""
+"""The words spelt most like a word: edit distances over a vocabulary, a block at a time."""
 
 from __future__ import annotations
+
+import mmap
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,11 +12,13 @@ from numpy.typing import NDArray
 _MOST_CANDIDATES = 5000
 # Longer spellings are compared by their beginning.
 _LONGEST = 64
+_WORDS_AT_ONCE = 1 << 14
+_FARTHEST = np.iinfo(np.int16).max
 
 
 def nearest_spellings(
     token: str,
-    lines: bytes,
+    lines: bytes | mmap.mmap,
     starts: NDArray[np.int64],
     counts: NDArray[np.int64] | None,
     limit: int,
@@ -26,18 +31,20 @@ def nearest_spellings(
     """
     if len(starts) < 2:
         return []
-    text = np.frombuffer(lines.decode("utf-8", "replace").encode("utf-32-le"), np.uint32)
-    ends = np.flatnonzero(text == ord("\n"))  # (V,)
-    begins = np.concatenate([[0], ends[:-1] + 1])  # (V,)
     query = np.frombuffer(token[:_LONGEST].encode("utf-32-le", "surrogatepass"), np.uint32)
-    bound = _least_distance(query, text, begins, ends)  # (V,)
+    bound = np.empty(len(starts) - 1, np.int16)  # (V,)
+    for first in range(0, len(bound), _WORDS_AT_ONCE):
+        last = min(first + _WORDS_AT_ONCE, len(bound))
+        block = _Spellings(lines[starts[first] : starts[last]])
+        bound[first:last] = np.minimum(_least_distance(query, block), _FARTHEST)
     found: list[tuple[int, int, int]] = []
     for least in range(int(bound.max()) + 1):
         candidates = np.flatnonzero(bound == least)
         if counts is not None and len(candidates) > _MOST_CANDIDATES:
             candidates = candidates[np.argsort(-counts[candidates], kind="stable")]
         candidates = candidates[:_MOST_CANDIDATES]
-        distances = _distances(query, text, begins[candidates], ends[candidates])
+        spelt = b"".join(lines[starts[each] : starts[each + 1]] for each in candidates)
+        distances = _distances(query, _Spellings(spelt))
         found += [
             (int(distance), 0 if counts is None else -int(counts[id_]), int(id_))
             for distance, id_ in zip(distances, candidates, strict=True)
@@ -48,37 +55,42 @@ def nearest_spellings(
     return [id_ for _, _, id_ in found]
 
 
-def _least_distance(
-    query: NDArray[np.uint32],
-    text: NDArray[np.uint32],
-    begins: NDArray[np.int64],
-    ends: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """Lower bounds (V,) of the distances: the longer length less the characters in common."""
-    lengths = ends - begins  # (V,)
-    common = np.zeros(len(begins), np.int64)  # (V,)
+class _Spellings:
+    """Characters of n words, which stand in UTF-8 lines, and where each word begins and ends."""
+
+    def __init__(self, lines: bytes) -> None:
+        """Take lines that end in newlines; the characters are bytes if all are ASCII."""
+        self.text: NDArray[Any] = np.frombuffer(lines, np.uint8)
+        if not lines.isascii():
+            characters = lines.decode("utf-8", "replace").encode("utf-32-le")
+            self.text = np.frombuffer(characters, np.uint32)
+        self.ends = np.flatnonzero(self.text == ord("\n"))  # (n,)
+        self.begins = np.concatenate([[0], self.ends[:-1] + 1])  # (n,)
+
+
+def _least_distance(query: NDArray[np.uint32], words: _Spellings) -> NDArray[np.int64]:
+    """Lower bounds (n,) of the distances: the longer length less the characters in common."""
+    lengths = words.ends - words.begins  # (n,)
+    number = len(lengths)
+    common = np.zeros(number, np.int64)  # (n,)
+    word_at = np.repeat(np.arange(number), lengths + 1)  # of each character
     for character, times in zip(*np.unique(query, return_counts=True), strict=True):
-        places = np.flatnonzero(text == character)
-        words = np.searchsorted(ends, places)
-        common += np.minimum(np.bincount(words, minlength=len(begins)), times)
+        met = word_at[words.text == int(character)]
+        common += np.minimum(np.bincount(met, minlength=number), times)
     least: NDArray[np.int64] = np.maximum(lengths, len(query)) - common
     return least
 
 
-def _distances(
-    query: NDArray[np.uint32],
-    text: NDArray[np.uint32],
-    begins: NDArray[np.int64],
-    ends: NDArray[np.int64],
-) -> NDArray[np.int64]:
+def _distances(query: NDArray[np.uint32], spelt: _Spellings) -> NDArray[np.int64]:
     """Optimal string alignment distances (n,) of `query` to n words, a column at a time."""
-    lengths = np.minimum(ends - begins, _LONGEST)  # (n,)
+    number = len(spelt.ends)
+    lengths = np.minimum(spelt.ends - spelt.begins, _LONGEST)  # (n,)
     width = int(lengths.max(initial=0))
-    places = np.minimum(begins[:, None] + np.arange(width), len(text) - 1)  # (n, width)
-    words = text[places]  # (n, width)
-    before_last = last = np.broadcast_to(np.arange(width + 1), (len(begins), width + 1))
+    places = spelt.begins[:, None] + np.arange(width)  # (n, width)
+    words = spelt.text[np.minimum(places, len(spelt.text) - 1)]  # (n, width)
+    before_last = last = np.broadcast_to(np.arange(width + 1), (number, width + 1))
     for row, character in enumerate(query):
-        current = np.empty((len(begins), width + 1), np.int64)  # (n, width + 1)
+        current = np.empty((number, width + 1), np.int64)  # (n, width + 1)
         current[:, 0] = row + 1
         replaced = last[:, :-1] + (words != character)  # (n, width)
         for column in range(width):
@@ -89,5 +101,5 @@ def _distances(
                 best = np.where(swapped, np.minimum(best, before_last[:, column - 1] + 1), best)
             current[:, column + 1] = best
         before_last, last = last, current
-    found: NDArray[np.int64] = last[np.arange(len(begins)), lengths]  # (n,)
+    found: NDArray[np.int64] = last[np.arange(number), lengths]  # (n,)
     return found

@@ -197,7 +197,7 @@ class Vocabulary:
     def suggest(self, token: str, limit: int = 3) -> list[str]:
         """Return the `limit` tokens spelt most like `token`, nearest first, frequent ones first."""
         return self.tokens(
-            nearest_spellings(token, self.to_bytes(), self._line_starts(), self.counts, limit)
+            nearest_spellings(token, self._lines, self._line_starts(), self.counts, limit)
         )
 
     def unknown(self, token: str) -> VocabularyError:
@@ -234,8 +234,9 @@ class Vocabulary:
     def _line_starts(self) -> NDArray[np.int64]:
         """Where each token's line begins, with the end: int64 (V + 1,)."""
         if self._starts is None:
-            ends = np.flatnonzero(np.frombuffer(self._lines, np.uint8) == _NEWLINE) + 1
-            self._starts = np.concatenate([np.zeros(1, np.int64), ends])  # (V + 1,)
+            ends = np.flatnonzero(np.frombuffer(self._lines, np.uint8) == _NEWLINE)  # (V,)
+            self._starts = np.zeros(len(ends) + 1, np.int64)  # (V + 1,)
+            np.add(ends, 1, out=self._starts[1:])
         return self._starts
 
     def _all(self) -> list[str]:

@@ -1,6 +1,7 @@
 """Ids of tokens, by index and by search, and the words spelt most like one."""
 
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedcli.errors import VocabularyError
-from embedcli.text.spelling import _distances
+from embedcli.text import spelling
+from embedcli.text.spelling import _distances, _Spellings
 from embedcli.text.vocabulary import Vocabulary
 
 TOKENS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), min_size=1)
@@ -105,6 +107,23 @@ def test_suggestions_without_counts() -> None:
     assert Vocabulary(["abc", "abd", "xyz"]).suggest("abe", 2) == ["abc", "abd"]
 
 
+@given(
+    st.text("aéन", max_size=5),
+    st.lists(st.text("abéनद", min_size=1, max_size=6), min_size=1, max_size=20, unique=True),
+    st.integers(1, 5),
+    st.booleans(),
+)
+def test_suggestions_do_not_depend_on_the_blocks(
+    query: str, words: list[str], at_once: int, counted: bool
+) -> None:
+    vocabulary = Vocabulary(words, np.arange(len(words)) % 3 if counted else None)
+    with mock.patch.object(spelling, "_WORDS_AT_ONCE", at_once):
+        found = vocabulary.suggest(query)
+    assert found == vocabulary.suggest(query)
+    nearest = sorted(_alignment(query, word) for word in words)[:3]
+    assert [_alignment(query, word) for word in found] == nearest
+
+
 def _alignment(a: str, b: str) -> int:
     """Optimal string alignment, cell by cell."""
     cells = {(i, 0): i for i in range(len(a) + 1)} | {(0, j): j for j in range(len(b) + 1)}
@@ -123,8 +142,6 @@ def _alignment(a: str, b: str) -> int:
 
 @given(st.text("abc", max_size=8), st.lists(st.text("abc", min_size=1, max_size=8), min_size=1))
 def test_distances(query: str, words: list[str]) -> None:
-    text = np.frombuffer("".join(f"{word}\n" for word in words).encode("utf-32-le"), np.uint32)
-    ends = np.flatnonzero(text == ord("\n"))
-    begins = np.concatenate([[0], ends[:-1] + 1])
-    found = _distances(np.frombuffer(query.encode("utf-32-le"), np.uint32), text, begins, ends)
+    spelt = _Spellings("".join(f"{word}\n" for word in words).encode())
+    found = _distances(np.frombuffer(query.encode("utf-32-le"), np.uint32), spelt)
     assert found.tolist() == [_alignment(query, word) for word in words]
