@@ -478,7 +478,7 @@ def settings_of(path: str | Path) -> TextSettings:
         return TextSettings()
     from embedcli import store
 
-    return store.load(Path(path)).settings
+    return store.load_settings(Path(path))
 
 
 def tokenizer_of(path: str | Path) -> Tokenizer:

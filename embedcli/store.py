@@ -176,6 +176,12 @@ def load_table(folder: Path) -> EmbeddingTable:
     return _open_table(folder, _read_manifest(folder))
 
 
+def load_settings(folder: Path) -> TrainSettings:
+    """Read the settings of a model folder alone, in constant time; raises as `load`."""
+    folder = files.settled(folder)
+    return _read_settings(folder, _read_manifest(folder).shape[1])
+
+
 def verify(folder: Path) -> Manifest:
     """Compare every file of a model folder with its digest; StoreError names what differs."""
     folder = files.settled(folder)

@@ -97,7 +97,7 @@ def settings_of(folder: Path) -> dict[str, Any]:
 
     They are the model's, as resolved, but for those of one run. Raises StoreError.
     """
-    settings = asdict(store.load(folder).settings)
+    settings = asdict(store.load_settings(folder))
     return {name: value for name, value in settings.items() if name not in OF_ONE_RUN}
 
 
