@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from embedcli.errors import EmbedError, brief
@@ -29,6 +31,9 @@ def exit_code_of(number: int) -> int:
 
 def entry() -> NoReturn:
     """Run the `embed` of the shell."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("r+", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -79,7 +84,8 @@ def _run(argv: Sequence[str]) -> int:
 def _fail(message: str, hint: str | None = None, *, code: int = FAILED) -> int:
     from embedcli.cli.render import note, visible
 
-    note(f"error: {brief(visible(message))}")
-    if hint:
-        note(f"hint: {brief(visible(hint))}")
+    with contextlib.suppress(OSError):  # a terminal that is gone
+        note(f"error: {brief(visible(message))}")
+        if hint:
+            note(f"hint: {brief(visible(hint))}")
     return code

@@ -91,6 +91,22 @@ def test_a_closed_pipe_ends_quietly(tmp_path):
     assert found.stdout.startswith("0\tw0\t")
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_no_trouble(tmp_path, closed):
+    save_model(tmp_path / "embeddings", ["king"])
+    line = f"{' '.join(EMBED)} lookup king {closed}"
+    found = subprocess.run(
+        ["bash", "-c", line], cwd=tmp_path, text=True, capture_output=True, timeout=60, check=False
+    )
+    assert (found.returncode, found.stderr) == (0, "")
+    assert (">&-" in closed.split()) or "king" in found.stdout
+
+
+def test_an_error_that_nobody_hears_keeps_its_exit_code(tmp_path):
+    line = f"{' '.join(EMBED)} lookup king 2> /dev/full"
+    assert subprocess.run(["bash", "-c", line], cwd=tmp_path, check=False).returncode == 1
+
+
 def test_sigterm_ends_with_143(tmp_path):
     process = subprocess.Popen(
         [*EMBED, "tokenize"], cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
