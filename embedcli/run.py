@@ -304,12 +304,9 @@ class _Run:
         room.require_for_gradients(task, self.settings, memory)
         state = update.begin(model, task, self.settings) if model else self._state(task)
         found = self._start_from_vectors(task, corpus.vocabulary, known)
-        training = Training(
-            task,
-            self.settings,
-            state=state,
-            frozen=self._frozen(found, len(corpus.vocabulary)),
-        )
+        frozen = self._frozen(found, len(corpus.vocabulary))
+        with _means():
+            training = Training(task, self.settings, state=state, frozen=frozen)
         resolved = self._resolved(corpus, task, training)
         # The number of workers changes nothing, so the saved settings do not tell it.
         settings = replace(self.settings, **{k: v for k, v in resolved.items() if k != "workers"})
@@ -546,6 +543,18 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return "; ".join(said) or "its bytes are others"
 
 
+@contextmanager
+def _means() -> Iterator[None]:
+    """Turn what the system says while processes and memory are asked for into one error."""
+    try:
+        yield
+    except OSError as error:
+        raise WorkerError(
+            f"no process or memory for the training: {error.strerror or error}",
+            "take fewer --workers",
+        ) from error
+
+
 class _Keeper:
     """Keeps a run's state every so often, and when it is stopped."""
 
@@ -570,8 +579,12 @@ class _Keeper:
     def watch(self, report: Report, stop: Stop) -> None:
         """Train to the end; raises Stopped where `stop` says so after a step."""
         with closing(self.training.steps()) as steps:
-            for step in steps:
-                report(step)
+            while True:
+                with _means():
+                    step = next(steps, None)
+                if step is None:
+                    return
+                self._tell(report, step)
                 if self.training.state.finished:
                     continue
                 if stop():
@@ -580,6 +593,14 @@ class _Keeper:
                     raise Stopped(self.run.folder, step.number, step.total, from_stdin=stdin)
                 if self._is_due(step):
                     self.keep()
+
+    def _tell(self, report: Report, step: Step) -> None:
+        try:
+            report(step)
+        except OSError:  # a pipe that was closed, a full log: nobody hears of the run any more
+            if not self.training.state.finished:
+                self.keep()
+                raise
 
     def _is_due(self, step: Step) -> bool:
         return (

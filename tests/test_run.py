@@ -6,6 +6,7 @@ import io
 import os
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -189,6 +190,50 @@ def test_a_worker_that_dies_is_one_error_and_the_run_goes_on(
     events = []
     assert resume(tmp_path, report=events.append).digest == train("other", batch_size=4).digest
     assert events[0].resumed == (9, 48)
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(errno.ENOSPC, "full")])
+def test_a_run_of_which_nobody_hears_any_more_is_kept(train, tmp_path, error):
+    def say(event: object) -> None:
+        if getattr(event, "number", 0) == 9:
+            raise error
+
+    with pytest.raises(OSError) as caught:
+        train(report=say)
+    assert caught.value is error
+    events = []
+    assert resume(tmp_path, report=events.append).digest == train("whole").digest
+    assert events[0].resumed == (9, 24)
+
+
+def test_a_run_of_whose_end_nobody_hears_is_saved(train, tmp_path):
+    def say(event: object) -> None:
+        if getattr(event, "number", 0) == 24:
+            raise BrokenPipeError
+
+    train(report=say)
+    assert left(tmp_path) == {"corpus.txt", "m"}
+
+
+def test_a_system_without_room_for_a_process_is_one_error(
+    train, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    def refused() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "socketpair", refused)
+        with pytest.raises(WorkerError, match="Too many open files") as caught:
+            train(workers=2, batch_size=4)
+    assert "fewer --workers; then embed train --resume" in str(caught.value.hint)
+    assert resume(tmp_path, workers=1).digest == train("whole", batch_size=4).digest
+
+
+def test_a_mount_is_refused_before_the_work(train, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Path, "is_mount", lambda _: True)
+    with pytest.raises(StoreError, match="mounted here") as caught:
+        train()
+    assert str(caught.value.hint).endswith(str(tmp_path / "m/model"))
 
 
 def test_settings_that_change_the_table_cannot_change_on_the_way(stop, tmp_path):

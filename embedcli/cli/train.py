@@ -88,6 +88,8 @@ def train(
             number = stop.got or signal.SIGINT
             _say_stopped(stopped, STOPS[number])
             raise typer.Exit(exit_code_of(number)) from None
+        except BrokenPipeError:  # nobody hears of the run any more; its state is kept
+            raise typer.Exit(exit_code_of(signal.SIGPIPE)) from None
     _print_end(trained)
     _say_next(trained, quiet)
 

@@ -7,6 +7,8 @@ import signal
 import numpy as np
 import pytest
 
+from embedcli.cli import progress
+
 REVIEWS = """\
 __label__good what a lovely warm film
 __label__bad what a dull cold film
@@ -182,6 +184,18 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
     assert resumed.out.splitlines()[1] == unbroken.out.splitlines()[1]
     assert not (tmp_path / "m.checkpoint").exists()
     assert embed("train", "--resume", "--out", "m").code == 1
+
+
+def test_a_run_of_which_nobody_hears_any_more_is_kept(embed, reviews, monkeypatch):
+    def closed(self, step):
+        if step.number == 70:
+            raise BrokenPipeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(progress._Lines, "__call__", closed)
+        assert embed("train", "reviews.txt", *LONG[:-1], "--out", "m").code == 141
+    resumed = embed("train", "--resume", "--out", "m")
+    assert (resumed.code, "resuming at step 70 of 160" in resumed.err) == (0, True)
 
 
 def test_a_run_does_not_go_on_with_another_text(embed, reviews, tmp_path, stop_at):
