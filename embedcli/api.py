@@ -211,6 +211,7 @@ class Description:
     """What there is to say of a model folder, or of a file of vectors (then `settings` is None)."""
 
     path: Path
+    format: str  # one of `formats.FORMATS`, as found from the content
     words: int  # V
     dim: int  # D
     norms: tuple[float, float, float]  # smallest, mean, largest
@@ -232,9 +233,11 @@ def describe(path: str | Path = "embeddings", *, verify: bool = False) -> Descri
     """
     place = Path(path)
     if place.exists() and not _is_model(place):
-        table = load(place)
+        from embedcli import formats
+
+        found, table = formats.sniff(place), load(place)
         sizes = {each.name: each.stat().st_size for each in _files(place)}
-        return Description(place, len(table), table.dim, _norms(table), sizes)
+        return Description(place, found, len(table), table.dim, _norms(table), sizes)
     from embedcli import store
 
     if verify:
@@ -243,6 +246,7 @@ def describe(path: str | Path = "embeddings", *, verify: bool = False) -> Descri
     manifest = model.manifest
     return Description(
         path=place,
+        format="model",
         words=len(model.table),
         dim=model.table.dim,
         norms=_norms(model.table),

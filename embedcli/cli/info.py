@@ -30,8 +30,8 @@ def info(
     """Say what a model is: shape, norms, settings, sizes.
 
     With --verify a flipped byte anywhere in a model folder is found: exit 1 and the file's name.
-    JSON: {"path", "words", "dim", "norms": [smallest, mean, largest], "files": {name: bytes},
-    "settings", "digest", "corpus", "version", "untrained", "labels", "log"}.
+    JSON: {"path", "format", "words", "dim", "norms": [smallest, mean, largest], "files": {name:
+    bytes}, "settings", "digest", "corpus", "version", "untrained", "labels", "log"}.
     """
     from embedcli import api
 
@@ -45,6 +45,7 @@ def info(
 def _rows(found: Description, verified: bool) -> Iterator[tuple[str, str]]:
     low, mean, high = found.norms
     yield "path", str(found.path)
+    yield "format", found.format
     yield "shape", f"{found.words:,} × {found.dim} float32"
     yield "norms", f"{low:.4f} to {high:.4f}, mean {mean:.4f}"
     if found.settings is not None:

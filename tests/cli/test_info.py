@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+from embedcli.api import FORMAT_OF_SUFFIX
 
 from .conftest import WORDS
 
@@ -12,6 +15,7 @@ def test_info(embed, model):
     found = embed("info")
     assert found.code == 0
     assert "shape        8 × 4 float32" in found.out
+    assert "format       model" in found.out
     assert "untrained    0 of 8 words" in found.out
     assert "not checked" in found.out
 
@@ -59,6 +63,8 @@ def test_convert_there_and_look_up(embed, model, name, to):
     vectors = np.float32([record["vector"] for record in shown])
     np.testing.assert_array_equal(vectors, model.vectors)
     assert "8 × 4" in embed("info", "--model", name).out
+    record = json.loads(embed("info", "--model", name, "--format", "json").out)
+    assert record["format"] == (to or FORMAT_OF_SUFFIX[Path(name.removesuffix(".gz")).suffix])
 
 
 def test_convert_says_what_it_left_out(embed, tmp_path):
