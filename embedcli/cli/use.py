@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -71,7 +72,7 @@ def _record(said: Label | float) -> Any:
 
 @examples(
     "embed vectors 'the king and the queen' 'a mango tree'",
-    "embed vectors --sif 0.001 --format npy < texts.txt > vectors.npy",
+    "embed vectors --sif 0.001 --remove-common --format npy < texts.txt > vectors.npy",
 )
 def vectors(
     texts: Annotated[
@@ -83,6 +84,13 @@ def vectors(
         float | None,
         flags.share("--sif", help="Weigh a word by SIF / (SIF + its share of the corpus)."),
     ] = None,
+    remove_common: Annotated[
+        bool,
+        typer.Option(
+            "--remove-common",
+            help="Take away what all texts share, their first singular direction.",
+        ),
+    ] = False,
     oov: flags.OovOfText = "skip",
     output: Annotated[
         str, flags.one_of("--format", "table", "json", "tsv", "npy", help="How to print.")
@@ -92,8 +100,9 @@ def vectors(
 ) -> None:
     """Print one vector for each text: the mean of its words'.
 
-    A text without a known word is all zeros. JSON: a list of {"line", "vector"}. TSV: the numbers.
-    npy: one float32 array (texts, D).
+    --sif and --remove-common together are SIF (Arora et al. 2017), for which all texts are read
+    first. A text without a known word is all zeros. JSON: a list of {"line", "vector"}. TSV: the
+    numbers. npy: one float32 array (texts, D).
     """
     from pathlib import Path
     from tempfile import TemporaryDirectory
@@ -106,8 +115,11 @@ def vectors(
         source = "-"
         if texts:
             source = str(Path(folder) / "texts")
-            Path(source).write_text("".join(f"{text}\n" for text in texts), "utf-8", "replace")
-        found = api.text_vectors(source, model, sif=sif, oov=cast("Oov", oov))
+            lines = (" ".join(re.split("[\r\n]+", text)) for text in texts)
+            Path(source).write_text("".join(f"{line}\n" for line in lines), "utf-8", "replace")
+        found = api.text_vectors(
+            source, model, sif=sif, remove_common=remove_common, oov=cast("Oov", oov)
+        )
         _write_vectors(found.lines, output, precision)
     render.say_found(found.coverage, quiet=quiet)
 

@@ -107,6 +107,20 @@ def test_vectors_weighed_as_npy_from_stdin(model, stdin, capfdbinary, monkeypatc
     np.testing.assert_allclose(vectors[0], expected, rtol=1e-5)
 
 
+def test_vectors_without_what_all_texts_share(embed, model):
+    found = embed("vectors", "king", "queen man", "--remove-common", "--format", "json")
+    rows = np.array([record["vector"] for record in json.loads(found.out)])
+    whole = np.stack([model["king"], (model["queen"] + model["man"]) / 2])
+    first = np.linalg.svd(whole)[2][0]
+    np.testing.assert_allclose(rows, whole - np.outer(whole @ first, first), atol=1e-5)
+
+
+def test_a_text_of_several_lines_is_one(embed, model):
+    found = embed("vectors", "king\r\nqueen\n", "the", "--format", "json")
+    mean, _ = json.loads(found.out)
+    np.testing.assert_allclose(mean["vector"], (model["king"] + model["queen"]) / 2)
+
+
 def test_evaluate_labels(embed, reviews):
     found = embed("evaluate", "reviews.txt", "--task", "classify", "-k", "2")
     assert "accuracy         1.0000" in found.out
