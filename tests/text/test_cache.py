@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from embedcli.config import TextSettings
+from embedcli.errors import CorpusError
 from embedcli.text import cache
 from embedcli.text import encode as module
 from embedcli.text.encode import EncodedCorpus, encode
@@ -92,6 +93,16 @@ def test_what_makes_a_difference(folder: Path, readings: list[int]) -> None:
     (folder / "text").write_text(TEXT.replace("Hope", "Nope"))
     run(folder)
     assert len(readings) == len(changes) + 2
+
+
+def test_stop_words_that_are_no_file_are_an_error_of_what_is_kept_too(folder: Path) -> None:
+    run(folder)
+    (folder / "stop").write_text("to")
+    run(folder, stop_words=str(folder / "stop"))
+    (folder / "stop").unlink()
+    for place in (folder / "stop", folder):
+        with pytest.raises(CorpusError, match="expected a file of words"):
+            run(folder, stop_words=str(place))
 
 
 def test_it_can_be_passed_by(folder: Path, readings: list[int]) -> None:
