@@ -116,6 +116,52 @@ def test_a_member_that_dies_or_fails_is_one_error(how, said):
         os.waitpid(-1, os.WNOHANG)
 
 
+def test_a_member_that_dies_between_commands_is_one_error():
+    read, write = os.pipe()
+
+    def work(member: int, command: bytes, task: int) -> None:
+        if member == 2:
+            os.write(write, str(os.getpid()).encode())
+
+    team = Team(3, work)
+    team.run(b"go", 3)
+    pid = int(os.read(read, 20))
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(WorkerError, match=r"worker 2 died \(signal 9\)"):
+        team.run(b"go", 3)
+    team.close()
+    for end in (read, write):
+        os.close(end)
+
+
+ORPHANED = """
+    import os, signal
+    from embedcli import workers
+    from embedcli.config import TextSettings
+    from embedcli.text.blocks import BlockEncoder
+    from embedcli.text.parallel import _Worker
+
+    workers._tie = lambda: lambda: None  # as where a process cannot die with its parent
+    team = workers.Team(3, lambda *_: None)
+    readers = []
+    for _ in range(3):
+        readers.append(_Worker(BlockEncoder(TextSettings(), labelled=False), readers))
+    print(*team._pids, *(each._pid for each in readers), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_see_the_end_of_their_parent_whatever_their_siblings_hold():
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(ORPHANED)], stdout=subprocess.PIPE, check=False
+    )
+    pids = list(map(int, done.stdout.split()))
+    assert len(pids) == 5
+    for pid in pids:
+        wait_for_end(pid)
+
+
 def write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
