@@ -35,6 +35,8 @@ from embedcli.nn.optimizers import make_optimizer
 from embedcli.pretrained import ABSENT, Coverage, start_from
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
+from embedcli.tasks.classify import Classify
+from embedcli.tasks.regress import Regress
 from embedcli.tasks.task import Task
 from embedcli.text.encode import EncodedCorpus, encode
 from embedcli.text.labels import ClassTargets, LabelKind
@@ -66,6 +68,7 @@ class Prepared:
     coverage: Coverage | None  # of the words by `vectors`
     resumed: tuple[int, int] | None  # steps done before, and all
     known: int | None  # words of the model that is updated
+    baseline: float | None  # of `classify` and `regress`, what learning nothing would reach
 
 
 @dataclass(frozen=True)
@@ -320,6 +323,7 @@ class _Run:
                 coverage=None if found is None else Coverage.of(found),
                 resumed=self._resumed(),
                 known=None if known is None else len(known.vocabulary),
+                baseline=task.baseline() if isinstance(task, Classify | Regress) else None,
             )
         )
         keeper = _Keeper(self, training, text, found, earlier)

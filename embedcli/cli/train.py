@@ -151,6 +151,11 @@ def _say_start(start: Prepared, quiet: bool) -> None:
         render.note(f"auto: {resolved}", quiet=quiet)
     if start.coverage is not None:
         render.note(_coverage(start.coverage, start), quiet=quiet)
+    if start.baseline is not None:
+        said = f"always the mean has a mean squared error of {start.baseline:.4g}"
+        if start.settings.task == "classify":
+            said = f"always the most frequent label is right for {start.baseline:.1%} of the texts"
+        render.note(f"baseline: {said}", quiet=quiet)
 
 
 def _coverage(coverage: Coverage, start: Prepared) -> str:

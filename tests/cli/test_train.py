@@ -69,10 +69,18 @@ def test_training_from_stdin(embed, stdin, tmp_path):
     assert (tmp_path / "m/table.npy").is_file()
 
 
+def test_numbers_have_a_baseline_too(embed, tmp_path):
+    (tmp_path / "numbers.txt").write_text("__label__1 one\n__label__9 nine\n")
+    found = embed("train", "numbers.txt", "--task", "regress", "--epochs", "1", "--dim", "4")
+    assert "baseline: always the mean has a mean squared error of 16\n" in found.err
+
+
 def test_validation_is_shown_and_logged(embed, reviews, tmp_path):
     argv = [flag for flag in FLAGS if flag != "--quiet"]
     found = embed("train", "reviews.txt", *argv, "--valid", "reviews.txt")
     assert "accuracy" in found.err
+    likely = "baseline: always the most frequent label is right for 50.0% of the texts\n"
+    assert likely in found.err
     log = (tmp_path / "embeddings/log.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in log] == [1, 2, 3]
 
