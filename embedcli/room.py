@@ -18,8 +18,8 @@ from embedcli.text.sources import STDIN, find_sources
 from embedcli.workers import cores
 
 NUMBER = np.dtype(np.float32).itemsize
-MET = np.dtype(np.int32).itemsize + NUMBER  # a row's id, and in how many pairs it took part
-SIZE = np.dtype(np.int64).itemsize  # how many rows a batch has put
+MET = np.dtype(np.int64).itemsize + NUMBER  # a row's id, and in how many pairs it took part
+SIZE = np.dtype(np.int64).itemsize  # how many rows a batch has
 # Bytes of ids for a byte of text, roughly: 4 for a word of five letters and a blank, or a letter.
 IDS_PER_BYTE = {"word": 2 / 3, "whitespace": 2 / 3, "char": 2.0}
 COMPRESSION = {".gz": 3, ".bz2": 4, ".xz": 4, ".zst": 3}

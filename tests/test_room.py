@@ -11,10 +11,10 @@ import embedcli
 from embedcli import files, room, run
 from embedcli.config import TrainSettings
 from embedcli.errors import StoreError
-from embedcli.nn.accumulate import SharedAccumulator
 from embedcli.tasks import TASKS
 from embedcli.tasks.task import Task
 from embedcli.text.encode import encode
+from embedcli.training import Training
 
 TEXT = "".join(
     f"__label__{number % 3} w{number % 7} w{number % 5} w{number * number % 11} and more\n"
@@ -45,17 +45,20 @@ def task(tmp_path: Path, settings: TrainSettings) -> Task:
 
 
 @pytest.mark.parametrize("name", TASKS)
-@pytest.mark.parametrize("group", [1, 3, 1000])
+@pytest.mark.parametrize("group", [3, 1000])
 def test_gradients_take_what_is_set_aside_for_them(name: str, group: int, tmp_path: Path) -> None:
-    settings = TrainSettings(task=name, dim=6, batch_size=16, group=group, cache=False)  # type: ignore[arg-type]
+    settings = TrainSettings(
+        task=name,  # type: ignore[arg-type]
+        dim=300, batch_size=2, group=group, epochs=20, workers=2, cache=False,
+    )  # fmt: skip
     made = task(tmp_path, settings)
-    trainable = {n: each for n, each in made.parameters.items() if each.requires_grad}
-    kept = SharedAccumulator(trainable, made.tables, min(group, made.batches), 2)
-    held = [each for each in vars(kept).values() if isinstance(each, dict | np.ndarray)]
-    arrays = [a for each in held for a in (each.values() if isinstance(each, dict) else [each])]
-    assert room.gradients(made, group) == sum(
-        array.nbytes for array in arrays if isinstance(array, np.ndarray)
-    )
+    kept = vars(Training(made, settings)._gradients).values()
+    held = [
+        array for each in kept for array in (each.values() if isinstance(each, dict) else [each])
+    ]
+    size = sum(array.nbytes for array in held if isinstance(array, np.ndarray))
+    # What is noted of a row beside its numbers may take some bytes less.
+    assert 0.98 * room.gradients(made, group) < size <= room.gradients(made, group)
 
 
 def test_tables_that_will_not_fit_are_refused_before_the_work(
