@@ -82,6 +82,14 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         _sync(target.parent)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, that are there after a power cut too."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        _sync(path.parent)
+
+
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
     """Fill a folder beside `target`, which takes its place when the block has ended.
@@ -91,7 +99,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(target))
     with storing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         folder, descriptor = _locked_temporary(target, folder=True)
         try:
             yield folder

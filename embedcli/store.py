@@ -232,7 +232,7 @@ def save_checkpoint(
     """
     place = checkpoint_folder(folder)
     with files.storing(place):
-        place.mkdir(parents=True, exist_ok=True)
+        files.make_folder(place)
     header = json.dumps({"format": FORMAT, "arrays": [*arrays], "state": state}).encode()
     members = {"checkpoint": np.frombuffer(header, np.uint8), **arrays}
     with files.atomic_write(place / "state.npz") as out:

@@ -108,6 +108,48 @@ def test_a_folder_is_replaced_and_one_generation_kept(tmp_path, monkeypatch, exc
     assert content(files.previous(target)) == "second"
 
 
+@pytest.fixture
+def done(monkeypatch):
+    """Note what is forced to the disk, and what is renamed, in order."""
+    noted = []
+    fsync, replace, exchange = os.fsync, Path.replace, files._exchange
+
+    def named(descriptor):
+        noted.append(("fsync", Path(f"/proc/self/fd/{descriptor}").readlink().name))
+        fsync(descriptor)
+
+    def moved(self, other):
+        noted.append(("rename", Path(other).name))
+        return replace(self, other)
+
+    def exchanged(one, other):
+        noted.append(("exchange", other.name))
+        return exchange(one, other)
+
+    monkeypatch.setattr(os, "fsync", named)
+    monkeypatch.setattr(Path, "replace", moved)
+    monkeypatch.setattr(files, "_exchange", exchanged)
+    return noted
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="/proc names the descriptors")
+def test_names_are_given_to_what_is_on_the_disk(tmp_path, done):
+    with files.atomic_write(tmp_path / "file") as out:
+        out.write(b"x")
+    ((first, temporary), *then) = done
+    assert (first, temporary[:6]) == ("fsync", ".file.")
+    assert then == [("rename", "file"), ("fsync", tmp_path.name)]
+    make_folder(tmp_path / "model", "old")
+    done.clear()
+    make_folder(tmp_path / "model", "new")
+    names = [("fsync", "content"), ("fsync", ".model."), ("exchange", "model.previous")]
+    names += [("exchange", "model"), ("fsync", tmp_path.name)]
+    assert [(how, name[:7] if name[0] == "." else name) for how, name in done] == names
+    done.clear()
+    files.make_folder(tmp_path / "a/b")
+    assert done == [("fsync", tmp_path.name), ("fsync", "a")]
+
+
 def test_the_gap_of_two_renames_is_closed(tmp_path, monkeypatch):
     target = tmp_path / "model"
     make_folder(target, "old")
