@@ -386,7 +386,12 @@ class _Run:
         files_of = {}
         for source in find_sources([*self.sources, *filter(None, [self.settings.valid])]):
             if source.path != STDIN:
-                status = Path(source.path).stat()
+                try:
+                    status = Path(source.path).stat()
+                except OSError as error:
+                    raise CorpusError(
+                        f"{source.path}: gone since it was read: {error.strerror}"
+                    ) from error
                 files_of[source.path] = [status.st_size, status.st_mtime_ns]
         return {
             "read": corpus.fingerprint,

@@ -476,6 +476,25 @@ def test_a_text_that_grows_while_it_is_read_is_one_error(
     assert store.verify(tmp_path / "m").digest == old
 
 
+def test_a_text_that_vanishes_once_it_is_read_is_one_error(
+    train, corpus, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    find, encode = run.find_sources, run.encode
+    found = find([corpus])
+
+    def last(*arguments, **others):
+        try:
+            return encode(*arguments, **others)
+        finally:
+            corpus.unlink()
+            monkeypatch.setattr(run, "find_sources", lambda _: found)
+
+    monkeypatch.setattr(run, "encode", last)
+    with pytest.raises(CorpusError, match=r"corpus\.txt: gone since it was read"):
+        train()
+    assert left(tmp_path) == set()
+
+
 def test_a_folder_of_an_older_format_opens_a_newer_does_not(
     train, tmp_path, monkeypatch: pytest.MonkeyPatch
 ):
