@@ -69,6 +69,7 @@ def convert(
         )
         found = api.convert(source, target, to, options=options)
     for reason, count in found.skipped.items():
-        render.note(f"{count:,} rows left out: {reason}", quiet=quiet)
-    rows, dim = found.table.vectors.shape
-    sys.stdout.write(f"{render.visible(str(target))}  {rows} × {dim} float32\n")
+        rows = "row" if count == 1 else "rows"
+        render.note(f"{count:,} {rows} left out: {reason}", quiet=quiet)
+    size, dim = found.table.vectors.shape
+    sys.stdout.write(f"{render.visible(str(target))}  {size} × {dim} float32\n")

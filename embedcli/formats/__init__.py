@@ -91,6 +91,8 @@ def convert(source: Path, target: Path, to: str, options: Options | None = None)
     if writer is None:
         writable = ", ".join(name for name, each in FORMATS.items() if each.write)
         raise FormatError(f"{to!r} is not a format that is written; expected one of {writable}")
+    if source.exists() and target.exists() and target.samefile(source):
+        raise FormatError(f"{target}: that is what is read; expected another place to write to")
     found = read(source, options)
     writer(target, _Passing(found.table, options or Options()))
     return found
