@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from embedcli.text.vocabulary import Oov
 
 QUESTIONS_AT_ONCE = 256  # answered by one product each time
+LEAST_TO_COMPARE = 2  # words of a question, but for the neighbours of one
 FORMATS = ("table", "json", "tsv")
 METRICS = ("cosine", "dot", "euclidean")
 
@@ -244,10 +245,10 @@ def _questions(
 ) -> Iterator[list[list[str]]]:
     """Go through the questions in blocks: those given, of a prompt, or of standard input."""
     if given:
-        each = size or len(given)
+        each = size or max(len(given), LEAST_TO_COMPARE)
         if len(given) % each:
-            message = f"found {len(given)} words; expected {each} for each question"
-            raise typer.BadParameter(message)
+            found = "1 word" if len(given) == 1 else f"{len(given)} words"
+            raise typer.BadParameter(f"found {found}; expected {each} for each question")
         yield [given[i : i + each] for i in range(0, len(given), each)]
         return
     if at_prompt:
@@ -290,8 +291,9 @@ def _split(line: str, size: int | None) -> list[str]:
         return [line.strip()]
     words = line.split("\t") if "\t" in line else line.split()
     words = [word.strip() for word in words]
-    if size is not None and len(words) != size:
-        raise typer.BadParameter(f"found {line.strip()!r}; expected {size} words a line")
+    if len(words) < LEAST_TO_COMPARE or size not in (None, len(words)):
+        expected = f"{size} words" if size else "two words or more"
+        raise typer.BadParameter(f"found {line.strip()!r}; expected {expected} a line")
     return words
 
 

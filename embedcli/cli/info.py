@@ -48,7 +48,9 @@ def _rows(found: Description, verified: bool) -> Iterator[tuple[str, str]]:
     yield "format", found.format
     yield "shape", f"{found.words:,} × {found.dim} float32"
     yield "norms", f"{low:.4f} to {high:.4f}, mean {mean:.4f}"
-    if found.settings is not None:
+    if found.settings is not None and found.untrained == found.words:
+        yield "task", "none: no word was trained, the vectors came from a file"
+    elif found.settings is not None:
         yield "task", found.settings.task
         yield "untrained", f"{found.untrained:,} of {found.words:,} words"
         if found.labels:
@@ -56,6 +58,7 @@ def _rows(found: Description, verified: bool) -> Iterator[tuple[str, str]]:
         if found.log:
             yield f"epoch {found.log[-1]['epoch']}", in_words(found.log[-1])
         yield "settings", _settings_in_words(found.settings)
+    if found.settings is not None:
         yield "sha256", f"{found.digest}"
         yield "digests", "as written" if verified else "not checked (--verify does)"
         yield "written by", f"embed {found.version}"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from embedcli.evaluate import Analogies, Classification, Section
     from embedcli.text.vocabulary import Oov
 
+MARGIN = 2  # before the lines about a file
 LARGEST_MATRIX = 8  # labels of a confusion matrix that is shown; JSON has any
 
 
@@ -74,7 +75,7 @@ def evaluate(
     else:
         for name, found in measured():
             sys.stdout.write(render.visible(name) + "\n")
-            sys.stdout.writelines(f"  {line}" for line in _lines(found))
+            sys.stdout.writelines(" " * MARGIN + line for line in _lines(found))
     render.say_found(coverage, quiet=quiet)
 
 
@@ -109,7 +110,9 @@ def _lines(found: Any) -> Iterator[str]:
     elif hasattr(found, "confusion"):
         yield from _classification_lines(found)
     else:
-        yield from render.pairs([(name, _said(value)) for name, value in _record(found).items()])
+        yield from render.pairs(
+            [(name.replace("_", " "), _said(value)) for name, value in _record(found).items()]
+        )
 
 
 def _said(value: Any) -> str:
@@ -128,7 +131,7 @@ def _analogy_lines(found: Analogies) -> Iterator[str]:
         for section in [*found.sections, *totals]
     ]
     header = ["section", "accuracy", "right", "answered", "skipped"]
-    yield from render.table_lines(header, rows, right=(False, True, True, True, True))
+    yield from render.table_lines(header, rows, right=(False, *[True] * 4), margin=MARGIN)
 
 
 def _classification_lines(found: Classification) -> Iterator[str]:
@@ -149,11 +152,13 @@ def _classification_lines(found: Classification) -> Iterator[str]:
     )
     rows = [[name, *(f"{x:.4f}" for x in (p, r, f)), str(n)] for name, p, r, f, n in columns]
     header = ["label", "precision", "recall", "F1", "texts"]
-    yield from render.table_lines(header, rows, right=(False, True, True, True, True))
+    yield from render.table_lines(header, rows, right=(False, *[True] * 4), margin=MARGIN)
     if found.confusion is not None and len(found.names) <= LARGEST_MATRIX:
         yield "row: the truth; column: what was said\n"
         header = ["", *found.names]
         rows = [
             [name, *map(str, row)] for name, row in zip(found.names, found.confusion, strict=True)
         ]
-        yield from render.table_lines(header, rows, right=(False, *[True] * len(found.names)))
+        yield from render.table_lines(
+            header, rows, right=(False, *[True] * len(found.names)), margin=MARGIN
+        )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 HARMLESS_FORMAT = frozenset("\u200c\u200d\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u08e2")
 HARMFUL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 WIDTH_OF_PAGE = 80
+NARROWEST = 5  # columns of a cell that is cut
 ELLIPSIS = "…"
 
 
@@ -175,13 +176,21 @@ def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
 
 
 def table_lines(
-    header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[bool]
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[bool], margin: int = 0
 ) -> Iterable[str]:
-    """Lay out a small table in columns, the last one as wide as the page leaves it."""
+    """Lay out a small table in columns, in the page but for a margin.
+
+    Where it is too wide no column but the last takes more than a third, the last one what is left,
+    and then the widest ones are cut.
+    """
     cells = [[visible(cell) for cell in row] for row in (header, *rows)]
-    widths = _widths([row[:-1] for row in cells])
-    room = columns_of_page() - sum(widths) - 2 * len(widths)
-    widths.append(min(max(width(row[-1]) for row in cells), max(8, room)))
+    page = columns_of_page() - margin - 2 * (len(header) - 1)
+    widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
+    if sum(widths) > page:
+        widths[:-1] = _widths([row[:-1] for row in cells])
+        widths[-1] = min(widths[-1], max(NARROWEST, page - sum(widths[:-1])))
+    while sum(widths) > page and max(widths) > NARROWEST:
+        widths[widths.index(max(widths))] -= 1
     for row in cells:
         fitted = [fit(cell, widths[i], right=right[i]) for i, cell in enumerate(row)]
         yield "  ".join(fitted).rstrip() + "\n"

@@ -125,6 +125,28 @@ def test_what_was_found_is_said_of_several_questions(embed, royals):
     assert found.err == "2 found, 0 not in the vocabulary\n"
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("odd king", "found 1 word; expected 2 for each question"),
+        ("similarity king", "found 1 word; expected 2 for each question"),
+        ("analogy king man queen woman", "found 4 words; expected 3 for each question"),
+    ],
+)
+def test_too_few_words_or_too_many(embed, royals, stdin, command, said):
+    found = embed(*command.split())
+    assert (found.code, found.out) == (2, "")
+    assert said in found.err
+
+
+@pytest.mark.parametrize("command", ["odd", "similarity", "analogy"])
+def test_a_line_of_too_few_words(embed, royals, stdin, command):
+    stdin("king\n")
+    found = embed(command)
+    assert (found.code, found.out) == (2, "")
+    assert "found 'king'; expected " in found.err
+
+
 def test_words_to_leave_out_are_treated_alike(embed, royals):
     argv = ["neighbors", "king", "-k", "1", "--exclude", "zzzz", "--format", "tsv"]
     assert "'zzzz' is not in the vocabulary" in embed(*argv).err

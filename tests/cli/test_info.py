@@ -20,6 +20,14 @@ def test_info(embed, model):
     assert "not checked" in found.out
 
 
+def test_info_of_a_model_from_a_file_does_not_speak_of_training(embed, tmp_path):
+    (tmp_path / "v.txt").write_text("a 1 2\nb 3 4\n")
+    embed("convert", "v.txt", "embeddings")
+    said = embed("info").out
+    assert "task         none: no word was trained, the vectors came from a file" in said
+    assert "untrained" not in said
+
+
 def test_info_json(embed, model):
     record = json.loads(embed("info", "--format", "json").out)
     assert (record["words"], record["dim"], record["untrained"]) == (8, 4, 0)
@@ -70,13 +78,23 @@ def test_convert_there_and_look_up(embed, model, name, to):
 def test_convert_says_what_it_left_out(embed, tmp_path):
     (tmp_path / "v.txt").write_text("3 2\na 1 2\na 3 4\nb 5 6\n")
     found = embed("convert", "v.txt", "v.npy")
-    assert found == (0, "v.npy  2 × 2 float32\n", "1 rows left out: repeated\n")
+    assert found == (0, "v.npy  2 × 2 float32\n", "1 row left out: repeated\n")
 
 
 def test_convert_needs_to_know_the_format(embed, model):
     found = embed("convert", "embeddings", "v.xyz")
     assert found.code == 1
     assert "hint: --to FORMAT" in found.err
+
+
+def test_convert_does_not_write_over_what_it_reads(embed, model, tmp_path):
+    (tmp_path / "v.txt").write_text("a 1 2\nb 3 4\n")
+    (tmp_path / "link.txt").symlink_to("v.txt")
+    for source, target in (("v.txt", "v.txt"), ("v.txt", "link.txt"), ("embeddings",) * 2):
+        found = embed("convert", source, target)
+        assert found.code == 1
+        assert found.err.startswith(f"error: {target}: that is what is read")
+    assert (tmp_path / "v.txt").read_text() == "a 1 2\nb 3 4\n"
 
 
 def test_formats_of_the_flag_are_those_that_are_written(embed, model):

@@ -64,6 +64,19 @@ def test_a_vector_fits_its_columns(dim, columns, precision):
     assert render.width(render.vector_in(row, columns, precision)) <= max(columns, 2)
 
 
+@pytest.mark.parametrize("margin", [0, 2])
+@pytest.mark.parametrize(
+    "cells", [["a" * 40, "1"], ["नमस्ते" * 9, "b" * 90, "1"], ["label-name"] * 9, ["a" * 200] * 3]
+)
+def test_a_table_stays_in_the_page(monkeypatch, cells, margin):
+    monkeypatch.setenv("COLUMNS", "80")
+    right = [False, *[True] * (len(cells) - 1)]
+    lines = list(render.table_lines(cells, [cells], right=right, margin=margin))
+    assert all(render.width(line.rstrip("\n")) <= 80 - margin for line in lines)
+    whole = sum(map(render.width, cells)) + 2 * (len(cells) - 1) <= 80 - margin
+    assert whole == (render.ELLIPSIS not in lines[0])
+
+
 def test_a_page_is_as_wide_as_the_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "50")
     rows = [["x" * 60, "y" * 60]]
