@@ -127,6 +127,7 @@ def resume(
     run, but for those in `FREE`. Raises StoreError where there is no checkpoint, CorpusError where
     the text has changed, ConfigError for other settings.
     """
+    store.require_checkpoint(folder)  # or not even a folder above it is made
     with files.Lock(folder):
         store.has_checkpoint(folder)  # and what a killed process left of one is gone
         checkpoint = Checkpoint.load(folder)

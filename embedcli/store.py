@@ -244,9 +244,8 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, An
 
     Raises StoreError where there is none, or it is damaged.
     """
+    require_checkpoint(folder)
     place = checkpoint_folder(folder)
-    if not (place / "state.npz").exists():
-        raise StoreError(f"{place}: no checkpoint", "start the training without --resume")
     with _damage(place, "state.npz"):
         arrays = files.map_npz(place / "state.npz", check=True)
         header = json.loads(arrays.pop("checkpoint").tobytes())
@@ -255,6 +254,13 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, An
         if not isinstance(state, dict) or [*arrays] != header["arrays"]:
             raise ValueError("arrays or a state that were not saved so")
     return arrays, state
+
+
+def require_checkpoint(folder: Path) -> None:
+    """Raise StoreError where no run that writes `folder` is kept."""
+    place = checkpoint_folder(folder)
+    if not (place / "state.npz").exists():
+        raise StoreError(f"{place}: no checkpoint", "start the training without --resume")
 
 
 def has_checkpoint(folder: Path) -> bool:

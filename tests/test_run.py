@@ -304,7 +304,8 @@ def test_a_text_from_standard_input_is_given_again(
 
 def test_a_checkpoint_is_not_written_over_by_a_new_run(train, stop, tmp_path):
     with pytest.raises(StoreError, match="no checkpoint"):
-        resume(tmp_path)
+        resume(tmp_path / "nowhere")
+    assert left(tmp_path) == {"corpus.txt"}
     stop(4)
     with pytest.raises(StoreError, match="kept here"):
         train()
