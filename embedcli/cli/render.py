@@ -160,7 +160,8 @@ def pairs(rows: Sequence[tuple[str, str]]) -> Iterable[str]:
 
     names = max(width(visible(name)) for name, _ in rows) + 2
     for name, text in rows:
-        lines = textwrap.wrap(visible(text), max(20, columns_of_page() - names)) or [""]
+        room = max(20, columns_of_page() - names)
+        lines = textwrap.wrap(visible(text), room, break_on_hyphens=False) or [""]
         yield fit(visible(name), names) + lines[0] + "\n"
         yield from (" " * names + line + "\n" for line in lines[1:])
 

@@ -37,12 +37,14 @@ FORMATS: dict[str, Format] = {
     "glove": glove.FORMAT,
 }
 
+_PICKLE = "a Python pickle, which can run any program: it is never opened"
+
 # Files that are met where vectors are expected, and why they are not read.
 _STRANGERS = {
-    b"\x80\x02": "a Python pickle, which can run any program: it is never opened",
-    b"\x80\x03": "a Python pickle, which can run any program: it is never opened",
-    b"\x80\x04": "a Python pickle, which can run any program: it is never opened",
-    b"\x80\x05": "a Python pickle, which can run any program: it is never opened",
+    b"\x80\x02": _PICKLE,
+    b"\x80\x03": _PICKLE,
+    b"\x80\x04": _PICKLE,
+    b"\x80\x05": _PICKLE,
     b"PK\x03\x04": "a zip archive; unpack it first",
     b"\x89HDF": "an HDF5 file",
     b"FiFu": "a finalfusion file; finalfusion's own tools write word2vec binary from it",
@@ -63,7 +65,9 @@ def _sniff_file(path: Path) -> str:
     head = read_head(path)
     for magic, what in _STRANGERS.items():
         if head.startswith(magic):
-            raise FormatError(f"{path}: {what}", "in gensim, save_word2vec_format writes one")
+            pickled = what == _PICKLE
+            hint = "in gensim, save_word2vec_format writes a file that is read" if pickled else None
+            raise FormatError(f"{path}: {what}", hint)
     for name, each in FORMATS.items():
         if each.sniff(path, head):
             return name

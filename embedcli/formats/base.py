@@ -210,10 +210,10 @@ class Collector:
             raise FormatError(
                 f"{where(place)}: byte {error.start} of the word {token!r} is not "
                 f"{self._options.encoding}",
-                "try --encoding latin-1, or --errors replace or skip",
+                "embed convert reads it with --encoding latin-1, or --errors replace or skip",
             ) from None
         except (UnicodeError, LookupError) as error:
-            raise FormatError(f"{where(place)}: {error}", "try --encoding utf-8") from None
+            raise FormatError(f"{where(place)}: {error}", "--encoding utf-8") from None
         if "\n" in word:
             raise FormatError(f"{where(place)}: found {word!r}; expected a word of one line")
         if not word:

@@ -64,6 +64,14 @@ def test_a_vector_fits_its_columns(dim, columns, precision):
     assert render.width(render.vector_in(row, columns, precision)) <= max(columns, 2)
 
 
+def test_a_long_path_is_not_broken_at_its_hyphens(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    path = "/data/my-vectors-of-a-few/words.txt"
+    lines = list(render.pairs([("path", path), ("note", "a few words " * 5)]))
+    assert lines[0].split() == ["path", path[: 40 - 6]]
+    assert "".join(line.strip() for line in lines[:2]) == f"path  {path}"
+
+
 @pytest.mark.parametrize("margin", [0, 2])
 @pytest.mark.parametrize(
     "cells", [["a" * 40, "1"], ["नमस्ते" * 9, "b" * 90, "1"], ["label-name"] * 9, ["a" * 200] * 3]

@@ -126,7 +126,7 @@ ODD_BYTES = {
 def test_odd_encodings(data, tmp_path):
     with pytest.raises(FormatError, match=r"byte 3 of the word b'caf\\xe9' is not utf-8") as caught:
         read(tmp_path, data)
-    assert "--encoding" in caught.value.hint
+    assert "embed convert reads it with --encoding" in caught.value.hint
     found = read(tmp_path, data, encoding="latin-1")
     assert found.table.vocabulary.tokens(slice(None)) == ["café", "naïve", "ok"]
     found = read(tmp_path, data, errors="replace")
@@ -171,5 +171,6 @@ def test_what_is_written_is_what_the_tools_write(tmp_path):
     [b"\x80\x04\x95", b"PK\x03\x04", b"\x89HDF\r\n", b"FiFu", b"PAR1"],
 )
 def test_strangers_are_named(magic, tmp_path):
-    with pytest.raises(FormatError, match=r"pickle|zip|HDF5|finalfusion|Parquet"):
+    with pytest.raises(FormatError, match=r"pickle|zip|HDF5|finalfusion|Parquet") as caught:
         read(tmp_path, magic + bytes(100))
+    assert ("gensim" in (caught.value.hint or "")) == ("pickle" in caught.value.message)
