@@ -18,15 +18,18 @@ from embedcli.text.sources import STDIN, find_sources
 from embedcli.workers import cores
 
 NUMBER = np.dtype(np.float32).itemsize
-MET = np.dtype(np.int64).itemsize + NUMBER  # a row's id, and in how many pairs it took part
+KEY = np.dtype(np.int64).itemsize  # a row's id and place, in one number
+MET = NUMBER  # in how many pairs it took part
 SIZE = np.dtype(np.int64).itemsize  # how many rows a batch has
 # Bytes of ids for a byte of text, roughly: 4 for a word of five letters and a blank, or a letter.
 IDS_PER_BYTE = {"word": 2 / 3, "whitespace": 2 / 3, "char": 2.0}
 COMPRESSION = {".gz": 3, ".bz2": 4, ".xz": 4, ".zst": 3}
-# What a worker takes to compute the gradients of a batch, and all of them to apply those of a
-# group: as multiples of the gradients, and of their summed rows (measured: 2.7 and, Adam's, 4.9).
+# What a worker takes to compute the gradients of a batch, as a multiple of them, and to apply those
+# of a batch alone, as a multiple of its summed rows (measured: 2.7 and, Adam's, 4.9). Those of
+# several batches are summed some rows at a time, in the order of their keys: some arrays of these.
 TAPE = 3
 APPLYING = 5
+KEYS = 6
 
 
 def require_for_ids(folder: Path, sources: Sequence[str], settings: TrainSettings) -> None:
@@ -96,7 +99,7 @@ def gradients(task: Task, group: int) -> int:
     size = 0
     for name, tensor in task.parameters.items():
         if name in most:
-            size += most[name] * (tensor.shape[1] * tensor.dtype.itemsize + MET) + SIZE
+            size += most[name] * (tensor.shape[1] * tensor.dtype.itemsize + KEY + MET) + SIZE
         elif tensor.requires_grad:
             size += tensor.data.nbytes + SIZE
     return batches * size
@@ -107,11 +110,13 @@ def _for_gradients(task: Task, settings: TrainSettings, group: int) -> int:
     batches = min(group, task.batches)
     workers = min(cores() if settings.workers == "auto" else settings.workers, batches)
     most = rows_at_most(task.parameters, task.tables)
-    summed = max(
-        min(batches * most[name], len(task.parameters[name])) * task.parameters[name].shape[1]
-        for name in most
+    applying = max(
+        batches * rows * KEYS * KEY
+        if batches > 1
+        else rows * task.parameters[name].shape[1] * APPLYING * NUMBER
+        for name, rows in most.items()
     )
-    work = max(workers * TAPE * gradients(task, 1), APPLYING * summed * NUMBER)
+    work = max(workers * TAPE * gradients(task, 1), applying)
     return gradients(task, group) + work
 
 

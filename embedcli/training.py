@@ -20,13 +20,14 @@ from embedcli.autodiff.rows import RowGrad
 from embedcli.autodiff.tensor import Array, Gradient
 from embedcli.config import TrainSettings
 from embedcli.errors import TrainingError
-from embedcli.nn.accumulate import Accumulator, OwnAccumulator, SharedAccumulator
+from embedcli.nn.accumulate import Accumulator, Boxes, LoneBatch
 from embedcli.nn.optimizers import clip_by_norm, make_optimizer, rate
 from embedcli.tasks.task import Task, Validation
 from embedcli.workers import Team, cores, shared_array
 
 SMALL_RUN = 64  # batches; a shorter run is over before other processes would be of use
 TRIM_EVERY = 1024  # batches of a process after which it gives back memory: new pages cost time
+PARTS = 2  # of a table's update a worker: whoever is done first takes up more
 GRADIENTS, UPDATES = 0, 1  # the two halves of a group's work
 COMMAND = struct.Struct("<qqq")  # half, epoch, group
 
@@ -137,13 +138,14 @@ class Training:
         self._trainable = {n: p for n, p in task.parameters.items() if p.requires_grad}
         self.state = self._place(state)
         slots = min(settings.group, task.batches)
-        self._gradients: Accumulator = OwnAccumulator(self._trainable, task.tables, slots)
-        if self.workers > 1:
-            self._gradients = SharedAccumulator(self._trainable, task.tables, slots, self.workers)
+        parts = 1 if self.workers == 1 else PARTS * self.workers
+        self._gradients: Accumulator = LoneBatch()
+        if slots > 1:
+            self._gradients = Boxes(self._trainable, task.tables, slots, parts)
         self._parts = [
             (name, part)
             for name in reversed(self._trainable)
-            for part in range(self.workers if name in task.tables else 1)
+            for part in range(parts if name in task.tables else 1)
         ]
         self._computed = 0  # batches, by this process
         self._reports = shared_array((slots, len(_Report._fields)), np.float64)
@@ -305,20 +307,18 @@ class Training:
     def _update(self, name: str, part: int, epoch: int, group: int) -> None:
         """Apply a part of the sum of the group's gradients of one parameter."""
         indices = self._indices(group)
-        total = self._gradients.total(name, len(indices), part)
-        if total is None:
-            return
         tensor = self._trainable[name]
-        state = self.state.slots[name]
+        state, frozen = self.state.slots[name], self._frozen.get(name)
         t = self.state.steps_before + epoch * self.groups + group + 1
         lr = self._rate(epoch, indices[0])
-        gradient = _free(total, self._frozen.get(name))
-        if isinstance(gradient, RowGrad):
-            self._optimizer.step_rows(tensor.data, state, gradient, lr, t)
-            if name == "table":  # rows that only fill up a batch have met nothing
-                self.state.trained[gradient.ids[gradient.met > 0]] += 1
-        else:
-            self._optimizer.step_dense(tensor.data, state, gradient, lr, t)
+        for total in self._gradients.sums(name, len(indices), part):
+            gradient = _free(total, frozen)
+            if isinstance(gradient, RowGrad):
+                self._optimizer.step_rows(tensor.data, state, gradient, lr, t)
+                if name == "table":  # rows that only fill up a batch have met nothing
+                    self.state.trained[gradient.ids[gradient.met > 0]] += 1
+            else:
+                self._optimizer.step_dense(tensor.data, state, gradient, lr, t)
 
 
 def _finite(gradient: Gradient) -> bool:

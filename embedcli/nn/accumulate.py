@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import reduce
 from operator import add
 from typing import Protocol
 
 import numpy as np
 
-from embedcli.autodiff.rows import RowGrad, sum_rows
+from embedcli.autodiff.rows import RowGrad, packed, sum_rows
 from embedcli.autodiff.tensor import Array, Gradient, Tensor
 from embedcli.workers import shared_array
 
@@ -24,8 +24,8 @@ class Accumulator(Protocol):
     def put(self, batch: int, gradients: Mapping[str, Gradient]) -> None:
         """Keep the gradients of a batch."""
 
-    def total(self, name: str, batches: int, part: int) -> Gradient | None:
-        """Return a part of the sum over so many batches, rows coalesced; None is no gradient."""
+    def sums(self, name: str, batches: int, part: int) -> Iterator[Gradient]:
+        """Yield the sum over so many batches, or a part of it: of a table some rows at a time."""
 
 
 def rows_at_most(parameters: Mapping[str, Tensor], tables: Mapping[str, int]) -> dict[str, int]:
@@ -33,39 +33,26 @@ def rows_at_most(parameters: Mapping[str, Tensor], tables: Mapping[str, int]) ->
     return {name: min(tables[name], len(parameters[name])) for name in tables if name in parameters}
 
 
-def fitted(gradient: RowGrad, most: int) -> RowGrad:
-    """Sum the rows of each id where there are more rows than the distinct ones can be."""
-    rows = sum(len(part.ids) for part in gradient.parts)
-    return gradient.coalesce() if rows > most else gradient
+class LoneBatch:
+    """Keeps the gradients of the one batch that is a group by itself."""
 
-
-class OwnAccumulator:
-    """Keeps what one process works out for itself."""
-
-    def __init__(
-        self, parameters: Mapping[str, Tensor], tables: Mapping[str, int], batches: int
-    ) -> None:
-        self._most = rows_at_most(parameters, tables)
-        self._given: list[Mapping[str, Gradient]] = [{}] * batches
+    def __init__(self) -> None:
+        self._given: Mapping[str, Gradient] = {}
 
     def put(self, batch: int, gradients: Mapping[str, Gradient]) -> None:
-        """Keep the gradients of a batch."""
-        self._given[batch] = {
-            name: fitted(each, self._most[name]) if isinstance(each, RowGrad) else each
-            for name, each in gradients.items()
-        }
+        """Keep the gradients of the batch."""
+        del batch
+        self._given = gradients
 
-    def total(self, name: str, batches: int, part: int) -> Gradient | None:
-        """Return the sum, which is its only part."""
-        del part
-        given = [each[name] for each in self._given[:batches] if name in each]
-        if not given:
-            return None
-        total: Gradient = reduce(add, given)
-        return total.coalesce() if isinstance(total, RowGrad) else total
+    def sums(self, name: str, batches: int, part: int) -> Iterator[Gradient]:
+        """Yield the gradient as it is, rows coalesced."""
+        del batches, part
+        gradient = self._given.get(name)
+        if gradient is not None:
+            yield gradient.coalesce() if isinstance(gradient, RowGrad) else gradient
 
 
-class SharedAccumulator:
+class Boxes:
     """Keeps gradients where all processes forked later see them.
 
     `tables` names the parameters whose gradients are rows, and how many distinct ones a batch
@@ -85,16 +72,15 @@ class SharedAccumulator:
         # Rows that each batch has put for each parameter; -1 where it has no gradient.
         self._sizes = shared_array((len(parameters), batches), np.int64)
         self._rows: dict[str, Array] = {}
-        self._ids: dict[str, Array] = {}
+        self._keys: dict[str, Array] = {}  # ids, and the places of their rows among all boxes
         self._met: dict[str, Array] = {}
-        self._most = rows_at_most(parameters, tables)
+        most = rows_at_most(parameters, tables)
         for name, tensor in parameters.items():
             shape = tensor.shape
             if name in tables:
-                most = self._most[name]
-                shape = (most, *shape[1:])
-                self._ids[name] = shared_array((batches, most), np.int32)
-                self._met[name] = shared_array((batches, most), np.float32)
+                shape = (most[name], *shape[1:])
+                self._keys[name] = shared_array((batches, most[name]), np.int64)
+                self._met[name] = shared_array((batches, most[name]), np.float32)
             self._rows[name] = shared_array((batches, *shape), tensor.dtype)
 
     def put(self, batch: int, gradients: Mapping[str, Gradient]) -> None:
@@ -108,44 +94,43 @@ class SharedAccumulator:
                 self._rows[name][batch] = gradient
             self._sizes[self._number[name], batch] = size
 
-    def total(self, name: str, batches: int, part: int) -> Gradient | None:
-        """Return a part of the sum."""
+    def sums(self, name: str, batches: int, part: int) -> Iterator[Gradient]:
+        """Yield a part of the sum."""
         sizes = self._sizes[self._number[name], :batches].tolist()
-        if name in self._ids:
-            return self._total_rows(name, sizes, part)
-        given = [self._rows[name][batch] for batch, size in enumerate(sizes) if size >= 0]
-        return reduce(add, given) if given else None
+        if name in self._keys:
+            yield from self._sum_rows(name, sizes, part)
+        elif max(sizes) >= 0:
+            rows = self._rows[name]
+            yield reduce(add, [rows[batch] for batch, size in enumerate(sizes) if size >= 0])
 
     def _put_rows(self, name: str, batch: int, gradient: RowGrad) -> int:
-        ids, rows, met = (each[name][batch] for each in (self._ids, self._rows, self._met))
-        gradient = fitted(gradient, len(ids))
+        keys, rows, met = (each[name][batch] for each in (self._keys, self._rows, self._met))
+        if sum(len(part.ids) for part in gradient.parts) > len(keys):
+            gradient = gradient.coalesce()
         first = 0
         for part in gradient.parts:
             last = first + len(part.ids)
-            ids[first:last] = part.ids
+            keys[first:last] = packed(part.ids, batch * len(keys) + first)
             rows[first:last] = part.rows
             met[first:last] = 1 if part.met is None else part.met
             first = last
+        keys[:first].sort()
         return first
 
-    def _total_rows(self, name: str, sizes: list[int], part: int) -> RowGrad | None:
-        if max(sizes) < 0:
-            return None
-        ids, rows, met = self._ids[name], self._rows[name], self._met[name]
-        most = ids.shape[1]
-        filled = [np.arange(max(size, 0)) + batch * most for batch, size in enumerate(sizes)]
-        places = np.concatenate(filled)  # (N,)
-        wanted = ids.reshape(-1)[places]  # (N,)
-        low, high = self._id_range(wanted[: len(filled[0])], part)
-        places = places[(wanted >= low) & (wanted < high)]
+    def _sum_rows(self, name: str, sizes: list[int], part: int) -> Iterator[RowGrad]:
+        boxes, rows, met = self._keys[name], self._rows[name], self._met[name]
+        filled = [boxes[batch, : max(size, 0)] for batch, size in enumerate(sizes)]
+        bounds = self._bounds(filled[0], part)
+        cuts = [np.searchsorted(keys, bounds) for keys in filled]
+        keys = np.concatenate([k[low:high] for k, (low, high) in zip(filled, cuts, strict=True)])
+        keys.sort()
         flat = rows.reshape(-1, *rows.shape[2:])  # (batches · most, D)
-        return sum_rows(ids.reshape(-1), flat, met.reshape(-1), self._shape[name], places)
+        return sum_rows(keys, flat, met.reshape(-1), self._shape[name])
 
-    def _id_range(self, ids: Array, part: int) -> tuple[float, float]:
-        """Cut the ids into ranges such that each holds its share of those of one batch."""
-        if not len(ids):
-            return (-np.inf, np.inf) if part == 0 else (np.inf, np.inf)
-        ordered = np.sort(ids)  # (N,)
-        inner = [ordered[len(ids) * n // self._parts] for n in range(1, self._parts)]
-        bounds = [-np.inf, *inner, np.inf]
+    def _bounds(self, keys: Array, part: int) -> tuple[int, int]:
+        """Cut sorted keys (N,) at ids such that each part holds its share of those of one batch."""
+        if not len(keys):
+            keys = np.zeros(1, np.int64)  # so that the last part has all
+        inner = [keys[len(keys) * n // self._parts] >> 32 << 32 for n in range(1, self._parts)]
+        bounds = [0, *inner, np.iinfo(np.int64).max]
         return bounds[part], bounds[part + 1]

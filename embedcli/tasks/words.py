@@ -292,7 +292,7 @@ def let_go(array: Array) -> None:
 
 def square_norms(rows: Array) -> Array:
     """Return the squared length of each row: (..., D) gives (...)."""
-    return np.asarray(np.einsum("...d,...d->...", rows, rows))
+    return np.asarray(np.vecdot(rows, rows))
 
 
 def _first_weights(size: int, of: TrainSettings) -> dict[str, Array]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedcli.autodiff.rows import RowGrad, sort_ids, sum_runs
+from embedcli.autodiff.rows import RowGrad, packed, sum_rows, sum_runs, unpacked
 
 
 def random_gradient(seed: int, count: int, size: int, dim: int = 3) -> RowGrad:
@@ -94,11 +94,27 @@ def test_gradients_of_different_tables_do_not_add() -> None:
         random_gradient(0, 3, 5) + random_gradient(0, 3, 6)
 
 
-@given(st.lists(st.integers(0, 2**31 - 1)))
-def test_ids_are_sorted_stably(ids: list[int]) -> None:
-    ordered, order = sort_ids(np.array(ids, np.int32))
-    np.testing.assert_array_equal(order, np.argsort(ids, kind="stable"))
-    np.testing.assert_array_equal(ordered, np.array(ids, np.int64)[order])
+@given(st.lists(st.integers(0, 2**31 - 1)), st.integers(0, 2**31))
+def test_sorted_keys_are_ids_in_order_and_where_each_stood(ids: list[int], first: int) -> None:
+    ordered, order = unpacked(np.sort(packed(np.array(ids, np.int32), first)))
+    expected = np.argsort(np.array(ids, np.int64), kind="stable")
+    np.testing.assert_array_equal(order, expected + first)
+    np.testing.assert_array_equal(ordered, np.array(ids, np.int64)[expected])
+
+
+@given(st.integers(0, 6000), st.integers(1, 3000), st.integers(0, 2**32 - 1))
+def test_pieces_are_the_whole_to_the_last_bit(count: int, words: int, seed: int) -> None:
+    gradient = random_gradient(seed, count, words)
+    keys = np.sort(packed(gradient.ids))
+    pieces = list(sum_rows(keys, gradient.rows, gradient.met, gradient.shape))
+    whole = gradient.coalesce()
+    assert sum(len(piece.ids) for piece in pieces) == len(whole.ids)
+    for piece in pieces:
+        assert piece.coalesced
+        places = np.searchsorted(whole.ids, piece.ids)
+        assert piece.ids.tolist() == whole.ids[places].tolist()
+        assert piece.rows.tobytes() == whole.rows[places].tobytes()
+        assert piece.met.tolist() == whole.met[places].tolist()
 
 
 def test_coalescing_twice_is_coalescing_once() -> None:

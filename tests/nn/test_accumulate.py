@@ -1,6 +1,7 @@
 """Gradients of several batches: the same sum, to the last bit, however it is dealt."""
 
-from functools import partial
+from functools import reduce
+from operator import add
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from embedcli.autodiff.rows import RowGrad
 from embedcli.autodiff.tensor import Tensor
-from embedcli.nn.accumulate import OwnAccumulator, SharedAccumulator
+from embedcli.nn.accumulate import Boxes, LoneBatch
 
 PARAMETERS = {
     "table": Tensor(np.zeros((40, 3), np.float32)),
@@ -27,32 +28,58 @@ def batch_gradients(rng, rows):
     return {"table": parts[0] + parts[1], "bias": rng.standard_normal(4).astype(np.float32)}
 
 
+def joined(sums, name):
+    """The pieces of a sum side by side, in the order of their ids."""
+    pieces = list(sums)
+    order = np.argsort(np.concatenate([piece.ids for piece in pieces]))
+    return np.concatenate([getattr(piece, name) for piece in pieces])[order]
+
+
 @given(
     st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 4), st.integers(0, 300),
     st.integers(40, 400),
 )  # fmt: skip
 def test_parts_are_the_whole_to_the_last_bit(seed, batches, parts, rows, room):
     rng = np.random.default_rng(seed)
-    own = OwnAccumulator(PARAMETERS, {"table": room}, batches)
-    shared = SharedAccumulator(PARAMETERS, {"table": room}, batches, parts)
-    for batch in range(batches):
-        gradients = batch_gradients(rng, rows)
-        own.put(batch, gradients)
-        shared.put(batch, gradients)
-    whole = own.total("table", batches, 0)
-    dealt = [shared.total("table", batches, part) for part in range(parts)]
+    boxes = Boxes(PARAMETERS, {"table": room}, batches, parts)
+    given = [batch_gradients(rng, rows) for _ in range(batches)]
+    for batch, gradients in enumerate(given):
+        boxes.put(batch, gradients)
+    dealt = [each for part in range(parts) for each in boxes.sums("table", batches, part)]
+    whole = reduce(add, [put_rows(each["table"], room) for each in given])
     for name in ("ids", "rows", "met"):
-        joined = np.concatenate([getattr(each, name) for each in dealt])
-        assert joined.tobytes() == getattr(whole, name).astype(joined.dtype).tobytes()
-    expected = own.total("bias", batches, 0)
-    assert shared.total("bias", batches, 0).tobytes() == expected.tobytes()
+        expected = getattr(whole.coalesce(), name)
+        assert joined(dealt, name).astype(expected.dtype).tobytes() == expected.tobytes()
+    (bias,) = boxes.sums("bias", batches, 0)
+    assert bias.tobytes() == reduce(add, [each["bias"] for each in given]).tobytes()
 
 
-@pytest.mark.parametrize("kind", [OwnAccumulator, partial(SharedAccumulator, parts=2)])
-def test_a_parameter_without_a_gradient_has_no_sum(kind):
-    kept = kind(PARAMETERS, {"table": 5}, 2)
-    kept.put(0, {"bias": np.ones(4, np.float32)})
-    kept.put(1, {"bias": np.ones(4, np.float32)})
-    assert kept.total("table", 2, 0) is None
-    assert kept.total("bias", 2, 0).tolist() == [2, 2, 2, 2]
-    assert kept.total("bias", 1, 0).tolist() == [1, 1, 1, 1]
+def put_rows(gradient, room):
+    """What a batch puts: its rows, or their sums where it has more rows than there can be ids."""
+    rows = sum(len(part.ids) for part in gradient.parts)
+    return gradient.coalesce() if rows > min(room, 40) else gradient
+
+
+def test_a_lone_batch_is_its_own_sum():
+    gradients = batch_gradients(np.random.default_rng(0), 100)
+    kept = LoneBatch()
+    kept.put(0, gradients)
+    (table,) = kept.sums("table", 1, 0)
+    assert table.coalesced
+    assert table.rows.tobytes() == gradients["table"].coalesce().rows.tobytes()
+    (bias,) = kept.sums("bias", 1, 0)
+    assert bias is gradients["bias"]
+    kept.put(0, {"bias": gradients["bias"]})
+    assert list(kept.sums("table", 1, 0)) == []
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_parameter_without_a_gradient_has_no_sum(parts):
+    kept = Boxes(PARAMETERS, {"table": 5}, 2, parts)
+    for batch in (0, 1):
+        kept.put(batch, {"bias": np.ones(4, np.float32)})
+    assert [list(kept.sums("table", 2, part)) for part in range(parts)] == [[]] * parts
+    assert [each.tolist() for each in kept.sums("bias", 2, 0)] == [[2, 2, 2, 2]]
+    assert [each.tolist() for each in kept.sums("bias", 1, 0)] == [[1, 1, 1, 1]]
+    kept.put(1, batch_gradients(np.random.default_rng(1), 3))
+    assert sum(len(each.ids) for part in range(parts) for each in kept.sums("table", 2, part))
