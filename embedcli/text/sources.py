@@ -176,6 +176,26 @@ class _Rejoined:
         return self._file.fileno()
 
 
+class _StandardInput:
+    """Standard input as it comes, and not read again after its end.
+
+    At a terminal every further reading would wait for one more Ctrl-D.
+    """
+
+    def __init__(self) -> None:
+        self._file: Any = sys.stdin.buffer
+        self._ended = False
+
+    def read(self, size: int) -> bytes:
+        data: bytes = b"" if self._ended else self._file.read1(size)
+        self._ended = self._ended or (size > 0 and not data)
+        return data
+
+    def fileno(self) -> int:
+        number: int = self._file.fileno()
+        return number
+
+
 def _has_descriptor(file: BinaryIO) -> bool:
     try:
         file.fileno()
@@ -241,7 +261,7 @@ def open_source(
 
 def _open(path: str) -> BinaryIO:
     if path == STDIN:
-        return sys.stdin.buffer
+        return _StandardInput()  # type: ignore[return-value]
     return open(path, "rb", buffering=0)  # noqa: PTH123 - closed by open_source
 
 

@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import os
+import pty
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -161,6 +162,16 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "stdin", stdin)
         assert text_of(*places) == b"a b\n"
         assert not stdin.closed
+
+
+def test_standard_input_ends_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal gives an empty reading at Ctrl-D, and then reads on."""
+    ours, theirs = pty.openpty()
+    with open(theirs, "rb") as file:  # noqa: PTH123 - of a descriptor
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(file))
+        os.write(ours, b"hi\n\x04")
+        assert text_of("-") == b"hi\n"
+    os.close(ours)
 
 
 def test_the_fingerprint_is_of_what_was_read(tmp_path: Path) -> None:
