@@ -47,7 +47,7 @@ def width(text: str) -> int:
     """Count the terminal columns of a visible text: marks none, wide East Asian letters two.
 
     >>> width("नमस्ते"), width("東京")
-    (5, 4)
+    (4, 4)
     """
     if text.isascii():
         return len(text)
