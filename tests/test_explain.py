@@ -395,7 +395,7 @@ def test_filling_up_a_batch_does_not_count_as_training(tmp_path):
     model = trained(tmp_path, "once upon a time\n" + TALE * 10, task="skipgram", optimizer="sgd")
     assert model.log[-1]["steps"] >= 3 * 5
     assert 0 < explain_word(model, "once").trained <= 3
-    assert explain_word(model, "see").trained > 30
+    assert explain_word(model, "see").trained > 20
 
 
 def test_the_story_of_a_word_that_began_elsewhere(tmp_path):

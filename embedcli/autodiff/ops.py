@@ -51,6 +51,15 @@ def matmul_transposed(a: Operand, b: Operand) -> Tensor:
     return apply("matmul_transposed", a, b)
 
 
+def row_dots(a: Operand, b: Operand) -> Tensor:
+    """Return the dot product of each row of `a` with that of `b`: (..., D) twice give (...).
+
+    >>> row_dots(Tensor([[1.0, 2.0], [3.0, 4.0]]), np.array([[1, 1], [0, 2]])).data.tolist()
+    [3.0, 8.0]
+    """
+    return apply("row_dots", a, b)
+
+
 def gather(table: Tensor, ids: Array, met: Array | None = None) -> Tensor:
     """Look up rows: a table (V, D) and ids of any shape (...) give (..., D).
 
@@ -354,6 +363,16 @@ def _matmul_transposed_back(gradient: Array, saved: tuple[Array, Array], index: 
     return _shared_product(gradient, a, b.shape)
 
 
+def _row_dots(a: Array, b: Array) -> Made:
+    if a.shape != b.shape:
+        raise ValueError(f"dot products of rows of shapes {a.shape} and {b.shape}")
+    return np.vecdot(a, b), (a, b)
+
+
+def _row_dots_back(gradient: Array, saved: tuple[Array, Array], index: int) -> Array:
+    return gradient[..., None] * saved[1 - index]
+
+
 def _flipped(x: Array) -> Array:
     return x.swapaxes(-1, -2)
 
@@ -598,6 +617,7 @@ PRIMITIVES.update(
     slice=Primitive(_slice, _slice_back),
     matmul=Primitive(_matmul, _matmul_back),
     matmul_transposed=Primitive(_matmul_transposed, _matmul_transposed_back),
+    row_dots=Primitive(_row_dots, _row_dots_back),
     gather=Primitive(_gather, _gather_back),
     windows=Primitive(_windows, _windows_back),
     masked_sum=Primitive(_masked_sum, _masked_sum_back),

@@ -35,7 +35,7 @@ class CBOW(WordTask):
         averaging = batch.near * share.reshape(tiles, band, 1)  # (T, S, S + 2·window)
         around = averaging @ ops.windows(contexts, band, batch.window)  # (T, S, D)
         means = around.reshape(-1, dim)  # (N, D)
-        near = (means * targets).sum(1)  # (N,)
+        near = ops.row_dots(means, targets)  # (N,)
         far = ops.matmul_transposed(means.reshape(groups, -1, dim), noise)  # (G, N / G, K)
         far_weights = (counted * weight).reshape(groups, -1, 1)  # (G, N / G, 1)
         self._measure(batch, [x.data for x in (means, targets, noise)], counted, share, met)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from embedcli.autodiff import ops
 from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import CorpusError
+from embedcli.files import let_go
 from embedcli.nn.initializers import first_rows
 from embedcli.tasks.task import Loss, Validation
 from embedcli.text.encode import EncodedCorpus
@@ -275,19 +275,6 @@ def noise_words(counts: Array, power: float) -> Array:
     ends = np.round(ends * (size / ends[-1])).astype(np.int64)
     words = np.arange(len(counts), dtype=np.int32)
     return np.repeat(words, np.diff(ends, prepend=0))  # (M,)
-
-
-def let_go(array: Array) -> None:
-    """Give back the memory of the pages that were read of a memory-mapped file.
-
-    They stay in the system's cache, but no longer count as this process's: what training holds
-    does not grow with the corpus.
-    """
-    memory: Any = array
-    while isinstance(memory, np.ndarray):
-        memory = memory.base
-    if isinstance(memory, mmap.mmap) and hasattr(memory, "madvise"):
-        memory.madvise(mmap.MADV_DONTNEED)
 
 
 def square_norms(rows: Array) -> Array:

@@ -91,6 +91,7 @@ EXAMPLES: dict[str, list[Example]] = {
         Example([array(tiles * tile + 2 * halo, 2)], {"tile": tile, "halo": halo})
         for tiles, tile, halo in ((3, 2, 1), (2, 2, 3), (4, 1, 2), (1, 3, 0))
     ],
+    "row_dots": [Example([array(4, 3), array(4, 3)]), Example([array(2, 3, 2), array(2, 3, 2)])],
     "masked_sum": [Example([array(2, 3, 2)], {"mask": MASK * 0.5})],
     "masked_max": [Example([array(2, 3, 2)], {"mask": MASK})],
     "segment_sum": [Example([array(6, 2)], {"offsets": OFFSETS})],
@@ -322,6 +323,11 @@ def test_a_tensor_is_not_indexed_by_arrays() -> None:
 def test_matmul_wants_matrices() -> None:
     with pytest.raises(ValueError, match="at least two axes"):
         Tensor([1.0]) @ Tensor([[1.0]])
+
+
+def test_row_dots_do_not_broadcast() -> None:
+    with pytest.raises(ValueError, match=r"\(3, 1\) and \(3,\)"):
+        ops.row_dots(Tensor(np.zeros((3, 1))), np.zeros(3))
 
 
 def test_squared_error_does_not_broadcast() -> None:

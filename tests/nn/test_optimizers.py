@@ -183,7 +183,7 @@ def test_a_row_s_damping_is_by_what_it_met() -> None:
     weights = START[:4].copy()
     gradient = RowGrad(np.arange(4), GRADIENTS[0, :4], weights.shape, met)
     DampedSGD().step_rows(weights, {}, gradient, LR, 1)
-    rates = LR / (1 + LR * 0.05 * met.astype(float))
+    rates = LR / (1 + LR * 0.04 * met.astype(float))
     np.testing.assert_allclose(weights, START[:4] - rates[:, None] * GRADIENTS[0, :4], rtol=1e-6)
 
 

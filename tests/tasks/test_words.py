@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from embedcli.config import TrainSettings, resolve
 from embedcli.errors import CorpusError
-from embedcli.tasks.words import Tiles, in_reach, keep_chances, let_go, noise_words, reach
+from embedcli.files import let_go
+from embedcli.tasks.words import Tiles, in_reach, keep_chances, noise_words, reach
 from tests.tasks.corpora import COMMON, TOPICS, make_task, trained
 
 SMALL = {"tile": 8, "tile_noise": 4, "batch_size": 20, "window": 3, "optimizer": "damped_sgd"}
