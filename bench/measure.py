@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+SPARING = 50  # times what a look takes, to the next one
+
 
 @dataclass(frozen=True)
 class Run:
@@ -24,8 +26,9 @@ class Run:
 def run(command: Sequence[str], *, every: float = 0.1) -> Run:
     """Run `command`; raise CalledProcessError when it fails.
 
-    Memory is sampled from /proc `every` so many seconds. A page that several processes share
-    counts once in all (PSS), so forked workers are neither free nor counted twice.
+    Memory is sampled from /proc `every` so many seconds, less often where looking takes long, so
+    that it costs the command nothing. A page that several processes share counts once in all
+    (PSS), so forked workers are neither free nor counted twice.
     """
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -48,8 +51,11 @@ class _Sampler(threading.Thread):
         self._done = threading.Event()
 
     def run(self) -> None:
-        while not self._done.wait(self._every):
+        pause = self._every
+        while not self._done.wait(pause):
+            began = time.perf_counter()
             self.peak = max(self.peak, sum(_pss(pid) for pid in _family(self._pid)))
+            pause = max(self._every, SPARING * (time.perf_counter() - began))
 
     def stop(self) -> None:
         self._done.set()
