@@ -23,7 +23,7 @@ LARGE_CORPUS_SUBSAMPLE = 1e-4
 BAND = 16  # centres scored at once against all contexts of any of them: 16 wastes least
 MANY_BATCHES = 256  # a small corpus is cut into so many,
 FEW_TOKENS = 64  # but not into batches of fewer tokens
-LET_GO_EVERY = 64  # batches
+LET_GO_EVERY = 8  # batches
 MEASURED_EVERY = 8  # tiles of a large batch
 
 

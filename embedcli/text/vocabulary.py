@@ -122,6 +122,11 @@ class Vocabulary:
         other.counts = counts
         return other
 
+    def compact(self) -> Vocabulary:
+        """Let go of the tokens as strings, and return the vocabulary; they are made when needed."""
+        self._index = self._listed = None
+        return self
+
     def to_bytes(self) -> bytes:
         """Return the content of `vocab.txt`: UTF-8, one token a line."""
         return self._lines[:]

@@ -136,9 +136,9 @@ class Words:
             counts = counts.copy()
             counts[: self.known] += self._known.counts
         if kept is None or kept.all():
-            return Vocabulary(self._index, counts)
+            return Vocabulary(self._index, counts).compact()
         tokens = (token for token, keep in zip(self._index, kept, strict=True) if keep)
-        return Vocabulary(tokens, counts[kept])
+        return Vocabulary(tokens, counts[kept]).compact()
 
     def places_of(self, tokens: set[str]) -> list[int]:
         """Return the ids of those of `tokens` that were met."""

@@ -145,3 +145,12 @@ def test_distances(query: str, words: list[str]) -> None:
     spelt = _Spellings("".join(f"{word}\n" for word in words).encode())
     found = _distances(np.frombuffer(query.encode("utf-32-le"), np.uint32), spelt)
     assert found.tolist() == [_alignment(query, word) for word in words]
+
+
+def test_a_compact_vocabulary_is_the_same() -> None:
+    words = ["hope", "to", "see", "आशा"]
+    kept = Vocabulary(words, np.arange(4)).compact()
+    assert kept.to_bytes() == Vocabulary(words).to_bytes()
+    assert [kept.token(place) for place in range(4)] == words
+    assert kept.id_of("आशा") == 3
+    assert len(kept) == 4

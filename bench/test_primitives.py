@@ -1,0 +1,93 @@
+"""The primitives that training by tiles spends its time in, forward and back.
+
+    pip install -e '.[bench]'
+    pytest bench/test_primitives.py
+
+Sizes are those of a batch of the skip-gram preset, and of the gradients of its group.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+from embedcli.autodiff import ops
+from embedcli.autodiff.rows import RowGrad, packed, sum_rows
+from embedcli.autodiff.tensor import Tensor
+from embedcli.nn.optimizers import OPTIMIZERS
+
+V, D = 80_000, 100
+TILE, NOISE, BAND, WINDOW = 128, 48, 16, 5
+N = 2048  # centres of a batch
+ROWS = 16 * N  # of a group
+rng = np.random.default_rng(0)
+
+
+def natural_ids(count: int) -> Any:
+    """Ids as frequent as Zipf says, but for the most frequent, which are thinned out."""
+    share = 1 / np.maximum(np.arange(V), 500)
+    return rng.choice(V, count, p=share / share.sum()).astype(np.int32)
+
+
+def numbers(*shape: int) -> Any:
+    return rng.standard_normal(shape, np.float32)
+
+
+TABLE = Tensor(numbers(V, D), requires_grad=True)
+IDS = natural_ids(N)
+CENTRES = Tensor(numbers(N // BAND, BAND, D), requires_grad=True)
+STREAM = Tensor(numbers(N + 2 * WINDOW, D), requires_grad=True)
+TILES = Tensor(numbers(N // TILE, TILE, D), requires_grad=True)
+NOISE_ROWS = Tensor(numbers(N // TILE, NOISE, D), requires_grad=True)
+LOGITS = Tensor(numbers(N // TILE, TILE, NOISE), requires_grad=True)
+MEANS, TARGETS = (Tensor(numbers(N, D), requires_grad=True) for _ in range(2))
+
+CASES = {
+    "gather": lambda: ops.gather(TABLE, IDS),
+    "scores of contexts": lambda: ops.matmul_transposed(CENTRES, ops.windows(STREAM, BAND, WINDOW)),
+    "scores of noise": lambda: ops.matmul_transposed(TILES, NOISE_ROWS),
+    "dot products of rows": lambda: ops.row_dots(MEANS, TARGETS),
+    "sigmoid cross-entropy": lambda: ops.sigmoid_cross_entropy(LOGITS, 0.0, every=8),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Any:
+    with threadpool_limits(1, user_api="blas"):
+        yield
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_forward(benchmark: Any, name: str) -> None:
+    benchmark(CASES[name])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_forward_and_back(benchmark: Any, name: str) -> None:
+    gradient = np.ones_like(CASES[name]().data)
+
+    def step() -> None:
+        CASES[name]().backward(gradient)
+        for tensor in (TABLE, CENTRES, STREAM, TILES, NOISE_ROWS, LOGITS, MEANS, TARGETS):
+            tensor.grad = None
+
+    benchmark(step)
+
+
+def test_sum_rows_of_a_group(benchmark: Any) -> None:
+    keys = np.sort(packed(natural_ids(ROWS)))
+    rows, met = numbers(ROWS, D), np.ones(ROWS, np.float32)
+    benchmark(lambda: [len(piece.ids) for piece in sum_rows(keys, rows, met, (V, D))])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_row_step(benchmark: Any, name: str) -> None:
+    optimizer = OPTIMIZERS[name]()
+    weights = numbers(V, D)
+    state = optimizer.state_like(weights)
+    ids = np.unique(natural_ids(2000))
+    gradient = RowGrad(ids, numbers(len(ids), D), (V, D), np.ones(len(ids), np.float32)).coalesce()
+    benchmark(lambda: optimizer.step_rows(weights, state, gradient, 0.01, 1))
