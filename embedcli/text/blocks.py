@@ -15,9 +15,11 @@ from embedcli.text.frequent import MISSING, FrequentPieces
 from embedcli.text.records import HANDLERS, undecodable
 from embedcli.text.tokenizer import LINE_END, Tokenizer
 
-# Words an encoder remembers from one block to the next, and how often a block must have one.
+# Words an encoder remembers from one block to the next: those that one block has so often, or that
+# another block had. Marks of so many hashes tell that; two words with one mark do no harm.
 _MOST_REMEMBERED = 1 << 17
 _WORTH_REMEMBERING = 2
+_MARKS = 1 << 20
 # Codes that are not of words: the end of a line, and a piece without a word.
 _END, _NOTHING = -1, -2
 
@@ -53,6 +55,7 @@ class BlockEncoder:
         self._codes: defaultdict[str, int] = defaultdict()
         self._codes.default_factory = self._codes.__len__
         self._frequent: FrequentPieces | None = None
+        self._marks = np.zeros(_MARKS, bool)  # hashes of the words of blocks before
 
     def encode(self, block: Block) -> BlockIds:
         """Encode one block; raises CorpusError for bytes that are not UTF-8."""
@@ -151,12 +154,15 @@ class BlockEncoder:
     def _remember(
         self, remembered: int, codes: NDArray[np.int32], missed: _Missed
     ) -> tuple[list[str], NDArray[np.bool_]]:
-        """Keep the fresh words that a block has several times, while there is room.
+        """Keep the fresh words that stood in the text before, while there is room.
 
         `codes` are those of fresh words. Returns all fresh words, and which were kept.
         """
         fresh = [self._codes.popitem()[0] for _ in range(len(self._codes) - remembered)][::-1]
         kept = np.bincount(codes - remembered, minlength=len(fresh)) >= _WORTH_REMEMBERING
+        marks = np.fromiter(map(hash, fresh), np.int64, len(fresh)) % _MARKS
+        kept |= self._marks[marks]
+        self._marks[marks] = True
         kept &= np.cumsum(kept) <= _MOST_REMEMBERED - remembered
         final = np.full(remembered + len(fresh), MISSING, np.int32)  # (words,)
         final[:remembered] = np.arange(remembered)

@@ -31,7 +31,7 @@ from embedcli.text.vocabulary import Vocabulary
 from embedcli.text.words import Known, Words, kept_words, renumber, resolve_min_count
 
 # Ids that a second pass renumbers at a time.
-_PASS = 1 << 21
+_PASS = 1 << 18
 
 
 @dataclass(frozen=True)

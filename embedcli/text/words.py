@@ -50,6 +50,27 @@ class Known:
         return sha256(b"".join(sha256(part).digest() for part in [*parts, labels])).hexdigest()
 
 
+class _Remembered:
+    """The ids of the words that an encoder remembers, in its order, in an array that grows."""
+
+    def __init__(self) -> None:
+        self._ids = np.empty(0, np.int32)
+        self._size = 0
+
+    def followed_by(self, fresh: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return the ids, and after them others (n,): valid until the next call."""
+        size = self._size + len(fresh)
+        if size > len(self._ids):
+            self._ids = np.resize(self._ids, 2 * size)
+        self._ids[self._size : size] = fresh
+        return self._ids[:size]
+
+    def keep(self, ids: NDArray[np.int32]) -> None:
+        """Add ids (n,) to those remembered."""
+        self._ids[self._size : self._size + len(ids)] = ids
+        self._size += len(ids)
+
+
 class Words:
     """The words met so far, by first appearance, with their counts and first lines.
 
@@ -70,10 +91,7 @@ class Words:
         self._first_lines = np.zeros(max(size, 1024), np.int64)
         if known is not None:
             self._first_lines[:size] = known.first_lines
-        # The ids of the words that each encoder remembers, in its order.
-        self._remembered: defaultdict[int, NDArray[np.int32]] = defaultdict(
-            lambda: np.empty(0, np.int32)
-        )
+        self._remembered: defaultdict[int, _Remembered] = defaultdict(_Remembered)
         self.total = 0  # words that were counted
         self.read = 0  # words that were read
 
@@ -103,17 +121,20 @@ class Words:
         `encoder` numbers the encoder, of whose words it is known by now which ones it remembers.
         """
         fresh = self._ids(found.fresh.split("\n") if found.fresh else [])  # (fresh words,)
-        ids = np.concatenate([self._remembered[encoder], fresh])  # (words,)
-        self._remembered[encoder] = np.concatenate([self._remembered[encoder], fresh[found.kept]])
+        ids = self._remembered[encoder].followed_by(fresh)  # (words,)
         met = np.bincount(found.codes, minlength=len(ids))  # (words,)
-        known = ids >= 0
+        here = np.flatnonzero(met)
+        known = here[ids[here] >= 0]
         self._counts[ids[known]] += met[known]
         new = fresh >= 0
         new[new] = self._first_lines[fresh[new]] == 0
         self._first_lines[fresh[new]] = found.first_lines[new] + lines + 1
         self.read += len(found.codes)
         self.total += int(met[known].sum())
-        return renumber(found.codes, found.line_ends, ids, everything=bool(known.all()))
+        everything = len(known) == len(here)
+        renumbered = renumber(found.codes, found.line_ends, ids, everything=everything)
+        self._remembered[encoder].keep(fresh[found.kept])
+        return renumbered
 
     def _ids(self, tokens: list[str]) -> NDArray[np.int32]:
         """Return the ids of a block's words, -1 for one outside the given vocabulary: (v,)."""
@@ -198,5 +219,5 @@ def renumber(
     if everything:
         return renumbered, line_ends
     stays = renumbered >= 0
-    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(stays)])  # (n + 1,)
-    return renumbered[stays], before[line_ends]
+    gone = np.flatnonzero(~stays)  # few
+    return renumbered[stays], line_ends - np.searchsorted(gone, line_ends)
