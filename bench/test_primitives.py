@@ -15,6 +15,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from embedcli.autodiff import ops
+from embedcli.autodiff.memory import keep_freed_memory
 from embedcli.autodiff.rows import RowGrad, packed, sum_rows
 from embedcli.autodiff.tensor import Tensor
 from embedcli.nn.optimizers import OPTIMIZERS
@@ -55,7 +56,8 @@ CASES = {
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Any:
+def as_in_training() -> Any:
+    keep_freed_memory()
     with threadpool_limits(1, user_api="blas"):
         yield
 
