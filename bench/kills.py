@@ -41,14 +41,17 @@ LINES = 1500
 WORKERS = (1, 3)
 PATIENCE = 600.0  # seconds after which a run is said to hang: some hundred times what it takes
 # What is done to a run, and how it may then end; 0: it was done just before.
+# Where the interrupt comes while a module is loaded and passes through `exec` of a string, as
+# dataclasses have, CPython itself ends by the signal; a shell tells that as 130 too.
+BY_SIGINT = (130, -signal.SIGINT, 0)
 WAYS: dict[str, tuple[int, ...]] = {
     "SIGKILL to all": (-signal.SIGKILL, 0),
     "SIGKILL to the parent": (-signal.SIGKILL, 0),
     "SIGKILL to a worker": (1, 0),
     "SIGTERM": (143, 0),
-    "SIGINT": (130, 0),
+    "SIGINT": BY_SIGINT,
     "SIGHUP": (129, 0),
-    "SIGINT twice": (130, 0),
+    "SIGINT twice": BY_SIGINT,
 }
 RESUMING = re.compile(r"^resuming at step ([\d,]+) of [\d,]+", re.MULTILINE)
 

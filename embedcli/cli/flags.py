@@ -178,13 +178,12 @@ Model = Annotated[
         help="Model folder, or a file of vectors. $EMBED_MODEL sets it too.",
     ),
 ]
+POLICIES = ("error", "skip", "zero")  # for words that are not in a vocabulary
 Oov = Annotated[
     str,
     one_of(
         "--oov",
-        "error",
-        "skip",
-        "zero",
+        *POLICIES,
         help="An unknown word is an error, left out with its question, or all zeros.",
     ),
 ]
@@ -192,9 +191,7 @@ OovOfText = Annotated[
     str,
     one_of(
         "--oov",
-        "error",
-        "skip",
-        "zero",
+        *POLICIES,
         help="An unknown word is an error, left out, or counts with a vector of zeros.",
     ),
 ]
