@@ -221,8 +221,8 @@ class Team:
     def _hire(self, member: int) -> None:
         ours, theirs = socket.socketpair()
         self._lines.append(ours)
-        self._pids.append(fork_worker(lambda: self._serve(member, theirs)))
-        theirs.close()
+        with theirs:
+            self._pids.append(fork_worker(lambda: self._serve(member, theirs)))
 
     def _serve(self, member: int, line: socket.socket) -> None:
         os.close(self._given)

@@ -74,10 +74,11 @@ class _Worker:
     def __init__(self, encoder: BlockEncoder, siblings: list[_Worker]) -> None:
         self._slots = shared_array((_AHEAD, _SLOT), np.uint8)  # (_AHEAD, _SLOT)
         self._given = self._taken = 0
+        self._buried = False
         self._line, theirs = socket.socketpair()
         lines = [*(sibling._line for sibling in siblings), self._line]
-        self._pid = fork_worker(lambda: self._serve(encoder, theirs, lines))
-        theirs.close()
+        with theirs:
+            self._pid = fork_worker(lambda: self._serve(encoder, theirs, lines))
 
     def give(self, block: Block) -> None:
         """Hand a block over; at most `_AHEAD` may be on their way."""
@@ -104,6 +105,8 @@ class _Worker:
     def end(self) -> None:
         """End the process; nothing of it is left."""
         self._line.close()
+        if self._buried:
+            return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)  # it holds nothing that could be lost
         with contextlib.suppress(ChildProcessError):
@@ -111,6 +114,7 @@ class _Worker:
 
     def _bury(self) -> NoReturn:
         _, status = os.waitpid(self._pid, 0)
+        self._buried = True  # its number may be another's from now on
         how = f"by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "on its own"
         raise CorpusError(
             f"a worker that read the text ended {how}",
