@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     }  # fmt: skip
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
-        tokens, words = _tokenized(args.corpus, Path(scratch) / "tokens.txt")
+        tokens, words = tokenized(args.corpus, Path(scratch) / "tokens.txt")
         results = [
             _run(name, tokens, words * args.epochs, {**settings, "seed": seed}, args)
             for seed in range(args.rounds)
@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _tokenized(corpus: Path, tokens: Path) -> tuple[Path, int]:
+def tokenized(corpus: Path, tokens: Path) -> tuple[Path, int]:
     """Write the tokens of a corpus, a line a line; return their file and number."""
     command = [sys.executable, "-m", "embedcli", "tokenize", str(corpus), "--format", "tokens"]
     with tokens.open("wb") as file:

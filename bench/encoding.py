@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 import machine
+from compare import tokenized
 
 EMBED = """
 import sys, tempfile, time
@@ -50,10 +51,7 @@ def main() -> None:
     args = parser.parse_args()
     size = args.corpus.stat().st_size / 1e6
     with tempfile.TemporaryDirectory() as scratch:
-        tokens = Path(scratch) / "tokens.txt"
-        command = [sys.executable, "-m", "embedcli", "tokenize", str(args.corpus)]
-        with tokens.open("wb") as file:
-            subprocess.run([*command, "--format", "tokens"], stdout=file, check=True)
+        tokens, _ = tokenized(args.corpus, Path(scratch) / "tokens.txt")
         rounds = [
             (
                 _seconds(sys.executable, EMBED, args.corpus, args.workers),

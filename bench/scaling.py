@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -21,8 +20,8 @@ from pathlib import Path
 
 import machine
 import measure
+from compare import CONTESTANTS, tokenized
 
-CONTESTANTS = Path(__file__).with_name("contestants.py")
 MIN_COUNT = 5
 
 
@@ -60,12 +59,7 @@ def cases() -> Iterator[Case]:
 def main() -> None:
     args = _parser().parse_args()
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
-        tokens = Path(scratch) / "tokens.txt"
-        command = [sys.executable, "-m", "embedcli", "tokenize", str(args.corpus)]
-        with tokens.open("wb") as file:
-            subprocess.run([*command, "--format", "tokens"], stdout=file, check=True)
-        with tokens.open("rb") as file:
-            words = sum(len(line.split()) for line in file)
+        tokens, words = tokenized(args.corpus, Path(scratch) / "tokens.txt")
         results = [_run(tokens, case) for _ in range(args.rounds) for case in cases()]
     if args.json:
         report = {"machine": machine.describe(), "words": words}

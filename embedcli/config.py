@@ -14,7 +14,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -468,6 +468,17 @@ def explicit(
             raise ConfigError(f"{name}: no such setting", nearest(name, known))
     chosen = {} if config is None else _read_config(config, settings)
     return {**chosen, **given}
+
+
+def require_same(
+    names: Iterable[str], given: Mapping[str, Any], kept: Settings, whose: str, hint: str
+) -> None:
+    """Raise ConfigError, with a hint, where settings of those names are given otherwise."""
+    differing = [name for name in names if getattr(kept, name) != given[name]]
+    if differing:
+        found = ", ".join(f"{name} {given[name]!r}" for name in differing)
+        known = ", ".join(f"{name} {getattr(kept, name)!r}" for name in differing)
+        raise ConfigError(f"found {found}; {whose} has {known}", hint)
 
 
 def _preset_of_task(values: Mapping[str, Any], settings: type[S]) -> dict[str, Any]:

@@ -14,6 +14,16 @@ Everything else that is raised is a bug of ours and keeps its traceback.
 
 from __future__ import annotations
 
+# What Python raises where a file of ours does not hold what it should.
+UNFIT = (
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    RecursionError,
+)
 LONGEST = 1000  # characters of a message: what a file holds may be of any length
 
 

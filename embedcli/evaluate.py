@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from embedcli import metrics
 from embedcli.errors import CorpusError
-from embedcli.files import read_whole
+from embedcli.files import read_text
 from embedcli.predict import Predictor
 from embedcli.store import Model
 from embedcli.table import EmbeddingTable
@@ -375,12 +375,7 @@ def _folded(word: str, fold_case: bool) -> str:
 
 def _lines_of(path: Path) -> Iterator[tuple[int, str]]:
     """Go through the lines of a UTF-8 file, numbered from 1, without comments and blank lines."""
-    try:
-        text = read_whole(path).decode("utf-8-sig")
-    except OSError as error:
-        raise CorpusError(f"{path}: {error.strerror}; expected a file to evaluate on") from None
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{path}: byte {error.start} is not UTF-8; expected text") from None
+    text = read_text(path, CorpusError, "a file to evaluate on", "text")
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip() and not line.startswith("#"):
             yield number, line

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from embedcli.errors import StoreError
+from embedcli.errors import EmbedError, StoreError
 
 _HINTS = {
     errno.ENOSPC: "free some room, or write to another disk",
@@ -335,6 +335,16 @@ def read_whole(path: Path) -> bytes:
     if len(data) > _MAX_WHOLE:
         raise OSError(errno.EFBIG, f"larger than {readable(_MAX_WHOLE)}", str(path))
     return data
+
+
+def read_text(path: Path, kind: type[EmbedError], what: str, content: str) -> str:
+    """Read UTF-8 text as `read_whole`; raises `kind`, saying what file or content it expected."""
+    try:
+        return read_whole(path).decode("utf-8-sig")
+    except OSError as error:
+        raise kind(f"{path}: {error.strerror}; expected {what}") from error
+    except UnicodeDecodeError as error:
+        raise kind(f"{path}: byte {error.start} is not UTF-8; expected {content}") from None
 
 
 def regular_size(path: Path, inside: Path | None = None) -> int:

@@ -15,7 +15,7 @@ from embedcli.nn.optimizers import make_optimizer
 from embedcli.tasks import TABLES
 from embedcli.tasks.task import Task
 from embedcli.text.sources import STDIN, find_sources
-from embedcli.workers import cores
+from embedcli.workers import asked
 
 NUMBER = np.dtype(np.float32).itemsize
 KEY = np.dtype(np.int64).itemsize  # a row's id and place, in one number
@@ -108,7 +108,7 @@ def gradients(task: Task, group: int) -> int:
 def _for_gradients(task: Task, settings: TrainSettings, group: int) -> int:
     """Bytes of a group's gradients, and of the work on them."""
     batches = min(group, task.batches)
-    workers = min(cores() if settings.workers == "auto" else settings.workers, batches)
+    workers = min(asked(settings.workers), batches)
     most = rows_at_most(task.parameters, task.tables)
     applying = max(
         batches * rows * KEYS * KEY

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli import __version__, files, room, store, update
-from embedcli.config import TrainSettings, explicit, interval, schema
+from embedcli.config import TrainSettings, explicit, interval, require_same, schema
 from embedcli.errors import (
+    UNFIT,
     ConfigError,
     CorpusError,
     EmbedError,
@@ -35,8 +36,6 @@ from embedcli.nn.optimizers import make_optimizer
 from embedcli.pretrained import ABSENT, Coverage, start_from
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
-from embedcli.tasks.classify import Classify
-from embedcli.tasks.regress import Regress
 from embedcli.tasks.task import Task
 from embedcli.text.encode import EncodedCorpus, encode
 from embedcli.text.labels import ClassTargets, LabelKind
@@ -131,7 +130,13 @@ def resume(
     with files.Lock(folder):
         store.has_checkpoint(folder)  # and what a killed process left of one is gone
         checkpoint = Checkpoint.load(folder)
-        _require_same_settings(checkpoint.settings, given)
+        require_same(
+            [name for name in given if name not in FREE],
+            given,
+            checkpoint.settings,
+            "the run to go on with",
+            "leave them out to go on; remove the checkpoint to start anew",
+        )
         free = {name: value for name, value in given.items() if name in FREE}
         settings = replace(checkpoint.settings, **free)
         places = checkpoint.sources if sources is None else _absolute(sources)
@@ -146,17 +151,6 @@ def resume(
 
 def _absolute(sources: Sequence[str | Path]) -> list[str]:
     return [str(each) if str(each) == STDIN else str(Path.cwd() / each) for each in sources]
-
-
-def _require_same_settings(kept: TrainSettings, given: Mapping[str, Any]) -> None:
-    differing = [name for name in given if name not in FREE and getattr(kept, name) != given[name]]
-    if differing:
-        found = ", ".join(f"{name} {given[name]!r}" for name in differing)
-        known = ", ".join(f"{name} {getattr(kept, name)!r}" for name in differing)
-        raise ConfigError(
-            f"found {found}; the run to go on with has {known}",
-            "leave them out to go on; remove the checkpoint to start anew",
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +213,7 @@ def _damage(folder: Path) -> Iterator[None]:
     """Turn what goes wrong while a checkpoint's content is read into one StoreError."""
     try:
         yield
-    except store.UNFIT as error:
+    except UNFIT as error:
         raise _unfit(folder, store.in_words(error)) from error
     except (ConfigError, VocabularyError) as error:
         raise _unfit(folder, error.message) from error
@@ -324,7 +318,7 @@ class _Run:
                 coverage=None if found is None else Coverage.of(found),
                 resumed=self._resumed(),
                 known=None if known is None else len(known.vocabulary),
-                baseline=task.baseline() if isinstance(task, Classify | Regress) else None,
+                baseline=task.baseline(),
             )
         )
         keeper = _Keeper(self, training, text, found, earlier)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from embedcli import __version__, files
 from embedcli.config import TrainSettings, read_yaml, to_yaml
-from embedcli.errors import ConfigError, StoreError, VocabularyError
+from embedcli.errors import UNFIT, ConfigError, StoreError, VocabularyError
 from embedcli.table import EmbeddingTable
 from embedcli.text.vocabulary import Vocabulary
 
@@ -53,16 +53,6 @@ KINDS: Mapping[type | UnionType, str] = {
     dict: "entries by name",
     dict | None: "entries by name, or null",
 }
-# What is raised by a file that does not hold what it should; `in_words` says it.
-UNFIT = (
-    KeyError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    IndexError,
-    OverflowError,
-    RecursionError,
-)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -185,7 +185,6 @@ class EmbeddingTable:
         return Neighbors(ids, best)
 
 
-@np.errstate(all="ignore")  # of rows that are not finite
 def _few_threads(queries: int) -> AbstractContextManager[object]:
     """Keep the products of few queries to one thread.
 

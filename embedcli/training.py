@@ -23,7 +23,7 @@ from embedcli.errors import TrainingError
 from embedcli.nn.accumulate import Accumulator, Boxes, LoneBatch
 from embedcli.nn.optimizers import clip_by_norm, make_optimizer, rate
 from embedcli.tasks.task import Task, Validation
-from embedcli.workers import Team, cores, shared_array
+from embedcli.workers import Team, asked, shared_array
 
 SMALL_RUN = 64  # batches; a shorter run is over before other processes would be of use
 TRIM_EVERY = 1024  # batches of a process after which it gives back memory: new pages cost time
@@ -357,4 +357,4 @@ def _free(gradient: Gradient, frozen: Array | None) -> Gradient:
 def _useful_workers(settings: TrainSettings, batches: int) -> int:
     if batches < SMALL_RUN:
         return 1
-    return min(cores() if settings.workers == "auto" else settings.workers, settings.group)
+    return min(asked(settings.workers), settings.group)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli import store
-from embedcli.config import TrainSettings, schema
+from embedcli.config import TrainSettings, require_same, schema
 from embedcli.errors import ConfigError, CorpusError, StoreError
 from embedcli.nn.initializers import first_rows
 from embedcli.nn.optimizers import make_optimizer
@@ -114,7 +114,13 @@ def load(folder: Path, settings: TrainSettings) -> Model:
             f"{folder}: its vectors came from a file, and there is no head to go on with",
             f"--vectors {folder} starts from the vectors alone",
         )
-    _require_same(folder, model.settings, settings)
+    require_same(
+        FIXED,
+        asdict(settings),
+        model.settings,
+        f"the model to update, {folder},",
+        "leave them out, or train anew without --update",
+    )
     try:
         require_start(model.start)
     except (KeyError, ConfigError) as error:
@@ -127,17 +133,6 @@ def require_start(start: Mapping[str, Any]) -> None:
     """Raise KeyError or ConfigError unless it is said how first rows were made."""
     for key, name in START.items():
         schema(TrainSettings)[name].check(start[key])
-
-
-def _require_same(folder: Path, old: TrainSettings, new: TrainSettings) -> None:
-    differing = [name for name in FIXED if getattr(old, name) != getattr(new, name)]
-    if differing:
-        found = ", ".join(f"{name} {getattr(new, name)!r}" for name in differing)
-        known = ", ".join(f"{name} {getattr(old, name)!r}" for name in differing)
-        raise ConfigError(
-            f"found {found}; the model to update, {folder}, has {known}",
-            "leave them out, or train anew without --update",
-        )
 
 
 def begin(model: Model, task: Task, settings: TrainSettings) -> TrainState:

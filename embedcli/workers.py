@@ -34,6 +34,11 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def asked(workers: int | str) -> int:
+    """Return how many workers that setting asks for: `auto` is one a core."""
+    return cores() if isinstance(workers, str) else workers
+
+
 def available_memory(system: Path = Path("/")) -> int | None:
     """Bytes of memory that can still be had; None where the system does not tell.
 

@@ -201,7 +201,7 @@ def _asked(
     given: list[str] | None,
     size: int | None,
     model: Path,
-    oov: str,
+    oov: Oov,
     quiet: bool,
 ) -> Iterator[Asked]:
     """Go through the questions, of `size` words each, in blocks; says at the end what was found.

@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
@@ -178,9 +178,10 @@ Model = Annotated[
         help="Model folder, or a file of vectors. $EMBED_MODEL sets it too.",
     ),
 ]
-POLICIES = ("error", "skip", "zero")  # for words that are not in a vocabulary
+Policy = Literal["error", "skip", "zero"]  # for words that are not in a vocabulary
+POLICIES: tuple[str, ...] = get_args(Policy)
 Oov = Annotated[
-    str,
+    Policy,
     one_of(
         "--oov",
         *POLICIES,
@@ -188,7 +189,7 @@ Oov = Annotated[
     ),
 ]
 OovOfText = Annotated[
-    str,
+    Policy,
     one_of(
         "--oov",
         *POLICIES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,7 +14,6 @@ from embedcli.cli.app import examples
 
 if TYPE_CHECKING:
     from embedcli.evaluate import Analogies, Classification, Section
-    from embedcli.text.vocabulary import Oov
 
 MARGIN = 2  # before the lines about a file
 LARGEST_MATRIX = 8  # labels of a confusion matrix that is shown; JSON has any
@@ -64,9 +63,7 @@ def evaluate(
     def measured() -> Iterator[tuple[str, Any]]:
         ks = sorted({1, k})
         for name in files:
-            found = api.evaluate(
-                name, model, task=task, ks=ks, fold_case=fold_case, oov=cast("Oov", oov)
-            )
+            found = api.evaluate(name, model, task=task, ks=ks, fold_case=fold_case, oov=oov)
             coverage.add(found.known_words + found.unknown_words, found.unknown_words)
             yield name, found
 

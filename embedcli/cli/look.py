@@ -6,7 +6,7 @@ import csv
 import sys
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embedcli.table import EmbeddingTable
-    from embedcli.text.vocabulary import Oov
 
 FORMATS = ("table", "json", "tsv", "npy")
 ROWS_SHOWN = 20
@@ -69,10 +68,10 @@ def lookup(
     if ids:
         found = api.find_ids(table, [flags.whole(each, "--id") for each in ids])
     elif text is not None:
-        found = api.find(table, api.tokenizer_of(model).tokenize(text), oov=cast("Oov", oov))
+        found = api.find(table, api.tokenizer_of(model).tokenize(text), oov=oov)
     else:
         asked = words or render.lines_of_stdin()
-        found = api.find(table, asked, oov=cast("Oov", oov), spelt_as=model)
+        found = api.find(table, asked, oov=oov, spelt_as=model)
     entries = _entries(table, found.ids, found.words)
     if output == "table":
         sys.stdout.writelines(line for entry in entries for line in _page(entry, precision))

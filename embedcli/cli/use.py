@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +14,6 @@ from embedcli.cli.app import examples
 
 if TYPE_CHECKING:
     from embedcli.predict import Label
-    from embedcli.text.vocabulary import Oov
 
 Texts = Annotated[
     list[str] | None,
@@ -47,7 +46,7 @@ def predict(
     """
     from embedcli import api
 
-    found = api.predict(files or ["-"], model, k=k, threshold=threshold, oov=cast("Oov", oov))
+    found = api.predict(files or ["-"], model, k=k, threshold=threshold, oov=oov)
     for line in found.lines:
         if output == "json":
             sys.stdout.write(render.json_text([_record(each) for each in line]) + "\n")
@@ -117,9 +116,7 @@ def vectors(
             source = str(Path(folder) / "texts")
             lines = (" ".join(re.split("[\r\n]+", text)) for text in texts)
             Path(source).write_text("".join(f"{line}\n" for line in lines), "utf-8", "replace")
-        found = api.text_vectors(
-            source, model, sif=sif, remove_common=remove_common, oov=cast("Oov", oov)
-        )
+        found = api.text_vectors(source, model, sif=sif, remove_common=remove_common, oov=oov)
         _write_vectors(found.lines, output, precision)
     render.say_found(found.coverage, quiet=quiet)
 

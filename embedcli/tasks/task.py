@@ -58,5 +58,8 @@ class Task(Protocol):
     def words(self, batch: Any) -> int:
         """Count the corpus tokens a batch consumes."""
 
+    def baseline(self) -> float | None:
+        """Return what learning nothing would reach, where that is known."""
+
     def validate(self) -> Validation | None:
         """Measure the weights on the validation examples, if there are any."""

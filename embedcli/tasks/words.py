@@ -148,6 +148,9 @@ class WordTask:
         """Count the corpus tokens of a batch."""
         return batch.tokens
 
+    def baseline(self) -> None:
+        """There is no answer to say always."""
+
     def validate(self) -> Validation | None:
         """There is nothing to compare with."""
         return None

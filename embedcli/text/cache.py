@@ -27,7 +27,7 @@ import regex
 
 from embedcli import __version__, files
 from embedcli.config import TextSettings
-from embedcli.errors import StoreError
+from embedcli.errors import UNFIT, StoreError
 from embedcli.text.corpus import fingerprint_of
 from embedcli.text.segmenters import PACKAGES
 from embedcli.text.sources import STDIN, Source
@@ -35,8 +35,6 @@ from embedcli.text.sources import STDIN, Source
 # Bytes all entries may take together.
 LARGEST = 8 << 30
 _DIGESTS = "digests.json"
-# What is raised by a file that does not hold what it should.
-UNFIT = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 # These do not change what becomes of the text.
 _IRRELEVANT = {"workers", "cache", "max_expansion", "stop_words"}
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.config import TextSettings
-from embedcli.errors import CorpusError, VocabularyError
+from embedcli.errors import UNFIT, CorpusError, VocabularyError
 from embedcli.text.blocks import BlockEncoder, BlockIds
-from embedcli.text.cache import UNFIT, Cached
+from embedcli.text.cache import Cached
 from embedcli.text.corpus import Block, Corpus
 from embedcli.text.labels import (
     ClassNames,

@@ -21,7 +21,7 @@ from embedcli.config import TextSettings
 from embedcli.errors import CorpusError, EmbedError
 from embedcli.text.blocks import BlockEncoder, BlockIds
 from embedcli.text.corpus import BLOCK, Block
-from embedcli.workers import cores, fork_worker, shared_array
+from embedcli.workers import asked, fork_worker, shared_array
 
 # Fewer blocks are sooner done by the process itself.
 _FEW_BLOCKS = 3
@@ -39,7 +39,7 @@ def encode_blocks(
 
     Raises CorpusError for text that cannot be decoded, and for a worker that died.
     """
-    size = cores() if settings.workers == "auto" else settings.workers
+    size = asked(settings.workers)
     first = list(islice(blocks, _FEW_BLOCKS))
     if size == 1 or len(first) < _FEW_BLOCKS:
         for block in chain(first, blocks):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.errors import VocabularyError
-from embedcli.files import read_whole
+from embedcli.files import read_text
 from embedcli.text.spelling import nearest_spellings
 
 # What becomes of a word that is not in a vocabulary: an error, left out, or a vector of zeros.
@@ -100,14 +100,7 @@ class Vocabulary:
 
         Raises VocabularyError, with the line, for what a vocabulary cannot hold.
         """
-        try:
-            text = read_whole(path).decode("utf-8-sig")
-        except OSError as error:
-            raise VocabularyError(f"{path}: {error.strerror}; expected a vocabulary") from error
-        except UnicodeDecodeError as error:
-            raise VocabularyError(
-                f"{path}: byte {error.start} is not UTF-8; expected one token a line"
-            ) from None
+        text = read_text(path, VocabularyError, "a vocabulary", "one token a line")
         tokens = [line.removesuffix("\r") for line in text.split("\n")]
         if tokens[-1] == "":
             tokens.pop()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from embedcli.config import TextSettings
 from embedcli.errors import CorpusError
-from embedcli.files import read_whole
+from embedcli.files import read_text
 from embedcli.text.blocks import BlockIds
 from embedcli.text.tokenizer import Tokenizer
 from embedcli.text.vocabulary import Vocabulary
@@ -192,14 +192,7 @@ def kept_words(words: Words, min_count: int, settings: TextSettings) -> NDArray[
 def read_stop_words(path: Path, settings: TextSettings) -> set[str]:
     """Read words to leave out, one a line, spelt as the tokenizer would spell them."""
     tokenizer = Tokenizer(settings)
-    try:
-        text = read_whole(path).decode("utf-8-sig")
-    except OSError as error:
-        raise CorpusError(f"{path}: {error.strerror}; expected a file of words") from error
-    except UnicodeDecodeError as error:
-        raise CorpusError(
-            f"{path}: byte {error.start} is not UTF-8; expected one word a line"
-        ) from None
+    text = read_text(path, CorpusError, "a file of words", "one word a line")
     found: set[str] = set()
     for line in text.split("\n"):
         tokens = tokenizer.tokenize(line)
