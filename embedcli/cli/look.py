@@ -30,7 +30,7 @@ ROWS_AT_ONCE = 1000  # read and written at a time, so that a long table takes no
     "embed lookup king queen",
     "embed lookup --id 0 --id 1 --format json",
     'embed lookup --text "the king and the queen" --format npy > phrase.npy',
-    "embed tokenize --format tokens story.txt | tr ' ' '\\n' | embed lookup --oov skip",
+    "embed tokenize --format tokens a.txt | tr ' ' '\\n' | embed lookup --oov skip",
 )
 def lookup(
     words: Annotated[

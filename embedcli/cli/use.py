@@ -71,7 +71,7 @@ def _record(said: Label | float) -> Any:
 
 @examples(
     "embed vectors 'the king and the queen' 'a mango tree'",
-    "embed vectors --sif 0.001 --remove-common --format npy < texts.txt > vectors.npy",
+    "embed vectors --sif 0.001 --remove-common --format npy < texts.txt > v.npy",
 )
 def vectors(
     texts: Annotated[
