@@ -24,7 +24,7 @@ BAND = 16  # centres scored at once against all contexts of any of them: 16 wast
 MANY_BATCHES = 256  # a small corpus is cut into so many,
 FEW_TOKENS = 64  # but not into batches of fewer tokens
 LET_GO_EVERY = 8  # batches
-MEASURED_EVERY = 8  # tiles of a large batch
+MEASURED_EVERY = 16  # tiles of a large batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +202,7 @@ class WordStream:
         contexts = np.zeros(size + 2 * window, np.int32)  # (N + 2·window,)
         contexts[window : window + len(kept)] = tokens[kept]
         near = in_reach(left.reshape(-1, self._band), right.reshape(-1, self._band), window)
-        draws = rng.integers(0, len(self._noise), (size // tile, settings.tile_noise), np.int32)
-        noise = self._noise[draws]  # (G, K)
+        noise = draw_noise(self._noise, size // tile, settings.tile_noise, rng)  # (G, K)
         self._read += 1
         if self._read % LET_GO_EVERY == 0:
             let_go(self._ids)
@@ -278,6 +277,17 @@ def noise_words(counts: Array, power: float) -> Array:
     ends = np.round(ends * (size / ends[-1])).astype(np.int64)
     words = np.arange(len(counts), dtype=np.int32)
     return np.repeat(words, np.diff(ends, prepend=0))  # (M,)
+
+
+def draw_noise(words: Array, tiles: int, size: int, rng: Generator) -> Array:
+    """Draw noise words for each of so many tiles from those laid out (M,): (G, K) int32.
+
+    The k-th comes from the k-th of K equal stretches: a tile then holds a frequent word as often
+    as it should, give or take one, where independent draws would miss it or hold it many times.
+    Each word is as likely as before (stratified sampling; Cochran 1977, chapter 5).
+    """
+    places = (np.arange(size) + rng.random((tiles, size))) * (len(words) / size)  # (G, K)
+    return np.take(words, places.astype(np.int64), mode="clip")
 
 
 def square_norms(rows: Array) -> Array:

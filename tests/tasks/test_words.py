@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from embedcli.config import TrainSettings, resolve
 from embedcli.errors import CorpusError
 from embedcli.files import let_go
-from embedcli.tasks.words import Tiles, in_reach, keep_chances, noise_words, reach
+from embedcli.tasks.words import (
+    Tiles,
+    draw_noise,
+    in_reach,
+    keep_chances,
+    noise_words,
+    reach,
+)
 from tests.tasks.corpora import COMMON, TOPICS, make_task, trained
 
 SMALL = {"tile": 8, "tile_noise": 4, "batch_size": 20, "window": 3, "optimizer": "damped_sgd"}
@@ -141,6 +148,17 @@ def test_chances_to_stay_and_noise_follow_word2vec():
     noise = noise_words(counts, 0.75)
     held = np.bincount(noise, minlength=4) / len(noise)
     np.testing.assert_allclose(held, counts**0.75 / (counts**0.75).sum(), atol=1e-6)
+
+
+def test_a_tile_holds_each_noise_word_as_often_as_it_should():
+    counts = np.array([100, 300, 5, 1, 60, 2])
+    shares = counts**0.75 / (counts**0.75).sum()
+    drawn = draw_noise(noise_words(counts, 0.75), 3000, 48, np.random.default_rng(1))
+    assert drawn.dtype == np.int32
+    held = np.array([np.bincount(tile, minlength=6) for tile in drawn])
+    assert (np.abs(held - 48 * shares) < 2).all()
+    np.testing.assert_allclose(held.mean(0), 48 * shares, atol=0.03)
+    assert (drawn[0] != drawn[1]).any()
 
 
 def test_subsampling_is_for_large_corpora_unless_asked_for(task):
