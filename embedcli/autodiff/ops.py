@@ -409,15 +409,14 @@ def _windows(stream: Array, tile: int, halo: int) -> Made:
 def _windows_back(gradient: Array, saved: Any, _: int) -> Array:
     shape, tile = saved
     tiles, width, dim = gradient.shape
-    stream = np.empty(shape, gradient.dtype)  # (T·S + 2·halo, D)
-    stream[: tiles * tile].reshape(tiles, tile, dim)[:] = gradient[:, :tile]
-    stream[tiles * tile :] = 0
-    row, column = stream.strides
-    for start in range(tile, width, tile):  # columns that lie S apart never fall on the same row
+    blocks = np.empty((tiles + (width - 1) // tile, tile, dim), gradient.dtype)
+    blocks[:tiles] = gradient[:, :tile]
+    blocks[tiles:] = 0
+    # Columns that lie a tile apart never fall on the same row.
+    for shift, start in enumerate(range(tile, width, tile), start=1):
         part = gradient[:, start : start + tile]  # (T, ≤S, D)
-        target = as_strided(stream[start:], part.shape, (tile * row, row, column))
-        target += part
-    return stream
+        blocks[shift : shift + tiles, : part.shape[1]] += part
+    return blocks.reshape(-1, dim)[: shape[0]]  # (T·S + 2·halo, D)
 
 
 def _masked_sum(x: Array, mask: Array) -> Made:
@@ -549,7 +548,7 @@ def _sigmoid_cross_entropy(
     share = 1.0
     if every > 1:
         share = len(logits) / len(logits[::every])
-        labels, weights = (np.broadcast_to(each, logits.shape)[::every] for each in saved[1:])
+        labels, weights = (_some(each, every, logits.ndim) for each in saved[1:])
         half, squashed = half[::every], squashed[::every]
     # softplus(x) - y·x = |x|/2 - log(½ + ½·|tanh(x/2)|) + x·(½ - y)
     loss = np.abs(squashed)
@@ -559,17 +558,20 @@ def _sigmoid_cross_entropy(
     np.subtract(np.abs(half), loss, out=loss)
     half *= 1 - 2 * labels
     loss += half
-    total = np.vdot(np.broadcast_to(weights, loss.shape), loss)
+    loss *= weights
+    total = loss.sum()
     return total * total.dtype.type(share), saved
+
+
+def _some(constant: Array, every: int, ndim: int) -> Array:
+    """Take every n-th entry of the first of `ndim` axes of a constant that broadcasts to them."""
+    return constant[::every] if constant.ndim == ndim and len(constant) > 1 else constant
 
 
 def _sigmoid_cross_entropy_back(gradient: Array, saved: tuple[Array, ...], _: int) -> Array:
     squashed, labels, weights = saved
-    squashed *= 0.5
-    squashed += 0.5 - labels  # σ(x) - y
-    squashed *= weights
-    if gradient != 1:
-        squashed *= gradient
+    squashed += 1 - 2 * labels  # 2·(σ(x) - y)
+    squashed *= weights * (0.5 * gradient)
     return squashed
 
 

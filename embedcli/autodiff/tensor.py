@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class _Node:
 
     __slots__ = ("inputs", "number", "primitive", "saved")
 
-    def __init__(self, primitive: Primitive, inputs: tuple[Tensor | None, ...], saved: Any) -> None:
+    def __init__(self, primitive: Primitive, inputs: Sequence[Tensor | None], saved: Any) -> None:
         self.number = next(_numbers)
         self.primitive: Primitive | None = primitive
         self.inputs = inputs
@@ -75,9 +75,9 @@ class Tensor:
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         array = np.asarray(data)
-        given = isinstance(data, np.ndarray | np.generic) and array.dtype == np.float64
-        if not given:
-            array = array.astype(np.float32, copy=False)
+        if array.dtype != np.float32:
+            given = isinstance(data, np.ndarray | np.generic) and array.dtype == np.float64
+            array = array if given else array.astype(np.float32)
         self.data: Array = array
         self.grad: Gradient | None = None
         self.requires_grad = requires_grad
@@ -192,15 +192,14 @@ def apply(name: str, *operands: Operand, **options: Any) -> Tensor:
     Constants take the tensors' dtype. Raises TypeError if tensors of both dtypes meet.
     """
     primitive = PRIMITIVES[name]
-    arrays = _arrays(name, operands)
-    data, saved = primitive.forward(*arrays, **options)
+    data, saved = primitive.forward(*_arrays(name, operands), **options)
     result = Tensor(data)
     if _recording.get():
-        inputs = tuple(
+        inputs = [
             operand if isinstance(operand, Tensor) and operand.requires_grad else None
             for operand in operands
-        )
-        if any(source is not None for source in inputs):
+        ]
+        if inputs.count(None) < len(inputs):
             result.requires_grad = True
             result._node = _Node(primitive, inputs, saved)
     return result
@@ -222,10 +221,12 @@ def no_grad() -> Iterator[None]:
 
 
 def _arrays(name: str, operands: tuple[Operand, ...]) -> list[Array]:
-    dtypes = {operand.data.dtype for operand in operands if isinstance(operand, Tensor)}
-    if len(dtypes) > 1:
-        raise TypeError(f"{name}: tensors of float32 and float64 do not mix")
-    dtype = dtypes.pop() if dtypes else None
+    dtype = None
+    for operand in operands:
+        if isinstance(operand, Tensor):
+            dtype = dtype or operand.data.dtype
+            if operand.data.dtype != dtype:
+                raise TypeError(f"{name}: tensors of float32 and float64 do not mix")
     return [
         operand.data if isinstance(operand, Tensor) else np.asarray(operand, dtype)
         for operand in operands
