@@ -285,17 +285,13 @@ class Training:
     def _compute(self, worker: int, slot: int, epoch: int, index: int) -> None:
         """Leave a batch's gradients, and what is told of it, where the others find them."""
         batch = self.task.batch(self.state.epochs_before + epoch, index)
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found below
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found here
             loss = self.task.loss(batch)
             loss.value.backward()
-        gradients: Mapping[str, Gradient] = {
-            name: tensor.grad for name, tensor in self._trainable.items() if tensor.grad is not None
-        }
-        for tensor in self._trainable.values():
-            tensor.grad = None
-        if self.settings.clip_norm is not None:
-            gradients = settled(gradients, self.settings, self._frozen)
-        sound = math.isfinite(loss.total) and all(map(_finite, gradients.values()))
+            gradients = self._taken()
+            if self.settings.clip_norm is not None:
+                gradients = settled(gradients, self.settings, self._frozen)
+            sound = math.isfinite(loss.total) and all(map(_finite, gradients.values()))
         self._gradients.put(slot, gradients)
         words = self.task.words(batch)
         self._reports[slot] = _Report(loss.total, loss.count, words, sound, worker)
@@ -303,6 +299,14 @@ class Training:
         self._computed += 1
         if self._computed % TRIM_EVERY == 0:
             give_back_freed_memory()
+
+    def _taken(self) -> dict[str, Gradient]:
+        """Take the gradients away from the parameters."""
+        gradients = {}
+        for name, tensor in self._trainable.items():
+            if tensor.grad is not None:
+                gradients[name], tensor.grad = tensor.grad, None
+        return gradients
 
     def _update(self, name: str, part: int, epoch: int, group: int) -> None:
         """Apply a part of the sum of the group's gradients of one parameter."""
@@ -324,8 +328,7 @@ class Training:
 def _finite(gradient: Gradient) -> bool:
     """Whether all numbers are finite, and not so large that their squares are not."""
     parts = [each.rows for each in gradient.parts] if isinstance(gradient, RowGrad) else [gradient]
-    with np.errstate(over="ignore", invalid="ignore"):
-        return all(math.isfinite(np.vdot(part, part)) for part in parts)
+    return all(math.isfinite(np.vdot(part, part)) for part in parts)
 
 
 def settled(

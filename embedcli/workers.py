@@ -187,6 +187,10 @@ class Team:
 
         At most some thousands of tasks. Raises WorkerError if a member died or failed.
         """
+        if self.size == 1:
+            for task in range(tasks):
+                self._work(0, command, task)
+            return
         if not tasks:
             return
         os.write(self._given, b"".join(map(_TASK.pack, range(self.size, tasks))))

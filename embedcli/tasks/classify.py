@@ -110,10 +110,10 @@ class Classify(Supervised):
         return np.bincount(self._labels.take(self._numbers).ids, minlength=len(self.labels))
 
     def _targets(self, numbers: Array) -> Array:
-        labels = self._labels.take(numbers)
         if self.several:
+            labels = self._labels.take(numbers)
             return borne(labels.ids, labels.offsets, len(self.labels))  # (B, C)
-        return labels.ids  # (B,)
+        return np.take(self._labels.ids, self._labels.offsets[numbers])  # (B,)
 
     def _loss(self, logits: Tensor, targets: Array) -> Total:
         weighed = self.parameters.get(CLASS_WEIGHTS)

@@ -173,7 +173,7 @@ class Batch:
     inputs: Inputs
     targets: Array  # labels (B,), which labels a text bears (B, C), or numbers (B, R)
     words: int
-    dropout: Generator
+    dropout: Generator | None  # that says what to drop
 
 
 class Supervised:
@@ -233,7 +233,7 @@ class Supervised:
             self.network.inputs(texts, len(self.parameters["table"])),
             self._targets(numbers),
             len(texts.ids),
-            np.random.default_rng((self.settings.seed, _DROPOUT, epoch, index)),
+            self._generator(epoch, index) if self.settings.dropout else None,
         )
 
     def words(self, batch: Batch) -> int:
@@ -246,6 +246,9 @@ class Supervised:
             self._order, self._epoch = rng.permutation(self._numbers), epoch
         start = index * self.settings.batch_size
         return self._order[start : start + self.settings.batch_size]  # (B,)
+
+    def _generator(self, epoch: int, index: int) -> Generator:
+        return np.random.default_rng((self.settings.seed, _DROPOUT, epoch, index))
 
     def _targets(self, numbers: Array) -> Array:
         raise NotImplementedError
