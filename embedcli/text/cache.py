@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from unicodedata import unidata_version
@@ -155,9 +154,13 @@ _RELEVANT = {field.name for field in fields(TextSettings)} - _IRRELEVANT
 
 
 def _version_of(segmenter: str | None) -> str:
+    if segmenter not in PACKAGES:
+        return ""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
-        return version(PACKAGES[segmenter]) if segmenter else ""
-    except (PackageNotFoundError, KeyError):
+        return version(PACKAGES[segmenter])
+    except PackageNotFoundError:
         return ""
 
 
