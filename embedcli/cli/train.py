@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
@@ -58,6 +59,8 @@ def train(
     and flags. A setting that is `auto` is chosen from the text, and said. Ctrl-C keeps the run's
     state and says how to go on; a second one leaves at once.
     """
+    # Before NumPy is imported: threads of BLAS, of which training uses one, spin at their start.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from embedcli import api
     from embedcli.cli.progress import progress
     from embedcli.run import Prepared, Stopped
