@@ -10,7 +10,7 @@ import pytest
 
 from embedcli.errors import TrainingError
 from embedcli.tasks.task import Validation
-from embedcli.training import Training, TrainState
+from embedcli.training import Training, TrainState, stretches
 from tests.tasks.corpora import make_task
 from tests.tasks.test_words import planted_lines
 
@@ -165,6 +165,16 @@ def test_early_stopping_restores_the_best_epoch(make):
     assert [step.record["accuracy"] for step in steps if step.record] == [0.1, 0.5, 0.4, 0.3]
     np.testing.assert_array_equal(training.state.parameters["table"], tables[1])
     assert training.state.best_epoch == 2
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 8])
+@pytest.mark.parametrize("size", [1, 2, 7, 12, 100])
+def test_workers_take_every_batch_once_and_ever_fewer_at_a_time(size, workers):
+    found = stretches(size, workers)
+    assert [number for each in found for number in each] == list(range(size))
+    lengths = [len(each) for each in found]
+    assert lengths == sorted(lengths, reverse=True)
+    assert len(found) >= min(size, workers)
 
 
 def test_a_small_run_needs_no_other_process(make):

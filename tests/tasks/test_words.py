@@ -14,6 +14,7 @@ from embedcli.config import TrainSettings, resolve
 from embedcli.errors import CorpusError
 from embedcli.files import let_go
 from embedcli.tasks.words import (
+    Streams,
     Tiles,
     draw_noise,
     in_reach,
@@ -120,6 +121,16 @@ def test_a_batch_is_a_function_of_seed_epoch_and_index(task, tmp_path):
     np.testing.assert_array_equal(first.near, again.batch(1, 3).near)
     for different in (other.batch(1, 3), task.batch(2, 3), task.batch(1, 4)):
         assert (first.noise != different.noise).any()
+
+
+def test_a_stream_of_numbers_depends_on_its_key_alone():
+    keys = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (2**64 - 1, 3, 5)]
+    streams, others = Streams(), Streams()
+    drawn = [streams.at(*key).random(9).tolist() for key in keys]
+    assert len({number for numbers in drawn for number in numbers}) == 9 * len(keys)
+    for key, numbers in reversed(list(zip(keys, drawn, strict=True))):
+        others.at(0, 7, 7).integers(0, 9, 3, np.int32)
+        assert others.at(*key).random(9).tolist() == numbers
 
 
 def test_frequent_words_are_thinned_out(tmp_path):
