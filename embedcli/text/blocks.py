@@ -5,35 +5,38 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.config import TextSettings
 from embedcli.text.corpus import Block
-from embedcli.text.frequent import MISSING, FrequentPieces
+from embedcli.text.growing import Growing
+from embedcli.text.numbering import MISSING, Numbering, Strings, first_places
 from embedcli.text.records import HANDLERS, undecodable
 from embedcli.text.tokenizer import LINE_END, Tokenizer
 
-# Words an encoder remembers from one block to the next: those that one block has so often, or that
-# another block had. Marks of so many hashes tell that; two words with one mark do no harm.
-_MOST_REMEMBERED = 1 << 17
-_WORTH_REMEMBERING = 2
-_MARKS = 1 << 20
-# Codes that are not of words: the end of a line, and a piece without a word.
-_END, _NOTHING = -1, -2
+# Bytes of pieces and words remembered from one block to the next; with more all are forgotten.
+_MOST_REMEMBERED = 1 << 22
+# Pieces looked up at a time, few enough for what is made of them to stay in the processor's cache.
+_AT_A_TIME = 1 << 13
+# Codes that are not of words: the end of a line, a piece without a word, and from there down those
+# of several words.
+_END, _NOTHING, _SEVERAL = -1, -2, -3
+_BLANK = ord(" ")
 
 
 @dataclass(frozen=True)
 class BlockIds:
     """A block's words as codes.
 
-    The first codes are of the words this encoder remembered before, in the order it came to
-    remember them; the next are of the `fresh` words, in the order of first appearance.
+    The first codes are of the words this encoder met in blocks before; the next are of the `fresh`
+    words, in the order of first appearance. A word that is spelt in two ways may have two codes.
     """
 
-    fresh: str  # joined by newlines
-    kept: NDArray[np.bool_]  # (fresh words,) which the encoder remembers from now on
+    anew: bool  # whether the encoder has forgotten the words of all blocks before
+    fresh: bytes  # each ended by a newline
     first_lines: NDArray[np.int64]  # (fresh words,) line of the block, from 0, that first has each
     codes: NDArray[np.int32]  # (n,)
     line_ends: NDArray[np.int64]  # (lines,) words up to the end of each line that ends here
@@ -52,10 +55,7 @@ class BlockEncoder:
             if labelled
             else None
         )
-        self._codes: defaultdict[str, int] = defaultdict()
-        self._codes.default_factory = self._codes.__len__
-        self._frequent: FrequentPieces | None = None
-        self._marks = np.zeros(_MARKS, bool)  # hashes of the words of blocks before
+        self._memory: _Memory | None = None
 
     def encode(self, block: Block) -> BlockIds:
         """Encode one block; raises CorpusError for bytes that are not UTF-8."""
@@ -65,19 +65,19 @@ class BlockEncoder:
         if self._label is not None and block.rows is None:
             labels, label_lines = _labels_in(data, self._label)
             data = self._label.sub(b" ", data)
-        remembered = len(self._codes)
-        codes, missed = self._encoded(data)
-        codes = codes[codes != _NOTHING]
+        memory = self._memory
+        if memory is None or memory.is_full():
+            memory = _Memory(self._tokenizer, data)
+        anew, self._memory = memory is not self._memory, memory
+        remembered = memory.words
+        codes, fresh = memory.encode(self._tokenizer.prepared(data))
         ends = np.flatnonzero(codes == _END)  # (lines,)
-        new = np.flatnonzero(codes >= remembered)
-        first = new[_first_places(codes[new])]
-        fresh, kept = self._remember(remembered, codes[new], missed)
-        codes = codes[codes >= 0]
+        first = first_places(codes, remembered)
         return BlockIds(
-            fresh="\n".join(fresh),
-            kept=kept,
+            anew=anew,
+            fresh=fresh,
             first_lines=np.searchsorted(ends, first),
-            codes=codes,
+            codes=codes[codes >= 0],
             line_ends=ends - np.arange(len(ends)),
             labels=labels,
             label_lines=label_lines,
@@ -112,119 +112,104 @@ class BlockEncoder:
             return data.decode("utf-8", HANDLERS[self._errors]).encode("utf-8")
         return data
 
-    def _encoded(self, data: bytes) -> tuple[NDArray[np.int32], _Missed]:
-        """Return the codes of a text's words, with `_END` for the ends of lines: (n,)."""
-        frequent = self._frequent or self._start(data)
-        parts: list[NDArray[np.int32]] = []
-        missing: list[bytes] = []
-        for text in self._tokenizer.prepared(data):
-            found, starts, ends = frequent.find(text)
-            parts.append(found)
-            missing += map(text.__getitem__, map(slice, starts.tolist(), ends.tolist()))
-        codes = np.concatenate(parts) if parts else np.empty(0, np.int32)  # (pieces in text,)
-        index: defaultdict[bytes, int] = defaultdict()
-        index.default_factory = index.__len__
-        ids = np.fromiter(map(index.__getitem__, missing), np.int32, len(missing))
-        missed = self._cut(list(index))
-        return _filled(codes, missed, ids), missed
 
-    def _start(self, data: bytes) -> FrequentPieces:
-        """Make the table of frequent pieces, for longer ones if the text is not of ASCII."""
-        beyond = np.count_nonzero(np.frombuffer(data, np.uint8) >= 128)
-        self._frequent = FrequentPieces(numbers=4 if beyond > len(data) // 4 else 2)
-        self._frequent.add([LINE_END], np.array([_END], np.int32))
-        return self._frequent
+class _Memory:
+    """The pieces that an encoder has met, and the codes of their words."""
 
-    def _cut(self, pieces: list[bytes]) -> _Missed:
-        """Cut pieces into words, and give new words codes."""
-        flat: list[str] = []
-        size = np.ones(len(pieces), np.int64)  # (pieces,)
-        done = 0
-        for place in self._tokenizer.unfinished(pieces).tolist():
-            tokens = self._tokenizer.tokens_of(pieces[place])
-            flat += _decoded(pieces[done:place])
-            flat += tokens
-            size[place] = len(tokens)
-            done = place + 1
-        flat += _decoded(pieces[done:])
-        codes = np.empty(len(flat) + 1, np.int32)  # (words + 1,)
-        codes[:-1] = np.fromiter(map(self._codes.__getitem__, flat), np.int32, len(flat))
-        return _Missed(pieces, codes, size, np.cumsum(size) - size)
+    def __init__(self, tokenizer: Tokenizer, sample: bytes) -> None:
+        self.words = 0  # that have codes
+        self._tokenizer = tokenizer
+        self._size = 0  # in bytes, of all pieces and words
+        self._pieces = Numbering.for_text(sample)
+        self._codes = Growing(np.int32)  # (pieces,) of the one word of each, or as said above
+        self._several = Growing(np.int32)  # codes of the words of the pieces of several
+        self._offsets = Growing(np.int64)  # where among them the words of each begin and end
+        self._tokens: defaultdict[str, int] = defaultdict()  # of pieces that had to be cut
+        self._tokens.default_factory = self._tokens.__len__
+        self._token_codes = Growing(np.int32)  # (tokens,)
+        self._pieces.number(Strings.of_lines(LINE_END + b"\n"))
+        self._codes.extend(np.array([_END]))
+        self._offsets.extend(np.zeros(1))
 
-    def _remember(
-        self, remembered: int, codes: NDArray[np.int32], missed: _Missed
-    ) -> tuple[list[str], NDArray[np.bool_]]:
-        """Keep the fresh words that stood in the text before, while there is room.
+    def is_full(self) -> bool:
+        """Tell whether it is time to begin anew."""
+        return self._size > _MOST_REMEMBERED
 
-        `codes` are those of fresh words. Returns all fresh words, and which were kept.
-        """
-        fresh = [self._codes.popitem()[0] for _ in range(len(self._codes) - remembered)][::-1]
-        kept = np.bincount(codes - remembered, minlength=len(fresh)) >= _WORTH_REMEMBERING
-        marks = np.fromiter(map(hash, fresh), np.int64, len(fresh)) % _MARKS
-        kept |= self._marks[marks]
-        self._marks[marks] = True
-        kept &= np.cumsum(kept) <= _MOST_REMEMBERED - remembered
-        final = np.full(remembered + len(fresh), MISSING, np.int32)  # (words,)
-        final[:remembered] = np.arange(remembered)
-        for word in np.flatnonzero(kept).tolist():
-            final[remembered + word] = self._codes[fresh[word]]
-        if self._frequent is not None:
-            self._frequent.add(*missed.worth_finding(final, self._frequent.longest))
-        return fresh, kept
+    def encode(self, text: NDArray[np.uint8]) -> tuple[NDArray[np.int32], bytes]:
+        """Return the codes (n,) of a prepared text's words and line ends, and the fresh words."""
+        known = len(self._pieces)
+        pieces, numbers = self._numbered(text)
+        fresh = self._cut(pieces[first_places(numbers, known)])
+        codes = self._codes.values.take(numbers, mode="clip")  # (pieces,)
+        return self._with_several(codes[codes != _NOTHING]), fresh
 
+    def _numbered(self, text: NDArray[np.uint8]) -> tuple[Strings, NDArray[np.int32]]:
+        """Return the pieces between the blanks of a text, and their numbers: (pieces,)."""
+        blank = text == _BLANK
+        edges = np.flatnonzero(blank[1:] != blank[:-1]) + 1  # (2 · pieces,)
+        pieces = Strings(text, edges[0::2], edges[1::2] - edges[0::2])
+        numbers = np.empty(len(pieces), np.int32)  # (pieces,)
+        for first in range(0, len(pieces), _AT_A_TIME):
+            some = slice(first, first + _AT_A_TIME)
+            numbers[some] = self._pieces.find(pieces[some])
+        missing = np.flatnonzero(numbers == MISSING)
+        numbers[missing] = self._pieces.number(pieces[missing])
+        return pieces, numbers
 
-@dataclass(frozen=True)
-class _Missed:
-    """Pieces that were not found, and their words."""
+    def _cut(self, pieces: Strings) -> bytes:
+        """Cut new pieces into words and give codes to new words; returns those, a line each."""
+        lines = pieces.lines()
+        unfinished = self._tokenizer.unfinished(lines)  # (unfinished pieces,)
+        cut = [self._tokenizer.tokens_of(piece) for piece in pieces[unfinished].listed()]
+        sizes = np.fromiter(map(len, cut), np.int64, len(cut))  # (unfinished pieces,)
+        flat = list(chain.from_iterable(cut))
+        known = len(self._tokens)
+        tokens = np.fromiter(map(self._tokens.__getitem__, flat), np.int32, len(flat))
+        first = first_places(tokens, known)  # (new tokens,)
+        finished = np.delete(np.arange(len(pieces)), unfinished)
+        # The new words are the finished pieces and the new tokens, in the order of the pieces.
+        origins = np.concatenate([finished, np.repeat(unfinished, sizes)[first]])  # (new words,)
+        order = np.argsort(origins, kind="stable")
+        codes = np.empty(len(order), np.int32)  # (new words,)
+        codes[order] = np.arange(self.words, self.words + len(order))
+        self.words += len(order)
+        self._token_codes.extend(codes[len(finished) :])
+        of_pieces = np.empty(len(pieces), np.int32)  # (pieces,)
+        of_pieces[finished] = codes[: len(finished)]
+        of_pieces[unfinished] = self._codes_of(self._token_codes.values[tokens], sizes)
+        self._codes.extend(of_pieces)
+        new_tokens = "".join(f"{flat[place]}\n" for place in first.tolist()).encode()
+        self._size += len(lines) + len(new_tokens)
+        origins[len(finished) :] = np.arange(len(pieces), len(pieces) + len(first))
+        return Strings.of_lines(lines, new_tokens)[origins[order]].lines()
 
-    pieces: list[bytes]
-    codes: NDArray[np.int32]  # (words + 1,) of the words of all pieces, piece by piece
-    size: NDArray[np.int64]  # (pieces,) how many words a piece has
-    start: NDArray[np.int64]  # (pieces,) where its words begin
+    def _codes_of(self, codes: NDArray[np.int32], sizes: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the codes of pieces that have so many (pieces,) words with codes (words,)."""
+        of_pieces = np.full(len(sizes), _NOTHING, np.int32)  # (pieces,)
+        of_pieces[sizes == 1] = codes[np.repeat(sizes == 1, sizes)]
+        several = np.flatnonzero(sizes > 1)
+        before = len(self._offsets) - 1
+        of_pieces[several] = _SEVERAL - np.arange(before, before + len(several))
+        self._offsets.extend(len(self._several) + np.cumsum(sizes[several]))
+        self._several.extend(codes[np.repeat(sizes > 1, sizes)])
+        return of_pieces
 
-    def first(self) -> NDArray[np.int32]:
-        """Return the code of the first word of each piece, or `_NOTHING`: (pieces,)."""
-        return np.where(self.size > 0, self.codes[self.start], _NOTHING).astype(np.int32)
-
-    def worth_finding(
-        self, final: NDArray[np.int32], longest: int
-    ) -> tuple[list[bytes], NDArray[np.int32]]:
-        """Return the short pieces of no word, or of one remembered, with its `final` code."""
-        codes = self.first()
-        words = codes >= 0
-        codes[words] = final[codes[words]]
-        wanted = np.flatnonzero((self.size <= 1) & (codes != MISSING)).tolist()
-        places = [place for place in wanted if len(self.pieces[place]) <= longest]
-        return [self.pieces[place] for place in places], codes[places]
-
-
-def _decoded(pieces: list[bytes]) -> list[str]:
-    return b"\n".join(pieces).decode("ascii").split("\n") if pieces else []
-
-
-def _filled(codes: NDArray[np.int32], missed: _Missed, ids: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Put the words of missed pieces where `MISSING` stands, by the `ids` of the pieces: (n,)."""
-    places = np.flatnonzero(codes == MISSING)
-    codes[places] = missed.first()[ids]
-    times = missed.size[ids]
-    several = np.flatnonzero(times > 1)
-    if not len(several):
-        return codes
-    places, ids, times = places[several], ids[several], times[several]
-    every = np.ones(len(codes), np.int64)  # (pieces in text,)
-    every[places] = times
-    filled = np.repeat(codes, every)  # (n,)
-    begins = np.cumsum(every)[places] - times
-    within = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
-    words = missed.codes[np.repeat(missed.start[ids], times) + within]
-    filled[np.repeat(begins, times) + within] = words
-    return filled
-
-
-def _first_places(codes: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Return where each code, numbered by first appearance, is first met: (v,)."""
-    highest = np.maximum.accumulate(codes) if len(codes) else codes  # (n,)
-    return np.flatnonzero(np.diff(highest, prepend=np.int32(-1)))
+    def _with_several(self, codes: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Put the words of pieces of several in their places: (n,)."""
+        places = np.flatnonzero(codes <= _SEVERAL)
+        if not len(places):
+            return codes
+        which = _SEVERAL - codes[places]
+        starts = self._offsets.values[which]
+        times = self._offsets.values[which + 1] - starts
+        every = np.ones(len(codes), np.int64)  # (pieces,)
+        every[places] = times
+        filled = np.repeat(codes, every)  # (n,)
+        begins = np.cumsum(every)[places] - times
+        within = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
+        words = self._several.values[np.repeat(starts, times) + within]
+        filled[np.repeat(begins, times) + within] = words
+        return filled
 
 
 def _labels_in(data: bytes, label: re.Pattern[bytes]) -> tuple[list[str], NDArray[np.int64]]:

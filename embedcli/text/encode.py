@@ -104,13 +104,14 @@ def _encode(
             if codec is not None:
                 targets.add(*_targets_of(block, found, codec))
             lines.add(block, ids.lines)
-    if not words.total:
+    total = int(words.counts.sum())
+    if not total:
         raise _no_word(corpus, words, settings)
     if codec is not None:
         _check_labelled(ids.offsets(), targets.offsets(), lines, codec, settings)
     min_count, kept = 1, None
     if vocabulary is None:
-        min_count = resolve_min_count(settings, words.total)
+        min_count = resolve_min_count(settings, total)
         kept = kept_words(words, min_count, settings)
         if not kept.all():
             ids = _renumbered(ids, kept, folder)

@@ -25,14 +25,14 @@ Case is folded by Unicode lower-casing, without knowing the language: I becomes 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import regex
 from numpy.typing import NDArray
 
 from embedcli.config import TextSettings
+from embedcli.text.numbering import PADDING
 from embedcli.text.segmenters import Segmenter, segmenter_named
 
 # Kana's prolonged sound marks and the Japanese closing mark are shared between scripts.
@@ -70,8 +70,6 @@ _WORDLIKE, _DIGITLIKE = 1, 2
 LONGEST = 1000
 # Pieces whose tokens are remembered.
 _MOST_MET = 1 << 15
-# Bytes of a part, few enough for what is made of them to stay in the processor's cache.
-_PART = 1 << 16
 
 # No UTF-8 text holds this byte, so it can stand for the end of a line among the pieces.
 LINE_END = b"\xff"
@@ -132,35 +130,31 @@ class Tokenizer:
                 token = token.replace("\u00ad", "").replace("’", "'")
         return self._fold(token)
 
-    def prepared(self, text: bytes) -> Iterator[bytes]:
-        """Turn UTF-8 bytes into pieces with blanks between, a part of the text after the other.
+    def prepared(self, text: bytes) -> NDArray[np.uint8]:
+        """Turn UTF-8 bytes into pieces with blanks between, before and, `PADDING` of them, after.
 
         No token goes on from one piece to the next. A line's end becomes the piece `LINE_END`.
         """
-        text = text.translate(self._table)
+        text = text.translate(self._table).replace(LINE_END, b" \xff ")
+        prepared = np.full(1 + len(text) + PADDING, _BLANK, np.uint8)  # (bytes,)
+        prepared[1 : 1 + len(text)] = np.frombuffer(text, np.uint8)
         if self.kind == "word":
-            text = _drop_outer_joiners(text)
-        text = text.replace(LINE_END, b" \xff ")
-        start = 0
-        while start < len(text):
-            end = text.find(b" ", start + _PART)
-            end = len(text) if end < 0 else end
-            yield text[start:end]
-            start = end
+            _settle_joiners(prepared)
+        return prepared
 
-    def pieces(self, text: bytes) -> Iterator[bytes]:
-        """Yield the pieces of UTF-8 bytes one by one."""
-        return chain.from_iterable(part.split() for part in self.prepared(text))
+    def pieces(self, text: bytes) -> list[bytes]:
+        """Return the pieces of UTF-8 bytes one by one."""
+        return self.prepared(text).tobytes().split()
 
-    def unfinished(self, pieces: Sequence[bytes]) -> NDArray[np.int64]:
-        """Return the places of those `pieces` that are not one token as they stand."""
-        if self.kind == "char":
-            return np.arange(len(pieces))
-        text = np.frombuffer(b"\n".join([*pieces, b""]), np.uint8)
+    def unfinished(self, pieces: bytes) -> NDArray[np.int64]:
+        """Return the places of those pieces, each ended by a newline, that are not one token."""
+        text = np.frombuffer(pieces, np.uint8)
         ends = np.flatnonzero(text == _NEWLINE)  # (pieces,)
-        special = np.searchsorted(ends, np.flatnonzero((text >= 128) | (text == _APOSTROPHE)))
+        if self.kind == "char":
+            return np.arange(len(ends))
         unfinished = np.diff(ends, prepend=-1) > LONGEST  # (pieces,)
-        unfinished[special] = True
+        special = np.flatnonzero((text >= 128) | (text == _APOSTROPHE))
+        unfinished[np.searchsorted(ends, special)] = True
         return np.flatnonzero(unfinished)
 
     def tokens_of(self, piece: bytes) -> list[str]:
@@ -208,12 +202,15 @@ def _clusters(text: str) -> list[str]:
 
 
 def _byte_table(kind: str, fold_case: bool) -> bytes:
-    """Return the translation of bytes (256,): blank, lower case, `LINE_END` or as it is."""
+    """Return the translation of bytes (256,): blank, lower case, `LINE_END` or as it is.
+
+    Of a word the joiners become the control characters of their places in `_JOINERS`.
+    """
     table = bytearray(range(256))
     for byte in range(128):
-        if chr(byte).isspace() or (
-            kind == "word" and not chr(byte).isalnum() and byte not in _JOINERS
-        ):
+        if kind == "word" and byte in _JOINERS:
+            table[byte] = _JOINERS.index(byte)
+        elif chr(byte).isspace() or (kind == "word" and not chr(byte).isalnum()):
             table[byte] = _BLANK
         elif fold_case:
             table[byte] = ord(chr(byte).lower())
@@ -237,18 +234,13 @@ def _neighbour_classes() -> NDArray[np.uint8]:
 
 
 _NEIGHBOUR = _neighbour_classes()
-_NEEDED = np.full(256, _WORDLIKE, np.uint8)  # (256,)
-_NEEDED[[ord(","), ord(":")]] = _DIGITLIKE
-_IS_JOINER = bytes(byte in _JOINERS for byte in range(256))
+_JOINER = np.frombuffer(_JOINERS, np.uint8)  # (joiners,)
+_NEEDED = np.where(np.isin(_JOINER, list(b",:")), _DIGITLIKE, _WORDLIKE)  # (joiners,)
 
 
-def _drop_outer_joiners(text: bytes) -> bytes:
-    """Turn into blanks the apostrophes, stops and so on that do not stand inside a word."""
-    padded = b" " + text + b" "
-    places = np.flatnonzero(np.frombuffer(padded.translate(_IS_JOINER), bool))
-    if not len(places):
-        return text
-    bytes_ = np.frombuffer(bytearray(padded), np.uint8)
-    beside = _NEIGHBOUR[bytes_[places - 1]] & _NEIGHBOUR[bytes_[places + 1]]
-    bytes_[places[(beside & _NEEDED[bytes_[places]]) == 0]] = _BLANK
-    return bytes_.tobytes()
+def _settle_joiners(text: NDArray[np.uint8]) -> None:
+    """Spell apostrophes, stops and so on again that stand inside a word; blank out the others."""
+    places = np.flatnonzero(text < len(_JOINERS))
+    joiners = text[places]  # (places,) which of them
+    beside = _NEIGHBOUR[text[places - 1]] & _NEIGHBOUR[text[places + 1]]
+    text[places] = np.where(beside & _NEEDED[joiners], _JOINER[joiners], _BLANK)

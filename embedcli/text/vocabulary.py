@@ -74,6 +74,15 @@ class Vocabulary:
         self.counts = counts
 
     @classmethod
+    def of_lines(cls, lines: bytes, counts: NDArray[np.int64]) -> Vocabulary:
+        """Return the vocabulary of a `vocab.txt`'s content that is surely right."""
+        vocabulary = cls.__new__(cls)
+        vocabulary._lines = lines
+        vocabulary._index = vocabulary._listed = None
+        vocabulary._start(counts)
+        return vocabulary
+
+    @classmethod
     def open(cls, path: Path, counts: NDArray[np.int64] | None = None) -> Vocabulary:
         """Map a `vocab.txt` (UTF-8, one token a line, line number = id) without reading it whole.
 
@@ -114,11 +123,6 @@ class Vocabulary:
         other = copy.copy(self)
         other.counts = counts
         return other
-
-    def compact(self) -> Vocabulary:
-        """Let go of the tokens as strings, and return the vocabulary; they are made when needed."""
-        self._index = self._listed = None
-        return self
 
     def to_bytes(self) -> bytes:
         """Return the content of `vocab.txt`: UTF-8, one token a line."""

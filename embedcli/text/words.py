@@ -14,6 +14,8 @@ from embedcli.config import TextSettings
 from embedcli.errors import CorpusError
 from embedcli.files import read_text
 from embedcli.text.blocks import BlockIds
+from embedcli.text.growing import Growing
+from embedcli.text.numbering import MISSING, Numbering, Strings, first_places
 from embedcli.text.tokenizer import Tokenizer
 from embedcli.text.vocabulary import Vocabulary
 
@@ -51,24 +53,23 @@ class Known:
 
 
 class _Remembered:
-    """The ids of the words that an encoder remembers, in its order, in an array that grows."""
+    """What an encoder remembers: the ids of the words of its codes, and how often each was met."""
 
     def __init__(self) -> None:
-        self._ids = np.empty(0, np.int32)
-        self._size = 0
+        self.ids = Growing(np.int32)  # (codes,)
+        self.met = Growing(np.int64)  # (codes,)
 
-    def followed_by(self, fresh: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Return the ids, and after them others (n,): valid until the next call."""
-        size = self._size + len(fresh)
-        if size > len(self._ids):
-            self._ids = np.resize(self._ids, 2 * size)
-        self._ids[self._size : size] = fresh
-        return self._ids[:size]
+    def add(self, fresh: NDArray[np.int32], codes: NDArray[np.int32]) -> None:
+        """Take in the ids of fresh words (m,), and the codes of a block (n,)."""
+        self.ids.extend(fresh)
+        self.met.extend(np.zeros(len(fresh)))
+        met = self.met.values
+        met += np.bincount(codes, minlength=len(met))
 
-    def keep(self, ids: NDArray[np.int32]) -> None:
-        """Add ids (n,) to those remembered."""
-        self._ids[self._size : self._size + len(ids)] = ids
-        self._size += len(ids)
+    def add_to(self, counts: NDArray[np.int64]) -> None:
+        """Add how often each word was met to its count, (V,)."""
+        known = self.ids.values != MISSING
+        np.add.at(counts, self.ids.values[known], self.met.values[known])
 
 
 class Words:
@@ -80,28 +81,28 @@ class Words:
     def __init__(self, given: Vocabulary | None = None, known: Known | None = None) -> None:
         self._given = given
         self._known = known
-        before = known.vocabulary if given is None and known is not None else given
-        size = 0 if before is None else len(before)
-        self._index: defaultdict[str, int] = defaultdict()
-        if before is not None:
-            self._index.update(zip(before, range(size), strict=True))
-        if given is None:
-            self._index.default_factory = self._index.__len__
-        self._counts = np.zeros(max(size, 1024), np.int64)
-        self._first_lines = np.zeros(max(size, 1024), np.int64)
-        if known is not None:
-            self._first_lines[:size] = known.first_lines
+        self._index: Numbering | None = None
+        self._lines: list[bytes] = []  # of words, in their order
+        self._counts = Growing(np.int64)  # (V,) but for what encoders still remember
+        self._first_lines = Growing(np.int64)  # (V,)
         self._remembered: defaultdict[int, _Remembered] = defaultdict(_Remembered)
-        self.total = 0  # words that were counted
         self.read = 0  # words that were read
+        before = known.vocabulary if given is None and known is not None else given
+        if before is not None:
+            self._number(before.to_bytes())
+        if known is not None:
+            self._first_lines.values[: self.known] = known.first_lines
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._first_lines)
 
     @property
     def counts(self) -> NDArray[np.int64]:
         """How often each word was met: (V,)."""
-        return self._counts[: len(self)]
+        counts = self._counts.values.copy()
+        for remembered in self._remembered.values():
+            remembered.add_to(counts)
+        return counts
 
     @property
     def known(self) -> int:
@@ -111,7 +112,7 @@ class Words:
     @property
     def first_lines(self) -> NDArray[np.int64]:
         """The line, from 1, that first has each word, or 0: (V,)."""
-        return self._first_lines[: len(self)]
+        return self._first_lines.values
 
     def add(
         self, found: BlockIds, lines: int, encoder: int
@@ -120,50 +121,65 @@ class Words:
 
         `encoder` numbers the encoder, of whose words it is known by now which ones it remembers.
         """
-        fresh = self._ids(found.fresh.split("\n") if found.fresh else [])  # (fresh words,)
-        ids = self._remembered[encoder].followed_by(fresh)  # (words,)
-        met = np.bincount(found.codes, minlength=len(ids))  # (words,)
-        here = np.flatnonzero(met)
-        known = here[ids[here] >= 0]
-        self._counts[ids[known]] += met[known]
-        new = fresh >= 0
-        new[new] = self._first_lines[fresh[new]] == 0
-        self._first_lines[fresh[new]] = found.first_lines[new] + lines + 1
+        if found.anew:
+            self._remembered.pop(encoder, _Remembered()).add_to(self._counts.values)
+        fresh = self._ids(found.fresh)  # (fresh words,)
+        self._note_first_lines(fresh, found.first_lines + lines + 1)
+        remembered = self._remembered[encoder]
+        remembered.add(fresh, found.codes)
         self.read += len(found.codes)
-        self.total += int(met[known].sum())
-        everything = len(known) == len(here)
-        renumbered = renumber(found.codes, found.line_ends, ids, everything=everything)
-        self._remembered[encoder].keep(fresh[found.kept])
-        return renumbered
+        ids = remembered.ids.values
+        everything = self._given is None
+        return renumber(found.codes, found.line_ends, ids, everything=everything)
 
-    def _ids(self, tokens: list[str]) -> NDArray[np.int32]:
-        """Return the ids of a block's words, -1 for one outside the given vocabulary: (v,)."""
-        if self._given is not None:
-            return np.array([self._index.get(token, -1) for token in tokens], np.int32)
-        ids = np.fromiter(map(self._index.__getitem__, tokens), np.int32, len(tokens))
-        while len(self._counts) < len(self):
-            self._counts = np.concatenate([self._counts, np.zeros_like(self._counts)])
-            self._first_lines = np.concatenate(
-                [self._first_lines, np.zeros_like(self._first_lines)]
-            )
+    def _ids(self, fresh: bytes) -> NDArray[np.int32]:
+        """Return the ids of words, one a line, or `MISSING` outside the given vocabulary: (v,)."""
+        if self._given is None or self._index is None:
+            return self._number(fresh)
+        return self._index.lookup(Strings.of_lines(fresh))
+
+    def _number(self, lines: bytes) -> NDArray[np.int32]:
+        """Return the ids of words, one a line, after adding the new ones: (v,)."""
+        if self._index is None:
+            self._index = Numbering.for_text(lines)
+        size = len(self._index)
+        words = Strings.of_lines(lines)
+        ids = self._index.number(words)
+        new = first_places(ids, size)
+        self._lines.append(words[new].lines())
+        self._counts.extend(np.zeros(len(new)))
+        self._first_lines.extend(np.zeros(len(new)))
         return ids
+
+    def _note_first_lines(self, ids: NDArray[np.int32], lines: NDArray[np.int64]) -> None:
+        """Note the lines (v,) of words that had none; of several for one word the first counts."""
+        first_lines = self._first_lines.values
+        new = np.flatnonzero(ids != MISSING)[::-1]
+        new = new[first_lines[ids[new]] == 0]
+        first_lines[ids[new]] = lines[new]
 
     def vocabulary(self, kept: NDArray[np.bool_] | None) -> Vocabulary:
         """Return the words, or those `kept` (V,), with their counts in this and earlier text."""
-        if self._given is not None:
-            return self._given.with_counts(self.counts)
         counts = self.counts
+        if self._given is not None:
+            return self._given.with_counts(counts)
         if self._known is not None:
-            counts = counts.copy()
             counts[: self.known] += self._known.counts
+        lines = b"".join(self._lines)
         if kept is None or kept.all():
-            return Vocabulary(self._index, counts).compact()
-        tokens = (token for token, keep in zip(self._index, kept, strict=True) if keep)
-        return Vocabulary(tokens, counts[kept]).compact()
+            return Vocabulary.of_lines(lines, counts)
+        stays = np.repeat(kept, Strings.of_lines(lines).sizes + 1)  # (bytes,)
+        lines = np.frombuffer(lines, np.uint8)[stays].tobytes()
+        return Vocabulary.of_lines(lines, counts[kept])
 
-    def places_of(self, tokens: set[str]) -> list[int]:
+    def places_of(self, tokens: set[str]) -> NDArray[np.int32]:
         """Return the ids of those of `tokens` that were met."""
-        return [self._index[token] for token in tokens if token in self._index]
+        if self._index is None:
+            return np.empty(0, np.int32)
+        lines = "".join(f"{token}\n" for token in tokens).encode()
+        ids = self._index.lookup(Strings.of_lines(lines))
+        found: NDArray[np.int32] = ids[ids != MISSING]
+        return found
 
 
 def kept_words(words: Words, min_count: int, settings: TextSettings) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from embedcli.config import TextSettings
 from embedcli.errors import CorpusError, StoreError
-from embedcli.text import corpus, parallel, words
+from embedcli.text import blocks, corpus, parallel, words
 from embedcli.text.blocks import BlockEncoder
 from embedcli.text.encode import EncodedCorpus, encode, token_lines
 from embedcli.text.labels import ClassTargets, NumberTargets
@@ -76,6 +76,14 @@ def test_two_sentences_in_hindi(encoded: Encode) -> None:
 )
 def test_where_lines_end(encoded: Encode, text: str, expected: list[list[int]]) -> None:
     assert lines(encoded(text)) == expected
+
+
+def test_a_word_spelt_in_two_ways_is_one(encoded: Encode) -> None:
+    found = encoded("see s\u00adee\nn\u00adaive naive don't see don’t\n", min_count=1)
+    assert lines(found) == [[0, 0], [1, 1, 2, 0, 2]]
+    assert found.vocabulary.tokens(slice(None)) == ["see", "naive", "don't"]
+    assert np.asarray(found.vocabulary.counts).tolist() == [3, 2, 2]
+    assert found.first_lines.tolist() == [1, 2, 2]
 
 
 def test_files_end_lines(tmp_path: Path) -> None:
@@ -344,6 +352,20 @@ class TestWorkers:
         assert isinstance(many.targets, ClassTargets)
         assert one.targets.names == many.targets.names
         np.testing.assert_array_equal(one.targets.ids, many.targets.ids)
+
+    @pytest.mark.parametrize("given", [False, True])
+    def test_what_is_forgotten_is_met_again(
+        self, encoded: Encode, monkeypatch: pytest.MonkeyPatch, given: bool
+    ) -> None:
+        given_words = Vocabulary(["l'", "word9", "字", "none"]) if given else None
+        kept = encoded(self.TEXT, workers=1, vocabulary=given_words)
+        monkeypatch.setattr(blocks, "_MOST_REMEMBERED", 300)
+        forgotten = encoded(self.TEXT, workers=2, vocabulary=given_words)
+        np.testing.assert_array_equal(kept.ids, forgotten.ids)
+        np.testing.assert_array_equal(kept.offsets, forgotten.offsets)
+        np.testing.assert_array_equal(kept.first_lines, forgotten.first_lines)
+        np.testing.assert_array_equal(kept.vocabulary.counts, forgotten.vocabulary.counts)  # type: ignore[arg-type]
+        assert kept.vocabulary == forgotten.vocabulary
 
     def test_all_are_busy(self, encoded: Encode, monkeypatch: pytest.MonkeyPatch) -> None:
         plain = BlockEncoder.encode

@@ -147,9 +147,9 @@ def test_distances(query: str, words: list[str]) -> None:
     assert found.tolist() == [_alignment(query, word) for word in words]
 
 
-def test_a_compact_vocabulary_is_the_same() -> None:
+def test_a_vocabulary_of_lines_is_the_same() -> None:
     words = ["hope", "to", "see", "आशा"]
-    kept = Vocabulary(words, np.arange(4)).compact()
+    kept = Vocabulary.of_lines("hope\nto\nsee\nआशा\n".encode(), np.arange(4))
     assert kept.to_bytes() == Vocabulary(words).to_bytes()
     assert [kept.token(place) for place in range(4)] == words
     assert kept.id_of("आशा") == 3

@@ -1,0 +1,221 @@
+"""Byte strings to numbers, thousands at once.
+
+A dictionary wants a Python object for each word of a text. Here strings are compared as 8-byte
+integers, many at once, against a table with open addressing (linear probing). The strings
+themselves are compared, so that no two are ever taken for one; few are too long for that, and go
+to a dictionary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Number of a string that has none.
+MISSING = -1
+# Bytes that follow the last string of a text, so that all can be read in integers of 8.
+PADDING = 32
+_NEWLINE = ord("\n")
+_INTEGER = 8  # bytes
+_FIRST_BITS = 14
+# At least so many slots a string: chains of taken slots stay short.
+_SLOTS_A_STRING = 2
+# Odd numbers whose bits are well mixed: the fractions of the golden ratio and of square roots.
+_MIXERS = np.array(
+    [0x9E3779B97F4A7C15, 0x6A09E667F3BCC909, 0xBB67AE8584CAA73B, 0x3C6EF372FE94F82B], np.uint64
+)
+
+
+@dataclass(frozen=True)
+class Strings:
+    """Byte strings within a text: none is empty, or holds a newline."""
+
+    text: NDArray[np.uint8]  # (bytes,), `PADDING` of them after the last string
+    starts: NDArray[np.int64]  # (n,)
+    sizes: NDArray[np.int64]  # (n,)
+
+    @classmethod
+    def of_lines(cls, *lines: bytes) -> Strings:
+        """Return the lines of some bytes, each ended by a newline."""
+        text = np.frombuffer(b"".join([*lines, bytes(PADDING)]), np.uint8)
+        ends = np.flatnonzero(text == _NEWLINE)  # (n,)
+        starts = np.zeros_like(ends)
+        starts[1:] = ends[:-1] + 1
+        return cls(text, starts, ends - starts)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, places: slice | NDArray[np.int64]) -> Strings:
+        return Strings(self.text, self.starts[places], self.sizes[places])
+
+    def lines(self) -> bytes:
+        """Return the strings, each ended by a newline."""
+        ends = np.cumsum(self.sizes + 1)  # (n,)
+        starts = ends - self.sizes - 1
+        lines = np.arange(ends[-1] if len(ends) else 0)  # (bytes,) where each stands in the text
+        lines += np.repeat(self.starts - starts, self.sizes + 1)
+        bytes_ = self.text[lines]
+        bytes_[ends - 1] = _NEWLINE
+        return bytes_.tobytes()
+
+    def listed(self) -> list[bytes]:
+        """Return the strings one by one."""
+        return self.lines().split(b"\n")[:-1]
+
+
+class Numbering:
+    """Numbers strings in the order in which they first come."""
+
+    def __init__(self, integers: int) -> None:
+        """Compare strings as so many integers of 8 bytes, 1 to 4."""
+        self.longest = integers * _INTEGER
+        self._integers = integers
+        self._size = 0
+        self._long: dict[bytes, int] = {}
+        self._filling = _filling(self.longest)
+        self._clear(_FIRST_BITS)
+
+    @classmethod
+    def for_text(cls, sample: bytes) -> Numbering:
+        """Return an empty one for strings of such a text; they are longer beyond ASCII."""
+        beyond = np.count_nonzero(np.frombuffer(sample, np.uint8) >= 128)
+        return cls(4 if beyond > len(sample) // 4 else 2)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def _clear(self, bits: int) -> None:
+        self._bits = bits
+        self._keys = np.zeros(1 << bits, f"V{self.longest}")  # (slots,)
+        self._numbers = np.full(1 << bits, MISSING, np.int32)  # (slots,)
+
+    def find(self, strings: Strings) -> NDArray[np.int32]:
+        """Return the numbers of strings that are where first looked for, or `MISSING`: (n,).
+
+        Most are, and above all those that came first.
+        """
+        keys = self._keys_of(strings)
+        slots = self._slots_of(keys)
+        found = self._numbers.take(slots, mode="clip")  # (n,)
+        same = self._hold(slots, keys)
+        same &= strings.sizes <= self.longest
+        found[~same] = MISSING
+        return found
+
+    def lookup(self, strings: Strings) -> NDArray[np.int32]:
+        """Return the numbers of strings, or `MISSING`: (n,)."""
+        numbers = self._numbers[self._settled(self._keys_of(strings))]  # (n,)
+        for place, name in self._long_in(strings):
+            numbers[place] = self._long.get(name, MISSING)
+        return numbers
+
+    def number(self, strings: Strings) -> NDArray[np.int32]:
+        """Return the numbers of strings, after giving one to each that had none: (n,)."""
+        size = self._size
+        self._make_room(len(strings))
+        places = np.arange(len(strings), dtype=np.int32)
+        short = np.flatnonzero(strings.sizes <= self.longest)
+        slots = self._settled(self._keys_of(strings[short]), places[short] + size)
+        numbers = np.empty_like(places)  # (n,) of a new string: `size` and its first place
+        numbers[short] = self._numbers[slots]
+        long = self._long_in(strings)
+        for place, name in long:
+            numbers[place] = self._long.setdefault(name, size + place)
+        new = numbers == places + size
+        closed = np.cumsum(new, dtype=np.int32) + (size - 1)  # (n,)
+        others = numbers >= size
+        numbers[others] = closed[numbers[others] - size]
+        self._numbers[slots] = numbers[short]
+        self._long.update((name, int(numbers[place])) for place, name in long)
+        self._size += int(np.count_nonzero(new))
+        return numbers
+
+    def _long_in(self, strings: Strings) -> list[tuple[int, bytes]]:
+        """Return the strings that are too long for the table, with their places."""
+        places = np.flatnonzero(strings.sizes > self.longest)
+        return list(zip(places.tolist(), strings[places].listed(), strict=True))
+
+    def _make_room(self, more: int) -> None:
+        """Enlarge the table if so many more strings would crowd it."""
+        slots = _SLOTS_A_STRING * (self._size + more)
+        if slots <= len(self._numbers):
+            return
+        taken = np.flatnonzero(self._numbers != MISSING)
+        taken = taken[np.argsort(self._numbers[taken])]  # the first come are found soonest
+        keys, numbers = self._keys[taken], self._numbers[taken]
+        self._clear((slots - 1).bit_length())
+        self._settled(keys, numbers)
+
+    def _settled(
+        self, keys: NDArray[np.void], numbers: NDArray[np.int32] | None = None
+    ) -> NDArray[np.int64]:
+        """Return the slot that holds each key, or would if it had a number: (n,).
+
+        With `numbers` (n,) the keys that are in none take one, with the first of their numbers.
+        """
+        slots = self._slots_of(keys)
+        places = np.arange(len(keys))
+        while len(places):
+            tried, wanted = slots[places], keys[places]
+            settled = self._numbers[tried] == MISSING  # (places,)
+            if numbers is not None:
+                free = np.flatnonzero(settled)[::-1]  # of several for one slot the last stays
+                self._keys[tried[free]] = wanted[free]
+                self._numbers[tried[free]] = numbers[places[free]]
+                settled[:] = False
+            settled |= self._hold(tried, wanted)
+            places = places[~settled]
+            slots[places] = (slots[places] + 1) & (len(self._numbers) - 1)
+        return slots
+
+    def _hold(self, slots: NDArray[np.int64], keys: NDArray[np.void]) -> NDArray[np.bool_]:
+        """Return which slots hold the keys: (n,)."""
+        differences = self._integers_of(self._keys.take(slots, mode="clip"))  # (n, integers)
+        differences ^= self._integers_of(keys)
+        same: NDArray[np.bool_] = differences[:, 0] == 0  # (n,)
+        for column in range(1, self._integers):
+            same &= differences[:, column] == 0
+        return same
+
+    def _keys_of(self, strings: Strings) -> NDArray[np.void]:
+        """Return the first `longest` bytes of strings: (n,).
+
+        A shorter one is filled up with a byte that UTF-8 does not have.
+        """
+        everywhere = np.ndarray(
+            len(strings.text) - self.longest + 1,
+            self._keys.dtype,
+            buffer=strings.text.data,
+            strides=(1,),
+        )
+        keys = everywhere[strings.starts]
+        integers = self._integers_of(keys)
+        integers |= self._integers_of(self._filling.take(strings.sizes, mode="clip"))
+        return keys
+
+    def _integers_of(self, keys: NDArray[np.void]) -> NDArray[np.uint64]:
+        return keys.view("<u8").reshape(-1, self._integers)  # (n, integers)
+
+    def _slots_of(self, keys: NDArray[np.void]) -> NDArray[np.int64]:
+        """Return where to look first for keys: (n,)."""
+        hashes = np.zeros(len(keys), np.uint64)  # (n,)
+        for column, mixer in zip(self._integers_of(keys).T, _MIXERS, strict=False):
+            hashes ^= column * mixer
+        hashes >>= np.uint64(64 - self._bits)
+        return hashes.view(np.int64)
+
+
+def first_places(numbers: NDArray[np.int32], size: int) -> NDArray[np.int64]:
+    """Return where each number from `size` on, given by first appearance, first stands: (v,)."""
+    new = np.flatnonzero(numbers >= size)
+    highest = np.maximum.accumulate(numbers[new]) if len(new) else new
+    return new[np.flatnonzero(np.diff(highest, prepend=size - 1))]
+
+
+def _filling(longest: int) -> NDArray[np.void]:
+    """Return what fills up a string, by its size: (longest + 1,)."""
+    beyond = np.arange(longest) >= np.arange(longest + 1)[:, None]  # (longest + 1, longest)
+    return (beyond * np.uint8(255)).view(f"V{longest}").ravel()
