@@ -56,6 +56,8 @@ class BlockEncoder:
             else None
         )
         self._memory: _Memory | None = None
+        self._met: dict[bytes, list[str]] = {LINE_END: []}  # tokens of pieces
+        self._met_size = 0  # in bytes, of those pieces
 
     def encode(self, block: Block) -> BlockIds:
         """Encode one block; raises CorpusError for bytes that are not UTF-8."""
@@ -71,26 +73,32 @@ class BlockEncoder:
         anew, self._memory = memory is not self._memory, memory
         remembered = memory.words
         codes, fresh = memory.encode(self._tokenizer.prepared(data))
-        ends = np.flatnonzero(codes == _END)  # (lines,)
-        first = first_places(codes, remembered)
+        words = codes >= 0  # (n,)
+        others = np.flatnonzero(~words)
+        ends = codes[others] == _END  # (others,)
         return BlockIds(
             anew=anew,
             fresh=fresh,
-            first_lines=np.searchsorted(ends, first),
-            codes=codes[codes >= 0],
-            line_ends=ends - np.arange(len(ends)),
+            first_lines=np.searchsorted(others[ends], first_places(codes, remembered)),
+            codes=codes[words],
+            line_ends=(others - np.arange(len(others)))[ends],
             labels=labels,
             label_lines=label_lines,
         )
 
     def lines(self, block: Block) -> list[list[str]]:
         """Return the tokens of a block's lines; the last is the part of a line that goes on."""
+        pieces = self._tokenizer.pieces(self._text(block))
+        if self._met_size > _MOST_REMEMBERED:
+            self._met, self._met_size = {LINE_END: []}, 0
+        new = list({piece: None for piece in pieces if piece not in self._met})
+        self._met.update(zip(new, self._tokenizer.tokens_of(new), strict=True))
+        self._met_size += sum(map(len, new))
         lines: list[list[str]] = [[]]
-        for piece in self._tokenizer.pieces(self._text(block)):
+        for piece in pieces:
+            lines[-1] += self._met[piece]
             if piece == LINE_END:
                 lines.append([])
-            else:
-                lines[-1] += self._tokenizer.tokens_of(piece)
         return lines
 
     def _text(self, block: Block) -> bytes:
@@ -136,12 +144,12 @@ class _Memory:
         return self._size > _MOST_REMEMBERED
 
     def encode(self, text: NDArray[np.uint8]) -> tuple[NDArray[np.int32], bytes]:
-        """Return the codes (n,) of a prepared text's words and line ends, and the fresh words."""
+        """Return the codes (n,) of a prepared text's words and so on, and the fresh words."""
         known = len(self._pieces)
         pieces, numbers = self._numbered(text)
         fresh = self._cut(pieces[first_places(numbers, known)])
         codes = self._codes.values.take(numbers, mode="clip")  # (pieces,)
-        return self._with_several(codes[codes != _NOTHING]), fresh
+        return self._with_several(codes), fresh
 
     def _numbered(self, text: NDArray[np.uint8]) -> tuple[Strings, NDArray[np.int32]]:
         """Return the pieces between the blanks of a text, and their numbers: (pieces,)."""
@@ -160,7 +168,7 @@ class _Memory:
         """Cut new pieces into words and give codes to new words; returns those, a line each."""
         lines = pieces.lines()
         unfinished = self._tokenizer.unfinished(lines)  # (unfinished pieces,)
-        cut = [self._tokenizer.tokens_of(piece) for piece in pieces[unfinished].listed()]
+        cut = self._tokenizer.tokens_of(pieces[unfinished].listed())
         sizes = np.fromiter(map(len, cut), np.int64, len(cut))  # (unfinished pieces,)
         flat = list(chain.from_iterable(cut))
         known = len(self._tokens)
@@ -201,15 +209,11 @@ class _Memory:
             return codes
         which = _SEVERAL - codes[places]
         starts = self._offsets.values[which]
-        times = self._offsets.values[which + 1] - starts
-        every = np.ones(len(codes), np.int64)  # (pieces,)
-        every[places] = times
-        filled = np.repeat(codes, every)  # (n,)
-        begins = np.cumsum(every)[places] - times
-        within = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
-        words = self._several.values[np.repeat(starts, times) + within]
-        filled[np.repeat(begins, times) + within] = words
-        return filled
+        more = self._offsets.values[which + 1] - starts - 1  # words after the first
+        codes[places] = self._several.values[starts]
+        within = np.arange(more.sum()) - np.repeat(np.cumsum(more) - more, more)
+        others = self._several.values[np.repeat(starts, more) + 1 + within]
+        return np.insert(codes, np.repeat(places + 1, more), others)
 
 
 def _labels_in(data: bytes, label: re.Pattern[bytes]) -> tuple[list[str], NDArray[np.int64]]:

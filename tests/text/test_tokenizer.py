@@ -88,6 +88,15 @@ def test_the_fast_way_agrees_with_the_pattern(text: str) -> None:
     assert WORD.tokenize(text) == expected
 
 
+def test_latin_words_are_those_of_the_pattern_of_all_scripts() -> None:
+    pattern = regex.compile(module._WORD, regex.V1)
+    characters = [chr(code) for code in (*range(0x300), *range(0x2010, 0x2070))]
+    assert module._LATIN.fullmatch("".join(characters))
+    for each in characters:
+        for text in (f"a{each}b", f"{each}'a", f"d.{each}'a", f"1,{each}:2", f"{each}_{each}"):
+            assert module._LATIN_WORD.findall(text) == pattern.findall(text)
+
+
 @given(st.text(max_size=60), st.sampled_from(["word", "whitespace", "char"]))
 def test_tokens_fit_a_vocabulary_and_stay_when_read_again(text: str, kind: str) -> None:
     tokenizer = Tokenizer(TextSettings(tokenizer=kind))
