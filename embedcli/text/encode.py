@@ -114,7 +114,7 @@ def _encode(
         min_count = resolve_min_count(settings, total)
         kept = kept_words(words, min_count, settings)
         if not kept.all():
-            ids = _renumbered(ids, kept, folder)
+            ids = _drop(kept, folder)
     return EncodedCorpus(
         ids=ids.numbers(),
         offsets=ids.offsets(),
@@ -126,8 +126,8 @@ def _encode(
     )
 
 
-def _ids_spool(folder: Path) -> Spool:
-    return Spool(folder, "ids", np.int32)
+def _ids_spool(folder: Path, *, written_over: bool = False) -> Spool:
+    return Spool(folder, "ids", np.int32, written_over=written_over)
 
 
 def _labels_spool(folder: Path, codec: ClassNames | Numbers | None) -> Spool:
@@ -289,17 +289,16 @@ def _no_word(corpus: Corpus, words: Words, settings: TextSettings) -> CorpusErro
     )
 
 
-def _renumbered(ids: Spool, kept: NDArray[np.bool_], folder: Path) -> Spool:
-    """Write the ids again, of the words `kept` (V,) and without gaps."""
+def _drop(kept: NDArray[np.bool_], folder: Path) -> Spool:
+    """Write the ids again over themselves, those of the words `kept` (V,) and without gaps."""
     new_ids = np.where(kept, np.cumsum(kept) - 1, -1).astype(np.int32)  # (V,)
-    numbers, offsets = ids.numbers(), ids.offsets()
-    with Spool(folder, "kept", np.int32) as spool:
-        first = 0
-        while first < len(offsets) - 1:
-            start = offsets[first]
-            last = int(np.searchsorted(offsets, start + _PASS, side="right")) - 1
-            last = max(last, first + 1)
+    before = _ids_spool(folder)
+    numbers, offsets = before.numbers(), before.offsets()
+    cuts = np.searchsorted(offsets, np.arange(0, len(numbers), _PASS), side="right") - 1
+    cuts = np.unique([*cuts, len(offsets) - 1])  # lines
+    starts = offsets[cuts]
+    with _ids_spool(folder, written_over=True) as spool:
+        for first, last, start, end in zip(cuts, cuts[1:], starts, starts[1:], strict=False):
             ends = offsets[first + 1 : last + 1] - start
-            spool.add(*renumber(numbers[start : offsets[last]], ends, new_ids, everything=False))
-            first = last
-    return spool.rename(ids)
+            spool.add(*renumber(numbers[start:end], ends, new_ids, everything=False))
+    return spool

@@ -22,8 +22,11 @@ class Spool:
     Two files, `NAME.numbers` and `NAME.offsets` (int64), hold them; a line may come in parts.
     """
 
-    def __init__(self, folder: Path, name: str, dtype: DTypeLike) -> None:
+    def __init__(
+        self, folder: Path, name: str, dtype: DTypeLike, *, written_over: bool = False
+    ) -> None:
         self.dtype = np.dtype(dtype)
+        self._written_over = written_over
         self.numbers_path = folder / f"{name}.numbers"
         self.offsets_path = folder / f"{name}.offsets"
         self.total = 0
@@ -31,11 +34,12 @@ class Spool:
         self._files: list[BinaryIO] = []
 
     def __enter__(self) -> Spool:
-        """Start the files anew."""
+        """Start the files anew, or at their beginning if they are to be written over."""
         with storing(self.numbers_path):
-            for path in (self.numbers_path, self.offsets_path):
-                path.unlink(missing_ok=True)
-                self._files.append(path.open("wb"))
+            for path in self.paths:
+                if not self._written_over:
+                    path.unlink(missing_ok=True)
+                self._files.append(path.open("r+b" if self._written_over else "wb"))
         self._write(1, np.zeros(1, np.int64))
         return self
 
@@ -45,10 +49,11 @@ class Spool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the files; raises StoreError if their last bytes do not fit."""
+        """End the files here and close them; raises StoreError if their last bytes do not fit."""
         for file in self._files:
             if kind is None:
                 with storing(self.numbers_path):
+                    file.truncate()
                     file.close()
             else:
                 with contextlib.suppress(OSError):
@@ -69,13 +74,6 @@ class Spool:
     def paths(self) -> tuple[Path, Path]:
         """The files: the numbers, and where lines end."""
         return self.numbers_path, self.offsets_path
-
-    def rename(self, other: Spool) -> Spool:
-        """Take the place of `other`; what of that is mapped stays readable."""
-        with storing(self.numbers_path):
-            for mine, its in zip(self.paths, other.paths, strict=True):
-                mine.replace(its)
-        return other
 
     def numbers(self) -> NDArray[Any]:
         """Return the numbers of all lines, mapped: (total,)."""

@@ -151,6 +151,15 @@ def test_rare_words_go_and_the_others_close_up(encoded: Encode) -> None:
     assert found.min_count == 2
 
 
+@pytest.mark.parametrize("at_a_time", [1, 3, 5, 100])
+def test_rare_words_go_a_part_at_a_time(
+    encoded: Encode, monkeypatch: pytest.MonkeyPatch, at_a_time: int
+) -> None:
+    monkeypatch.setattr("embedcli.text.encode._PASS", at_a_time)
+    found = encoded("a b a\n\nc a\nd e f g h i j\na b\n\n", min_count=2)
+    assert lines(found) == [[0, 1, 0], [], [0], [], [0, 1], []]
+
+
 def test_the_most_frequent_stay_the_first_of_equals(encoded: Encode) -> None:
     found = encoded("z b a c\na b d c a", max_vocab=3)
     assert list(found.vocabulary) == ["b", "a", "c"]
