@@ -17,7 +17,7 @@ from embedcli.text.sources import Opened, Source, find_sources, open_source
 
 # Bytes of text a block holds at most; a longer line is cut. Characters, which become more ids than
 # words do, come in blocks of a quarter of that.
-BLOCK = 1 << 19
+BLOCK = 1 << 20
 # How far back from the end of a block of one line a place to cut it is looked for.
 _CUT_WINDOW = 1 << 16
 # Beside these no token is cut in two: other scripts' blanks and punctuation, and each side of a

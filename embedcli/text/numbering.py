@@ -1,7 +1,7 @@
 """Byte strings to numbers, thousands at once.
 
 A dictionary wants a Python object for each word of a text. Here strings are compared as 8-byte
-integers, many at once, against a table with open addressing (linear probing). The strings
+integers, many at once, against a table with open addressing (quadratic probing). The strings
 themselves are compared, so that no two are ever taken for one; few are too long for that, and go
 to a dictionary.
 """
@@ -89,7 +89,7 @@ class Numbering:
 
     def _clear(self, bits: int) -> None:
         self._bits = bits
-        self._keys = np.zeros(1 << bits, f"V{self.longest}")  # (slots,)
+        self._keys = np.empty(1 << bits, f"V{self.longest}")  # (slots,) of those with numbers
         self._numbers = np.full(1 << bits, MISSING, np.int32)  # (slots,)
 
     def find(self, strings: Strings) -> NDArray[np.int32]:
@@ -158,6 +158,7 @@ class Numbering:
         """
         slots = self._slots_of(keys)
         places = np.arange(len(keys))
+        step = 0
         while len(places):
             tried, wanted = slots[places], keys[places]
             settled = self._numbers[tried] == MISSING  # (places,)
@@ -168,7 +169,8 @@ class Numbering:
                 settled[:] = False
             settled |= self._hold(tried, wanted)
             places = places[~settled]
-            slots[places] = (slots[places] + 1) & (len(self._numbers) - 1)
+            step += 1
+            slots[places] = (slots[places] + step) & (len(self._numbers) - 1)
         return slots
 
     def _hold(self, slots: NDArray[np.int64], keys: NDArray[np.void]) -> NDArray[np.bool_]:

@@ -26,7 +26,7 @@ from embedcli.workers import asked, fork_worker, shared_array
 # Fewer blocks are sooner done by the process itself.
 _FEW_BLOCKS = 3
 # Blocks a worker is given ahead, each in a slot of its own, so that none waits for the parent.
-_AHEAD = 2
+_AHEAD = 3
 # Bytes of a slot: a block, or what becomes of one. Pages are taken when touched.
 _SLOT = 8 * BLOCK
 _LENGTH = struct.Struct("<q")
@@ -157,8 +157,7 @@ def _send(line: socket.socket, slot: Any, content: object) -> None:
 def _receive(line: socket.socket, slot: Any) -> Any:
     """Wait for an object from the other process; raises EOFError if that ended."""
     (length,) = _LENGTH.unpack(_exactly(line, _LENGTH.size))
-    data = slot[:length].tobytes() if length >= 0 else _exactly(line, -length)
-    return pickle.loads(data)
+    return pickle.loads(slot[:length] if length >= 0 else _exactly(line, -length))
 
 
 def _exactly(line: socket.socket, size: int) -> bytes:
