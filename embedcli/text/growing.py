@@ -27,7 +27,7 @@ class Growing:
         """Add numbers (m,) at the end."""
         size = self._size + len(values)
         if size > len(self._room):
-            room = np.empty(2 * size, self._room.dtype)
+            room = np.empty(size + size // 2, self._room.dtype)
             room[: self._size] = self.values
             self._room = room
         self._room[self._size : size] = values

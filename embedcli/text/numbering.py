@@ -21,7 +21,7 @@ _NEWLINE = ord("\n")
 _INTEGER = 8  # bytes
 _FIRST_BITS = 14
 # At least so many slots a string: chains of taken slots stay short.
-_SLOTS_A_STRING = 2
+_SLOTS_A_STRING = 1.5
 # Odd numbers whose bits are well mixed: the fractions of the golden ratio and of square roots.
 _MIXERS = np.array(
     [0x9E3779B97F4A7C15, 0x6A09E667F3BCC909, 0xBB67AE8584CAA73B, 0x3C6EF372FE94F82B], np.uint64
@@ -140,7 +140,7 @@ class Numbering:
 
     def _make_room(self, more: int) -> None:
         """Enlarge the table if so many more strings would crowd it."""
-        slots = _SLOTS_A_STRING * (self._size + more)
+        slots = int(_SLOTS_A_STRING * (self._size + more))
         if slots <= len(self._numbers):
             return
         taken = np.flatnonzero(self._numbers != MISSING)

@@ -37,6 +37,8 @@ def encode_blocks(
 ) -> Iterator[tuple[Block, BlockIds, int]]:
     """Yield each block in order, what it was encoded to, and the number of the encoder.
 
+    The text of a block that a worker encoded is gone.
+
     Raises CorpusError for text that cannot be decoded, and for a worker that died.
     """
     size = asked(settings.workers)
@@ -55,7 +57,7 @@ def encode_blocks(
                 done, by = waiting.popleft()
                 yield done, workers[by].take(), by
             workers[number % size].give(block)
-            waiting.append((block, number % size))
+            waiting.append((dataclasses.replace(block, data=b""), number % size))
         while waiting:
             done, by = waiting.popleft()
             yield done, workers[by].take(), by
