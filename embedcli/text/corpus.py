@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import regex
 
 from embedcli.config import TextSettings
@@ -20,6 +21,7 @@ from embedcli.text.sources import Opened, Source, find_sources, open_source
 BLOCK = 1 << 20
 # How far back from the end of a block of one line a place to cut it is looked for.
 _CUT_WINDOW = 1 << 16
+_NEWLINE = ord("\n")
 # Beside these no token is cut in two: other scripts' blanks and punctuation, and each side of a
 # character that is a word of its own.
 _CUT = regex.compile(r"(?r)[^\p{L}\p{M}\p{N}\p{C}\p{P}]|[\p{Han}\p{Hiragana}\p{Katakana}]")
@@ -159,7 +161,7 @@ def _lines_in_blocks(name: str, read: Callable[[int], bytes], size: int) -> Iter
         block = data[:end]
         whole = ended or block.endswith(b"\n")
         yield Block(name, line, offset, block, whole)
-        line += block.count(b"\n")
+        line += int(np.count_nonzero(np.frombuffer(block, np.uint8) == _NEWLINE))
         offset += len(block)
         if ended:
             return

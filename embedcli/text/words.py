@@ -59,12 +59,11 @@ class _Remembered:
         self.ids = Growing(np.int32)  # (codes,)
         self.met = Growing(np.int64)  # (codes,)
 
-    def add(self, fresh: NDArray[np.int32], codes: NDArray[np.int32]) -> None:
+    def add(self, fresh: NDArray[np.int32], codes: NDArray[np.intp]) -> None:
         """Take in the ids of fresh words (m,), and the codes of a block (n,)."""
         self.ids.extend(fresh)
         self.met.extend(np.zeros(len(fresh)))
-        met = self.met.values
-        met += np.bincount(codes, minlength=len(met))
+        np.add.at(self.met.values, codes, 1)
 
     def add_to(self, counts: NDArray[np.int64]) -> None:
         """Add how often each word was met to its count, (V,)."""
@@ -126,11 +125,11 @@ class Words:
         fresh = self._ids(found.fresh)  # (fresh words,)
         self._note_first_lines(fresh, found.first_lines + lines + 1)
         remembered = self._remembered[encoder]
-        remembered.add(fresh, found.codes)
-        self.read += len(found.codes)
+        codes = found.codes.astype(np.intp)  # (n,) once for all look-ups
+        remembered.add(fresh, codes)
+        self.read += len(codes)
         ids = remembered.ids.values
-        everything = self._given is None
-        return renumber(found.codes, found.line_ends, ids, everything=everything)
+        return renumber(codes, found.line_ends, ids, everything=self._given is None)
 
     def _ids(self, fresh: bytes) -> NDArray[np.int32]:
         """Return the ids of words, one a line, or `MISSING` outside the given vocabulary: (v,)."""
@@ -217,14 +216,14 @@ def read_stop_words(path: Path, settings: TextSettings) -> set[str]:
 
 
 def renumber(
-    ids: NDArray[np.int32],
+    ids: NDArray[np.int32] | NDArray[np.intp],
     line_ends: NDArray[np.int64],
     new_ids: NDArray[np.int32],
     *,
     everything: bool,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Put new ids (v,) for ids (n,), dropping those that are -1, and move the lines' ends."""
-    renumbered = new_ids[ids]  # (n,)
+    renumbered = new_ids.take(ids, mode="clip")  # (n,)
     if everything:
         return renumbered, line_ends
     stays = renumbered >= 0
