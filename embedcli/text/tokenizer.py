@@ -248,13 +248,25 @@ def _neighbour_classes() -> NDArray[np.uint8]:
 
 
 _NEIGHBOUR = _neighbour_classes()
-_JOINER = np.frombuffer(_JOINERS, np.uint8)  # (joiners,)
-_NEEDED = np.where(np.isin(_JOINER, list(b",:")), _DIGITLIKE, _WORDLIKE)  # (joiners,)
+
+
+def _settlements() -> NDArray[np.uint8]:
+    """Return what becomes of each joiner by what both its neighbours may be: (joiners · 4,)."""
+    settled = np.full((len(_JOINERS), 4), _BLANK, np.uint8)  # (joiners, classes)
+    for place, joiner in enumerate(_JOINERS):
+        needed = _DIGITLIKE if joiner in b",:" else _WORDLIKE
+        for both in range(4):
+            if both & needed:
+                settled[place, both] = joiner
+    return settled.ravel()
+
+
+_SETTLED = _settlements()
 
 
 def _settle_joiners(text: NDArray[np.uint8]) -> None:
     """Spell apostrophes, stops and so on again that stand inside a word; blank out the others."""
     places = np.flatnonzero(text < len(_JOINERS))
-    joiners = text[places]  # (places,) which of them
-    beside = _NEIGHBOUR[text[places - 1]] & _NEIGHBOUR[text[places + 1]]
-    text[places] = np.where(beside & _NEEDED[joiners], _JOINER[joiners], _BLANK)
+    both = _NEIGHBOUR.take(text.take(places - 1, mode="clip"))  # (places,)
+    both &= _NEIGHBOUR.take(text.take(places + 1, mode="clip"))
+    text[places] = _SETTLED.take(4 * text[places] + both)
