@@ -24,7 +24,7 @@ _AT_A_TIME = 1 << 13
 # Codes that are not of words: the end of a line, a piece without a word, and from there down those
 # of several words.
 _END, _NOTHING, _SEVERAL = -1, -2, -3
-_BLANK = ord(" ")
+_BLANK, _NEWLINE = ord(" "), ord("\n")
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,7 @@ class BlockEncoder:
     def __init__(self, settings: TextSettings, *, labelled: bool) -> None:
         self._tokenizer = Tokenizer(settings)
         self._errors = settings.errors
-        self._label = (
-            re.compile(rb"(?<!\S)" + re.escape(settings.label_prefix.encode()) + rb"(\S*)")
-            if labelled
-            else None
-        )
+        self._label = _label_pattern(settings.label_prefix) if labelled else None
         self._memory: _Memory | None = None
         self._met: dict[bytes, list[str]] = {LINE_END: []}  # tokens of pieces
         self._met_size = 0  # in bytes, of those pieces
@@ -65,8 +61,7 @@ class BlockEncoder:
         labels: list[str] = []
         label_lines = np.empty(0, np.int64)
         if self._label is not None and block.rows is None:
-            labels, label_lines = _labels_in(data, self._label)
-            data = self._label.sub(b" ", data)
+            data, labels, label_lines = _without_labels(data, self._label)
         memory = self._memory
         if memory is None or memory.is_full():
             memory = _Memory(self._tokenizer, data)
@@ -216,11 +211,24 @@ class _Memory:
         return np.insert(codes, np.repeat(places + 1, more), others)
 
 
-def _labels_in(data: bytes, label: re.Pattern[bytes]) -> tuple[list[str], NDArray[np.int64]]:
-    places: list[int] = []
-    names: list[str] = []
-    for match in label.finditer(data):
-        places.append(match.start())
-        names.append(match[1].decode("utf-8"))
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))  # (lines,)
-    return names, np.searchsorted(ends, np.array(places, np.int64))
+def _label_pattern(prefix: str) -> re.Pattern[bytes]:
+    """Find what follows the prefix at the start of a word.
+
+    It is asked for after the prefix that nothing stands before it: a pattern that begins with
+    letters is looked for several times faster.
+    """
+    begin = re.escape(prefix.encode())
+    return re.compile(begin + rb"(?<!\S" + begin + rb")(\S*)")
+
+
+def _without_labels(
+    data: bytes, label: re.Pattern[bytes]
+) -> tuple[bytes, list[str], NDArray[np.int64]]:
+    """Return the text with a blank for each label, the labels, and the line of each: (labels,)."""
+    parts = label.split(data)
+    texts, labels = parts[0::2], parts[1::2]
+    text = b" ".join(texts)
+    sizes = np.fromiter(map(len, texts), np.int64, len(texts))  # (labels + 1,)
+    blanks = np.cumsum(sizes[:-1] + 1) - 1  # (labels,)
+    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == _NEWLINE)  # (lines,)
+    return text, [each.decode("utf-8") for each in labels], np.searchsorted(ends, blanks)
