@@ -8,6 +8,7 @@ to a dictionary.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,10 +23,10 @@ _INTEGER = 8  # bytes
 _FIRST_BITS = 14
 # At least so many slots a string: chains of taken slots stay short.
 _SLOTS_A_STRING = 1.5
-# Odd numbers whose bits are well mixed: the fractions of the golden ratio and of square roots.
-_MIXERS = np.array(
-    [0x9E3779B97F4A7C15, 0x6A09E667F3BCC909, 0xBB67AE8584CAA73B, 0x3C6EF372FE94F82B], np.uint64
-)
+# Odd numbers, drawn anew by each process: no text can be made whose strings crowd into few slots
+# (Dietzfelbinger et al. 1997, "A reliable randomized algorithm for the closest-pair problem", on
+# hashing by multiplication). What number a string gets does not depend on them.
+_MIXERS = np.frombuffer(os.urandom(4 * _INTEGER), np.uint64) | np.uint64(1)
 
 
 @dataclass(frozen=True)
