@@ -293,12 +293,13 @@ def _drop(kept: NDArray[np.bool_], folder: Path) -> Spool:
     """Write the ids again over themselves, those of the words `kept` (V,) and without gaps."""
     new_ids = np.where(kept, np.cumsum(kept) - 1, -1).astype(np.int32)  # (V,)
     before = _ids_spool(folder)
-    numbers, offsets = before.numbers(), before.offsets()
-    cuts = np.searchsorted(offsets, np.arange(0, len(numbers), _PASS), side="right") - 1
+    offsets = before.offsets()
+    cuts = np.searchsorted(offsets, np.arange(0, offsets[-1], _PASS), side="right") - 1
     cuts = np.unique([*cuts, len(offsets) - 1])  # lines
     starts = offsets[cuts]
     with _ids_spool(folder, written_over=True) as spool:
         for first, last, start, end in zip(cuts, cuts[1:], starts, starts[1:], strict=False):
             ends = offsets[first + 1 : last + 1] - start
-            spool.add(*renumber(numbers[start:end], ends, new_ids, everything=False))
+            ids = before.read(int(start), int(end))
+            spool.add(*renumber(ids, ends, new_ids, everything=False))
     return spool

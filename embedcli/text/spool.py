@@ -79,6 +79,11 @@ class Spool:
         """Return the numbers of all lines, mapped: (total,)."""
         return mapped(self.numbers_path, self.dtype)
 
+    def read(self, start: int, end: int) -> NDArray[Any]:
+        """Return some of the numbers, read and not mapped: (end - start,)."""
+        place = start * self.dtype.itemsize
+        return np.fromfile(self.numbers_path, self.dtype, end - start, offset=place)
+
     def offsets(self) -> NDArray[np.int64]:
         """Return where lines begin and end among the numbers, mapped: (lines + 1,)."""
         return mapped(self.offsets_path, np.int64)
