@@ -23,8 +23,8 @@ from embedcli.text.blocks import BlockEncoder, BlockIds
 from embedcli.text.corpus import BLOCK, Block
 from embedcli.workers import asked, fork_worker, shared_array
 
-# Fewer blocks are sooner done by the process itself.
-_FEW_BLOCKS = 3
+# Fewer blocks, less than 4 MB, are sooner done by the process itself.
+_FEW_BLOCKS = 8
 # Blocks a worker is given ahead, each in a slot of its own, so that none waits for the parent.
 _AHEAD = 3
 # Bytes of a slot: a block, or what becomes of one. Pages are taken when touched.
