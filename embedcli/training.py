@@ -33,8 +33,7 @@ GRADIENTS, UPDATES = 0, 1  # the two halves of a group's work
 COMMAND = struct.Struct("<qqq")  # half, epoch, group
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """Where a run stands after the step that a group of batches makes."""
 
     number: int  # steps done, of all epochs

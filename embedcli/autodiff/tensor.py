@@ -6,8 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +21,7 @@ _recording: ContextVar[bool] = ContextVar("recording", default=True)
 _numbers = itertools.count()
 
 
-@dataclass(frozen=True, slots=True)
-class Primitive:
+class Primitive(NamedTuple):
     """An operation and its rule of differentiation.
 
     `forward(*arrays, **options)` returns the result and what the rule needs of it;

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -70,8 +70,7 @@ class Texts:
             yield Texts(self.ids[offsets[0] : offsets[-1]], offsets - offsets[0])
 
 
-@dataclass(frozen=True)
-class Inputs:
+class Inputs(NamedTuple):
     """What the network reads of a batch: the ids to look up, and how to pool their rows."""
 
     ids: Array  # distinct words (U,) with a count matrix, otherwise every word (N,)
@@ -166,8 +165,7 @@ class Network:
         return make_pool(of.pool, of.length, of.pad_side)(rows, inputs.offsets)
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """Texts made ready, and what should come out for them."""
 
     inputs: Inputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from embedcli.autodiff.tensor import Tensor
 
@@ -18,8 +18,7 @@ class Loss:
     count: float
 
 
-@dataclass(frozen=True, slots=True)
-class Validation:
+class Validation(NamedTuple):
     """How good the weights are: `score` decides (higher is better), `metrics` are reported."""
 
     score: float

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,7 @@ _END, _NOTHING, _SEVERAL = -1, -2, -3
 _BLANK, _NEWLINE = ord(" "), ord("\n")
 
 
-@dataclass(frozen=True)
-class BlockIds:
+class BlockIds(NamedTuple):
     """A block's words as codes.
 
     The first codes are of the words this encoder met in blocks before; the next are of the `fresh`

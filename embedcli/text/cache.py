@@ -15,11 +15,11 @@ import os
 import shutil
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unicodedata import unidata_version
 
 import regex
@@ -38,8 +38,7 @@ _DIGESTS = "digests.json"
 _IRRELEVANT = {"workers", "cache", "max_expansion", "stop_words"}
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """An entry of the cache: its folder, its size in bytes, and when it was last used."""
 
     path: Path

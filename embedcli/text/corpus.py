@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import regex
@@ -30,8 +30,7 @@ _UTF8 = {"utf-8", "utf-8-sig"}
 _OF_NO_FILE = {"idna", "punycode", "unicode-escape", "raw-unicode-escape"}
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """UTF-8 text of whole lines, but that the last may go on in the next block."""
 
     name: str  # of the file, for errors
@@ -74,7 +73,7 @@ class Corpus:
         for block in _lines_in_blocks(name, records.read, self._block):
             ends = block.data.count(b"\n")
             rows = tuple(records.rows.popleft() for _ in range(ends))
-            yield replace(block, rows=rows)
+            yield block._replace(rows=rows)
 
     @property
     def fingerprint(self) -> str:

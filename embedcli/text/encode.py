@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +34,7 @@ from embedcli.text.words import Known, Words, kept_words, renumber, resolve_min_
 _PASS = 1 << 18
 
 
-@dataclass(frozen=True)
-class EncodedCorpus:
+class EncodedCorpus(NamedTuple):
     """A corpus as ids, lines and targets; the arrays as long as the corpus are memory-mapped."""
 
     ids: NDArray[np.int32]  # (N,) without the words left out

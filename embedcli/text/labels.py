@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,7 @@ from embedcli.text.spool import Spool
 LabelKind = Literal["none", "class", "number"]
 
 
-@dataclass(frozen=True)
-class ClassTargets:
+class ClassTargets(NamedTuple):
     """The labels of each line; those of line i are `ids[offsets[i]:offsets[i + 1]]`."""
 
     names: tuple[str, ...]  # (C,) by first appearance
@@ -25,8 +23,7 @@ class ClassTargets:
     offsets: NDArray[np.int64]  # (L + 1,)
 
 
-@dataclass(frozen=True)
-class NumberTargets:
+class NumberTargets(NamedTuple):
     """The numbers of each line, R of them; NaN where a line without words bears none."""
 
     values: NDArray[np.float32]  # (L, R)

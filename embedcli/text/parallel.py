@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import pickle
 import signal
@@ -85,7 +84,7 @@ class _Worker:
     def give(self, block: Block) -> None:
         """Hand a block over; at most `_AHEAD` may be on their way."""
         if block.rows is not None:
-            block = dataclasses.replace(block, rows=())  # the parent keeps them
+            block = block._replace(rows=())  # the parent keeps them
         try:
             _send(self._line, self._slots[self._given % _AHEAD], block)
         except OSError:

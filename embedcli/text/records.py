@@ -6,8 +6,7 @@ import csv
 import json
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from embedcli.config import TextSettings
 from embedcli.errors import CorpusError
@@ -20,8 +19,7 @@ HANDLERS = {"strict": "strict", "replace": "replace", "skip": "ignore"}
 _READ = 1 << 18
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """What a record bears beside its text: the line of the file it ends on, and its labels."""
 
     line: int

@@ -14,9 +14,8 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NoReturn
+from typing import Any, BinaryIO, Literal, NamedTuple, NoReturn
 
 from embedcli.errors import CorpusError
 
@@ -30,8 +29,7 @@ _KINDS: dict[str, Kind] = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".nd
 _COMPRESSED = {".gz", ".bz2", ".xz", ".zst"}
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """One file, or standard input under the path `-`."""
 
     path: str

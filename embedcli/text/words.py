@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,7 @@ def resolve_min_count(settings: TextSettings, tokens: int) -> int:
     return _LARGE_MIN_COUNT if tokens >= LARGE_CORPUS_TOKENS else 1
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(NamedTuple):
     """Words and labels of an earlier text, whose ids stay when another text adds its own."""
 
     vocabulary: Vocabulary
