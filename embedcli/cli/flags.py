@@ -57,7 +57,8 @@ def _parameter(spec: Spec) -> inspect.Parameter:
         metavar=None if spec.is_switch else metavar(spec),
         show_default=False,
         rich_help_panel=spec.group,
-        autocompletion=_completer(spec.choices),
+        # typer looks into each function it is given, which takes longer than all else here.
+        autocompletion=_completer(spec.choices) if spec.choices else None,
     )
     kind: Any = bool if spec.is_switch else str
     return inspect.Parameter(

@@ -236,14 +236,15 @@ def _targets_of(
     """Return a block's labels as numbers, and how many come up to the end of each line."""
     if block.rows is None:
         labels, places = found.labels, found.label_lines
-        at = [f"{block.name}:{block.line + place}" for place in places]
+        at = block.line + places  # (labels,)
     else:
         rows = [(row.line, codec.split(row.labels)) for row in block.rows]
         labels = [label for _, labels in rows for label in labels]
-        at = [f"{block.name}:{line}" for line, labels in rows for _ in labels]
+        at = np.array([line for line, labels in rows for _ in labels], np.int64)  # (labels,)
         places = np.repeat(np.arange(len(rows)), [len(labels) for _, labels in rows])
     lines = np.arange(len(found.line_ends))
-    return parse_labels(codec, labels, at.__getitem__), np.searchsorted(places, lines, side="right")
+    numbers = parse_labels(codec, labels, lambda label: f"{block.name}:{at[label]}")
+    return numbers, np.searchsorted(places, lines, side="right")
 
 
 def _check_labelled(

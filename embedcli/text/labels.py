@@ -96,10 +96,11 @@ def parse_labels(
     codec: ClassNames | Numbers, labels: Sequence[str], where: Callable[[int], str]
 ) -> NDArray[Any]:
     """Return labels as numbers (n,); raises CorpusError for one that is none, at `where(i)`."""
-    numbers = np.empty(len(labels), codec.dtype)  # (n,)
-    for at, label in enumerate(labels):
-        try:
-            numbers[at] = codec.parse(label)
-        except ValueError as error:
-            raise CorpusError(f"{where(at)}: found {error}; expected {codec.expected}") from None
-    return numbers
+    numbers: list[float] = []
+    try:
+        for label in labels:
+            numbers.append(codec.parse(label))
+    except ValueError as error:
+        place = where(len(numbers))
+        raise CorpusError(f"{place}: found {error}; expected {codec.expected}") from None
+    return np.array(numbers, codec.dtype)  # (n,)

@@ -27,6 +27,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -100,8 +101,6 @@ class Tokenizer:
         self._segment: Segmenter | None = (
             None if self.segmenter is None else segmenter_named(self.segmenter)
         )
-        spaceless = _SPACELESS_CLUSTER if self._segment is None else _SPACELESS_RUN
-        self._pattern = regex.compile(f"{_WORD}|{spaceless}", regex.V1)
         self._table = _byte_table(self.kind, self.fold_case)
         cuts: dict[str, Callable[[str], list[str]]] = {
             "word": self._words,
@@ -109,6 +108,12 @@ class Tokenizer:
             "char": _clusters,
         }
         self._cut = cuts[self.kind]
+
+    @cached_property
+    def _pattern(self) -> regex.Pattern[str]:
+        """What a word is, compiled when the first piece wants it: that takes some milliseconds."""
+        spaceless = _SPACELESS_CLUSTER if self._segment is None else _SPACELESS_RUN
+        return regex.compile(f"{_WORD}|{spaceless}", regex.V1)
 
     def __getstate__(self) -> dict[str, object]:
         return {
