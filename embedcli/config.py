@@ -73,8 +73,7 @@ def setting(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Spec:
+class Spec(NamedTuple):
     """What is known of one setting: its types, words, range, default and help."""
 
     name: str
