@@ -13,6 +13,7 @@ from embedcli.autodiff.rows import RowGrad, sum_runs
 from embedcli.autodiff.tensor import PRIMITIVES, Array, Operand, Primitive, Tensor, apply
 
 Axis = int | tuple[int, ...] | None
+FEW_COLUMNS, SMALL_PRODUCT = 8, 1_000_000  # see `_product`
 Made = tuple[Any, Any]  # what a forward function returns: the result, and what its rule needs
 
 
@@ -342,7 +343,23 @@ def _slice_back(gradient: Array, saved: Any, _: int) -> Array:
 def _matmul(a: Array, b: Array) -> Made:
     if a.ndim < 2 or b.ndim < 2:
         raise ValueError(f"matmul of shapes {a.shape} and {b.shape}: at least two axes each")
-    return np.matmul(a, b), (a, b)
+    return _product(a, b), (a, b)
+
+
+def _product(a: Array, b: Array) -> Array:
+    """Return a @ b; by some rows of `a` at a time where `b` is a matrix of few columns.
+
+    BLAS copies the factors of a large product to another order first (OpenBLAS: of more than 10⁶
+    multiplications), which for few columns takes more time than to multiply.
+    """
+    if a.ndim > 2 or b.ndim > 2 or b.shape[1] > FEW_COLUMNS or a.size * b.shape[1] <= SMALL_PRODUCT:
+        whole: Array = np.matmul(a, b)
+        return whole
+    result = np.empty((len(a), b.shape[1]), a.dtype)  # (N, M)
+    rows = max(SMALL_PRODUCT // b.size, 1)
+    for first in range(0, len(a), rows):
+        np.matmul(a[first : first + rows], b, out=result[first : first + rows])
+    return result
 
 
 def _matmul_back(gradient: Array, saved: tuple[Array, Array], index: int) -> Array:
@@ -381,7 +398,7 @@ def _shared_product(a: Array, b: Array, shape: tuple[int, ...]) -> Array:
     """Return aᵀ @ b summed to `shape`; one product does it for a matrix shared by the batch."""
     if len(shape) == 2 and a.ndim > 2 and a.shape[:-1] == b.shape[:-1]:
         return a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1])
-    return _unbroadcast(np.matmul(_flipped(a), b), shape)
+    return _unbroadcast(_product(_flipped(a), b), shape)
 
 
 def _gather(table: Array, ids: Array, met: Array | None) -> Made:

@@ -325,6 +325,18 @@ def test_matmul_wants_matrices() -> None:
         Tensor([1.0]) @ Tensor([[1.0]])
 
 
+def test_a_product_by_few_columns_is_taken_by_some_rows_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    factors = [array(7, 5), array(5, 2)]
+    expected = factors[0] @ factors[1]
+    for most in (1, 25, 69, 70):
+        monkeypatch.setattr(ops, "SMALL_PRODUCT", most)
+        product = apply("matmul", *map(Tensor, factors)).data
+        np.testing.assert_allclose(product, expected, rtol=1e-12)
+        check_gradient(lambda a, b: a @ b, factors)
+
+
 def test_row_dots_do_not_broadcast() -> None:
     with pytest.raises(ValueError, match=r"\(3, 1\) and \(3,\)"):
         ops.row_dots(Tensor(np.zeros((3, 1))), np.zeros(3))
