@@ -324,8 +324,8 @@ class Training:
             gradient = _free(total, frozen)
             if isinstance(gradient, RowGrad):
                 self._optimizer.step_rows(tensor.data, state, gradient, lr, t)
-                if name == "table":  # rows that only fill up a batch have met nothing
-                    self.state.trained[gradient.ids[gradient.met > 0]] += 1
+                if name == "table":
+                    self.state.trained[gradient.met_ids] += 1
             else:
                 self._optimizer.step_dense(tensor.data, state, gradient, lr, t)
 

@@ -72,6 +72,13 @@ class RowGrad:
             ]
         )
 
+    @property
+    def met_ids(self) -> Array:
+        """Ids of the rows that took part in any pair; others only fill up a batch."""
+        if all(part.met is None for part in self.parts):
+            return self.ids
+        return self.ids[self.met > 0]
+
     def coalesce(self) -> RowGrad:
         """Sum the rows of each id: unique ids in ascending order, in a fixed order of summation."""
         if self.coalesced or self._ascending():
@@ -100,6 +107,12 @@ class RowGrad:
         table = np.zeros(self.shape, rows.dtype)  # (V, D)
         np.add.at(table, self.ids, rows)
         return table
+
+
+def put_rows(table: Array, ids: Array, rows: Array) -> None:
+    """Write rows (N, D) into a table (V, D), each copied in one piece, not number by number."""
+    piece = np.dtype((np.void, table.itemsize * table.shape[1]))
+    table.view(piece)[:, 0][ids] = rows.view(piece)[:, 0]
 
 
 def sum_rows(keys: Array, rows: Array, met: Array, shape: tuple[int, ...]) -> Iterator[RowGrad]:

@@ -18,7 +18,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from embedcli.autodiff.rows import RowGrad
+from embedcli.autodiff.rows import RowGrad, put_rows
 from embedcli.autodiff.tensor import Array, Gradient
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError
@@ -65,9 +65,9 @@ class Optimizer:
         rows = np.take(weights, ids, axis=0)  # (N, D)
         slots = {name: np.take(array, ids, axis=0) for name, array in state.items()}
         self.step_dense(rows, slots, gradient.rows, lr, t)
-        weights[ids] = rows
+        put_rows(weights, ids, rows)
         for name, array in slots.items():
-            state[name][ids] = array
+            put_rows(state[name], ids, array)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +212,7 @@ class DampedSGD(Optimizer):
         if self.weight_decay:
             rows *= 1 - lr * self.weight_decay
         rows -= gradient.rows * rate[:, None]
-        weights[gradient.ids] = rows
+        put_rows(weights, gradient.ids, rows)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedcli.autodiff.rows import RowGrad, packed, sum_rows, sum_runs, unpacked
+from embedcli.autodiff.rows import RowGrad, packed, put_rows, sum_rows, sum_runs, unpacked
 
 
 def random_gradient(seed: int, count: int, size: int, dim: int = 3) -> RowGrad:
@@ -52,6 +52,24 @@ def test_one_run_as_long_as_a_frequent_word_s() -> None:
         [rows[0], rows[1:65_000].sum(0, dtype=float), rows[65_000:].sum(0, dtype=float)],
         rtol=1e-4,
     )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dim", [1, 3])
+def test_rows_are_put_where_the_ids_say(dim: int, dtype: type) -> None:
+    table = np.arange(5 * dim, dtype=dtype).reshape(5, dim)
+    ids, rows = np.array([3, 0]), np.full((2, dim), -1, dtype)
+    expected = table.copy()
+    expected[ids] = rows
+    put_rows(table, ids, rows)
+    np.testing.assert_array_equal(table, expected)
+
+
+def test_only_rows_that_met_something_are_met() -> None:
+    gradient = RowGrad(np.array([4, 2]), np.ones((2, 1)), (5, 1))
+    assert gradient.met_ids.tolist() == [4, 2]
+    gradient += RowGrad(np.array([1, 3]), np.ones((2, 1)), (5, 1), np.array([0, 0.5]))
+    assert gradient.met_ids.tolist() == [4, 2, 3]
 
 
 def test_the_order_of_summation_is_fixed() -> None:
