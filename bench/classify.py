@@ -17,6 +17,7 @@ those are about differs from what the newest are about.
 from __future__ import annotations
 
 import argparse
+import compileall
 import itertools
 import json
 import random
@@ -31,6 +32,8 @@ from typing import Any
 
 import machine
 import measure
+
+import embedcli
 
 GRID = [{"lr": lr, "epoch": epoch} for lr, epoch in itertools.product((0.1, 0.5, 1.0), (5, 10, 25))]
 WIKI_TRAIN, WIKI_TEST, WIKI_WORDS = 25_000, 5_000, 230
@@ -80,6 +83,7 @@ class Result:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
+    compileall.compile_dir(Path(embedcli.__file__).parent, quiet=1)  # as an installer does
     results = []
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
         for made in _sets(args, Path(scratch)):
