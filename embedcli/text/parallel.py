@@ -56,7 +56,7 @@ def encode_blocks(
                 done, by = waiting.popleft()
                 yield done, workers[by].take(), by
             workers[number % size].give(block)
-            waiting.append((dataclasses.replace(block, data=b""), number % size))
+            waiting.append((block._replace(data=b""), number % size))
         while waiting:
             done, by = waiting.popleft()
             yield done, workers[by].take(), by
