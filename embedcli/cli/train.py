@@ -94,7 +94,8 @@ def train(
         except BrokenPipeError:  # nobody hears of the run any more; its state is kept
             raise typer.Exit(exit_code_of(signal.SIGPIPE)) from None
     _print_end(trained)
-    _say_next(trained, quiet)
+    if not quiet:
+        _say_next(trained)
 
 
 class _StopSignals:
@@ -181,14 +182,14 @@ def _print_end(trained: Trained) -> None:
     sys.stdout.write(f"{path}  {rows} × {dim} float32\nsha256 {trained.digest}\n")
 
 
-def _say_next(trained: Trained, quiet: bool) -> None:
+def _say_next(trained: Trained) -> None:
     model = "" if trained.folder == flags.EMBEDDINGS else f" --model {_quoted(trained.folder)}"
     word = shlex.quote(_telling_word(trained))
     ask = (
         "predict FILE" if trained.settings.task in ("classify", "regress") else f"neighbors {word}"
     )
     for command in (f"lookup {word}", ask, "show-table --rows 0:5"):
-        render.note(f"try: embed {command}{model}", quiet=quiet)
+        render.note(f"try: embed {command}{model}")
 
 
 def _quoted(path: Path) -> str:
