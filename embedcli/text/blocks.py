@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections.abc import Iterable
 from itertools import chain
 from typing import NamedTuple
 
@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 from embedcli.config import TextSettings
 from embedcli.text.corpus import Block
 from embedcli.text.growing import Growing
-from embedcli.text.numbering import MISSING, Numbering, Strings, first_places
+from embedcli.text.numbering import Numbering, Strings, first_places
 from embedcli.text.records import HANDLERS, undecodable
 from embedcli.text.tokenizer import LINE_END, Tokenizer
 
 # Bytes of pieces and words remembered from one block to the next; with more all are forgotten.
 _MOST_REMEMBERED = 1 << 22
-# Pieces looked up at a time, few enough for what is made of them to stay in the processor's cache.
-_AT_A_TIME = 1 << 13
 # Codes that are not of words: the end of a line, a piece without a word, and from there down those
 # of several words.
 _END, _NOTHING, _SEVERAL = -1, -2, -3
@@ -126,8 +124,7 @@ class _Memory:
         self._codes = Growing(np.int32)  # (pieces,) of the one word of each, or as said above
         self._several = Growing(np.int32)  # codes of the words of the pieces of several
         self._offsets = Growing(np.int64)  # where among them the words of each begin and end
-        self._tokens: defaultdict[str, int] = defaultdict()  # of pieces that had to be cut
-        self._tokens.default_factory = self._tokens.__len__
+        self._tokens = Numbering.for_text(sample)  # of pieces that had to be cut
         self._token_codes = Growing(np.int32)  # (tokens,)
         self._pieces.number(Strings.of_lines(LINE_END + b"\n"))
         self._codes.extend(np.array([_END]))
@@ -140,38 +137,25 @@ class _Memory:
     def encode(self, text: NDArray[np.uint8]) -> tuple[NDArray[np.int32], bytes]:
         """Return the codes (n,) of a prepared text's words and so on, and the fresh words."""
         known = len(self._pieces)
-        pieces, numbers = self._numbered(text)
-        fresh = self._cut(pieces[first_places(numbers, known)])
-        codes = self._codes.values.take(numbers, mode="clip")  # (pieces,)
-        return self._with_several(codes), fresh
-
-    def _numbered(self, text: NDArray[np.uint8]) -> tuple[Strings, NDArray[np.int32]]:
-        """Return the pieces between the blanks of a text, and their numbers: (pieces,)."""
         blank = text == _BLANK
         edges = np.flatnonzero(blank[1:] != blank[:-1]) + 1  # (2 · pieces,)
         pieces = Strings(text, edges[0::2], edges[1::2] - edges[0::2])
-        numbers = np.empty(len(pieces), np.int32)  # (pieces,)
-        for first in range(0, len(pieces), _AT_A_TIME):
-            some = slice(first, first + _AT_A_TIME)
-            numbers[some] = self._pieces.find(pieces[some])
-        missing = np.flatnonzero(numbers == MISSING)
-        numbers[missing] = self._pieces.number(pieces[missing])
-        return pieces, numbers
+        numbers = self._pieces.number(pieces)  # (pieces,)
+        fresh = self._cut(pieces[first_places(numbers, known)])
+        codes = self._codes.values.take(numbers, mode="clip")  # (pieces,)
+        return self._with_several(codes), fresh
 
     def _cut(self, pieces: Strings) -> bytes:
         """Cut new pieces into words and give codes to new words; returns those, a line each."""
         lines = pieces.lines()
         unfinished = self._tokenizer.unfinished(lines)  # (unfinished pieces,)
+        finished = np.delete(np.arange(len(pieces)), unfinished)
         cut = self._tokenizer.tokens_of(pieces[unfinished].listed())
         sizes = np.fromiter(map(len, cut), np.int64, len(cut))  # (unfinished pieces,)
-        flat = list(chain.from_iterable(cut))
-        known = len(self._tokens)
-        tokens = np.fromiter(map(self._tokens.__getitem__, flat), np.int32, len(flat))
-        first = first_places(tokens, known)  # (new tokens,)
-        finished = np.delete(np.arange(len(pieces)), unfinished)
+        tokens, first, new_tokens = self._numbered(chain.from_iterable(cut))
         # The new words are the finished pieces and the new tokens, in the order of the pieces.
-        origins = np.concatenate([finished, np.repeat(unfinished, sizes)[first]])  # (new words,)
-        order = np.argsort(origins, kind="stable")
+        owners = np.concatenate([finished, np.repeat(unfinished, sizes)[first]])  # (new words,)
+        order = np.argsort(owners, kind="stable")
         codes = np.empty(len(order), np.int32)  # (new words,)
         codes[order] = np.arange(self.words, self.words + len(order))
         self.words += len(order)
@@ -180,10 +164,19 @@ class _Memory:
         of_pieces[finished] = codes[: len(finished)]
         of_pieces[unfinished] = self._codes_of(self._token_codes.values[tokens], sizes)
         self._codes.extend(of_pieces)
-        new_tokens = "".join(f"{flat[place]}\n" for place in first.tolist()).encode()
         self._size += len(lines) + len(new_tokens)
-        origins[len(finished) :] = np.arange(len(pieces), len(pieces) + len(first))
-        return Strings.of_lines(lines, new_tokens)[origins[order]].lines()
+        words = Strings.of_lines(lines, new_tokens)
+        return words[np.concatenate([finished, np.arange(len(pieces), len(words))])[order]].lines()
+
+    def _numbered(
+        self, tokens: Iterable[str]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], bytes]:
+        """Return the numbers of tokens, where new ones first stand, and those, a line each."""
+        strings = Strings.of_lines("\n".join([*tokens, ""]).encode())
+        known = len(self._tokens)
+        numbers = self._tokens.number(strings)
+        first = first_places(numbers, known)
+        return numbers, first, strings[first].lines()
 
     def _codes_of(self, codes: NDArray[np.int32], sizes: NDArray[np.int64]) -> NDArray[np.int32]:
         """Return the codes of pieces that have so many (pieces,) words with codes (words,)."""

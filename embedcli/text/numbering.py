@@ -21,6 +21,10 @@ PADDING = 32
 _NEWLINE = ord("\n")
 _INTEGER = 8  # bytes
 _FIRST_BITS = 14
+# Strings looked up at a time, few enough for what is made of them to stay in the processor's cache.
+_AT_A_TIME = 1 << 13
+# Strings added at a time, few enough not to make room for many that are one and the same.
+_ADDED_AT_A_TIME = 1 << 16
 # At least so many slots a string: chains of taken slots stay short.
 _SLOTS_A_STRING = 1.5
 # Odd numbers, drawn anew by each process: no text can be made whose strings crowd into few slots
@@ -94,7 +98,19 @@ class Numbering:
         self._keys = np.empty(1 << bits, f"V{self.longest}")  # (slots,) of those with numbers
         self._numbers = np.full(1 << bits, MISSING, np.int32)  # (slots,)
 
-    def find(self, strings: Strings) -> NDArray[np.int32]:
+    def number(self, strings: Strings) -> NDArray[np.int32]:
+        """Return the numbers of strings, after giving one to each that had none: (n,)."""
+        numbers = np.empty(len(strings), np.int32)  # (n,)
+        for first in range(0, len(strings), _AT_A_TIME):
+            some = slice(first, first + _AT_A_TIME)
+            numbers[some] = self._found_at_once(strings[some])
+        missing = np.flatnonzero(numbers == MISSING)
+        for first in range(0, len(missing), _ADDED_AT_A_TIME):
+            places = missing[first : first + _ADDED_AT_A_TIME]
+            numbers[places] = self._add(strings[places])
+        return numbers
+
+    def _found_at_once(self, strings: Strings) -> NDArray[np.int32]:
         """Return the numbers of strings that are where first looked for, or `MISSING`: (n,).
 
         Most are, and above all those that came first.
@@ -114,8 +130,8 @@ class Numbering:
             numbers[place] = self._long.get(name, MISSING)
         return numbers
 
-    def number(self, strings: Strings) -> NDArray[np.int32]:
-        """Return the numbers of strings, after giving one to each that had none: (n,)."""
+    def _add(self, strings: Strings) -> NDArray[np.int32]:
+        """Do as `number`, wherever the strings stand."""
         size = self._size
         self._make_room(len(strings))
         places = np.arange(len(strings), dtype=np.int32)
