@@ -129,7 +129,7 @@ class _Worker:
             end.close()  # or the death of the parent would not be seen
         # The C library gives back what is freed beyond twice the largest array that was freed so
         # far: after this one, which takes no page, not the arrays of each block.
-        np.empty(_SLOT, np.uint8)
+        np.empty(4 * BLOCK, np.uint8)
         # Ends when the parent is gone, or needs no more.
         with contextlib.suppress(OSError, EOFError):
             while True:
