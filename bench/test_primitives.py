@@ -15,9 +15,9 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from embedcli.autodiff import ops
-from embedcli.autodiff.memory import keep_freed_memory
 from embedcli.autodiff.rows import RowGrad, packed, sum_rows
 from embedcli.autodiff.tensor import Tensor
+from embedcli.memory import keep_freed_memory
 from embedcli.nn.optimizers import OPTIMIZERS
 
 V, D = 80_000, 100

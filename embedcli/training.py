@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from embedcli.autodiff.memory import give_back_freed_memory, keep_freed_memory
 from embedcli.autodiff.rows import RowGrad
 from embedcli.autodiff.tensor import Array, Gradient
 from embedcli.config import TrainSettings
 from embedcli.errors import TrainingError
+from embedcli.memory import give_back_freed_memory, keep_freed_memory
 from embedcli.nn.accumulate import Accumulator, Boxes, LoneBatch
 from embedcli.nn.optimizers import clip_by_norm, make_optimizer, rate
 from embedcli.tasks.task import Task, Validation

@@ -18,6 +18,7 @@ import numpy as np
 
 from embedcli.config import TextSettings
 from embedcli.errors import CorpusError, EmbedError
+from embedcli.memory import keep_freed_memory
 from embedcli.text.blocks import BlockEncoder, BlockIds
 from embedcli.text.corpus import BLOCK, Block
 from embedcli.workers import asked, fork_worker, shared_array
@@ -127,9 +128,7 @@ class _Worker:
     ) -> None:
         for end in parents:
             end.close()  # or the death of the parent would not be seen
-        # The C library gives back what is freed beyond twice the largest array that was freed so
-        # far: after this one, which takes no page, not the arrays of each block.
-        np.empty(4 * BLOCK, np.uint8)
+        keep_freed_memory(4 * BLOCK)  # that of a block's arrays
         # Ends when the parent is gone, or needs no more.
         with contextlib.suppress(OSError, EOFError):
             while True:

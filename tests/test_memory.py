@@ -9,7 +9,7 @@ import pytest
 SCRIPT = """
 import resource
 import numpy as np
-from embedcli.autodiff.memory import keep_freed_memory
+from embedcli.memory import keep_freed_memory
 keep_freed_memory()
 x = np.ones(75_000, np.float32)
 def work():
@@ -34,7 +34,7 @@ def test_buffers_are_not_faulted_in_again() -> None:
 GIVE_BACK = """
 import numpy as np
 from pathlib import Path
-from embedcli.autodiff.memory import give_back_freed_memory, keep_freed_memory
+from embedcli.memory import give_back_freed_memory, keep_freed_memory
 
 def pages():
     return int(Path("/proc/self/statm").read_text().split()[1])
