@@ -24,7 +24,7 @@ from embedcli.text.corpus import BLOCK, Block
 from embedcli.workers import asked, fork_worker, shared_array
 
 # Fewer blocks, less than 4 MB, are sooner done by the process itself.
-_FEW_BLOCKS = 8
+_FEW_BLOCKS = 4
 # Blocks a worker is given ahead, each in a slot of its own, so that none waits for the parent.
 _AHEAD = 3
 # Bytes of a slot: a block, or what becomes of one. Pages are taken when touched.
