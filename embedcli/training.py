@@ -11,6 +11,7 @@ import math
 import struct
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -300,7 +301,7 @@ class Training:
         self._gradients.put(slot, gradients)
         words = self.task.words(batch)
         self._reports[slot] = _Report(loss.total, loss.count, words, sound, worker)
-        del batch, loss, gradients
+        del loss, gradients
         self._computed += 1
         if self._computed % TRIM_EVERY == 0:
             give_back_freed_memory()
@@ -330,20 +331,21 @@ class Training:
                 self._optimizer.step_dense(tensor.data, state, gradient, lr, t)
 
 
-def stretches(size: int, workers: int) -> list[range]:
+@cache
+def stretches(size: int, workers: int) -> tuple[range, ...]:
     """Cut the numbers below `size` into what workers take in turn: long ranges, then ever shorter.
 
     So few of them are taken, and all workers end at about the same time. Each round gives out half
     of what is left (Hummel, Schonberg & Flynn 1992, "Factoring").
 
     >>> stretches(12, workers=2)
-    [range(0, 3), range(3, 6), range(6, 8), range(8, 10), range(10, 11), range(11, 12)]
+    (range(0, 3), range(3, 6), range(6, 8), range(8, 10), range(10, 11), range(11, 12))
     """
     ends = [0]
     while ends[-1] < size:
         length = -(-(size - ends[-1]) // (2 * workers))
         ends += [min(ends[-1] + length * n, size) for n in range(1, workers + 1)]
-    return [range(*pair) for pair in pairwise(ends) if pair[0] < pair[1]]
+    return tuple(range(*pair) for pair in pairwise(ends) if pair[0] < pair[1])
 
 
 def _finite(gradient: Gradient) -> bool:

@@ -103,14 +103,13 @@ def _encode(
             if codec is not None:
                 targets.add(*_targets_of(block, found, codec))
             lines.add(block, ids.lines)
-    total = int(words.counts.sum())
-    if not total:
+    if not ids.total:
         raise _no_word(corpus, words, settings)
     if codec is not None:
         _check_labelled(ids.offsets(), targets.offsets(), lines, codec, settings)
     min_count, kept = 1, None
     if vocabulary is None:
-        min_count = resolve_min_count(settings, total)
+        min_count = resolve_min_count(settings, ids.total)
         kept = kept_words(words, min_count, settings)
         if not kept.all():
             ids = _drop(kept, folder)
@@ -295,7 +294,7 @@ def _drop(kept: NDArray[np.bool_], folder: Path) -> Spool:
     before = _ids_spool(folder)
     offsets = before.offsets()
     cuts = np.searchsorted(offsets, np.arange(0, offsets[-1], _PASS), side="right") - 1
-    cuts = np.unique([*cuts, len(offsets) - 1])  # lines
+    cuts = np.unique(np.append(cuts, len(offsets) - 1))  # lines
     starts = offsets[cuts]
     with _ids_spool(folder, written_over=True) as spool:
         for first, last, start, end in zip(cuts, cuts[1:], starts, starts[1:], strict=False):

@@ -1,9 +1,9 @@
 """Text to tokens: what a word is, in any script.
 
-A text is cut twice. First its UTF-8 bytes are cut at the ASCII characters no token can hold: one
-`bytes.translate` and one `bytes.split` do that at C speed, and lower-case ASCII on the way. Most
-pieces are then tokens already; the others (with a character beyond ASCII, or an apostrophe) go
-through a pattern: that of all scripts, or a faster one for Latin letters, which finds the same.
+A text is cut twice. First its UTF-8 bytes are cut at the ASCII characters no token can hold, which
+one `bytes.translate` makes blanks, and lower-cases ASCII on the way. Most pieces are then tokens
+already; the others (with a character beyond ASCII, or an apostrophe) go through a pattern: that of
+all scripts, or a faster one for Latin letters, which finds the same.
 
 What a `word` is, with the word F1 on held-out Universal Dependencies text behind each choice:
 
