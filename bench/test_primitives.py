@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from embedcli.autodiff import ops
 from embedcli.autodiff.rows import RowGrad, packed, sum_rows
+from embedcli.autodiff.sampling import CBOWPiece, SkipGramPiece, Tiles, sampled_loss
 from embedcli.autodiff.tensor import Tensor
 from embedcli.memory import keep_freed_memory
 from embedcli.nn.optimizers import OPTIMIZERS
@@ -37,21 +38,21 @@ def numbers(*shape: int) -> Any:
     return rng.standard_normal(shape, np.float32)
 
 
-TABLE = Tensor(numbers(V, D), requires_grad=True)
+TABLE, OUTPUT = (Tensor(numbers(V, D), requires_grad=True) for _ in range(2))
 IDS = natural_ids(N)
-CENTRES = Tensor(numbers(N // BAND, BAND, D), requires_grad=True)
-STREAM = Tensor(numbers(N + 2 * WINDOW, D), requires_grad=True)
-TILES = Tensor(numbers(N // TILE, TILE, D), requires_grad=True)
-NOISE_ROWS = Tensor(numbers(N // TILE, NOISE, D), requires_grad=True)
 LOGITS = Tensor(numbers(N // TILE, TILE, NOISE), requires_grad=True)
-MEANS, TARGETS = (Tensor(numbers(N, D), requires_grad=True) for _ in range(2))
+TILES = Tiles(
+    words=natural_ids(N + 2 * WINDOW),
+    near=(rng.random((N // TILE, TILE // BAND, BAND, BAND + 2 * WINDOW)) < 0.25).astype(np.float32),
+    noise=natural_ids(N // TILE * NOISE).reshape(-1, NOISE),
+    noise_weights=np.full((N // TILE, TILE // BAND, BAND), 0.5, np.float32),
+)
 
 CASES = {
     "gather": lambda: ops.gather(TABLE, IDS),
-    "scores of contexts": lambda: ops.matmul_transposed(CENTRES, ops.windows(STREAM, BAND, WINDOW)),
-    "scores of noise": lambda: ops.matmul_transposed(TILES, NOISE_ROWS),
-    "dot products of rows": lambda: ops.row_dots(MEANS, TARGETS),
-    "sigmoid cross-entropy": lambda: ops.sigmoid_cross_entropy(LOGITS, 0.0, every=16),
+    "sigmoid cross-entropy": lambda: ops.sigmoid_cross_entropy(LOGITS, 0.0),
+    "skip-gram": lambda: sampled_loss(SkipGramPiece, TABLE, OUTPUT, TILES, every=16),
+    "CBOW": lambda: sampled_loss(CBOWPiece, TABLE, OUTPUT, TILES, every=16),
 }
 
 
@@ -73,7 +74,7 @@ def test_forward_and_back(benchmark: Any, name: str) -> None:
 
     def step() -> None:
         CASES[name]().backward(gradient)
-        for tensor in (TABLE, CENTRES, STREAM, TILES, NOISE_ROWS, LOGITS, MEANS, TARGETS):
+        for tensor in (TABLE, OUTPUT, LOGITS):
             tensor.grad = None
 
     benchmark(step)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from embedcli.autodiff.rows import RowGrad
+from embedcli.autodiff.rows import RowGrad, laid_by
 from embedcli.autodiff.tensor import Array, Gradient
 from embedcli.config import TrainSettings
 from embedcli.errors import TrainingError
@@ -291,13 +291,16 @@ class Training:
 
     def _compute(self, worker: int, slot: int, batch: Any) -> None:
         """Leave a batch's gradients, and what is told of it, where the others find them."""
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found here
+        with (
+            laid_by(self._gradients.room(slot)),
+            np.errstate(over="ignore", invalid="ignore"),  # what is not finite is found here
+        ):
             loss = self.task.loss(batch)
             loss.value.backward()
             gradients = self._taken()
+            sound = math.isfinite(loss.total) and all(map(_finite, gradients.values()))
             if self.settings.clip_norm is not None:
                 gradients = settled(gradients, self.settings, self._frozen)
-            sound = math.isfinite(loss.total) and all(map(_finite, gradients.values()))
         self._gradients.put(slot, gradients)
         words = self.task.words(batch)
         self._reports[slot] = _Report(loss.total, loss.count, words, sound, worker)
@@ -349,8 +352,14 @@ def stretches(size: int, workers: int) -> tuple[range, ...]:
 
 
 def _finite(gradient: Gradient) -> bool:
-    """Whether all numbers are finite, and not so large that their squares are not."""
-    parts = [each.rows for each in gradient.parts] if isinstance(gradient, RowGrad) else [gradient]
+    """Whether all numbers are finite, and not so large that their squares are not.
+
+    What rows met tells it of them.
+    """
+    if isinstance(gradient, RowGrad):
+        parts = [part.rows if part.met is None else part.met for part in gradient.parts]
+    else:
+        parts = [gradient]
     return all(math.isfinite(np.vdot(part, part)) for part in parts)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.random import Generator
 
 from embedcli.autodiff.rows import RowGrad, sum_runs
@@ -47,43 +46,15 @@ def concatenate(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     return apply("concatenate", *tensors, axis=axis)
 
 
-def matmul_transposed(a: Operand, b: Operand) -> Tensor:
-    """Return a @ bᵀ: (..., N, K) and (..., M, K) give (..., N, M), with no transposed copy."""
-    return apply("matmul_transposed", a, b)
-
-
-def row_dots(a: Operand, b: Operand) -> Tensor:
-    """Return the dot product of each row of `a` with that of `b`: (..., D) twice give (...).
-
-    >>> row_dots(Tensor([[1.0, 2.0], [3.0, 4.0]]), np.array([[1, 1], [0, 2]])).data.tolist()
-    [3.0, 8.0]
-    """
-    return apply("row_dots", a, b)
-
-
-def gather(table: Tensor, ids: Array, met: Array | None = None) -> Tensor:
+def gather(table: Tensor, ids: Array) -> Tensor:
     """Look up rows: a table (V, D) and ids of any shape (...) give (..., D).
 
-    The gradient is a `RowGrad`, never a dense table. `met` (...) float32 says in how many
-    (weighted) pairs each look-up takes part (1 by default); it travels with the gradient. Raises
-    IndexError for an id outside the table.
+    The gradient is a `RowGrad`, never a dense table. Raises IndexError for an id outside the table.
 
     >>> gather(Tensor([[1.0, 2.0], [3.0, 4.0]]), np.array([1, 1, 0])).data.tolist()
     [[3.0, 4.0], [3.0, 4.0], [1.0, 2.0]]
     """
-    return apply("gather", table, ids=ids, met=met)
-
-
-def windows(stream: Tensor, tile: int, halo: int) -> Tensor:
-    """Cut a stream of rows into tiles that overlap: (T·S + 2·halo, D) gives (T, S + 2·halo, D).
-
-    Tile t holds its `tile` (S) rows and `halo` rows on either side. The result is a view; the
-    gradient adds up what overlaps. Raises ValueError if the stream is not whole tiles and a halo.
-
-    >>> windows(Tensor([[0.0], [1.0], [2.0], [3.0]]), tile=1, halo=1).data[..., 0].tolist()
-    [[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]]
-    """
-    return apply("windows", stream, tile=tile, halo=halo)
+    return apply("gather", table, ids=ids)
 
 
 def masked_sum(x: Operand, mask: Array) -> Tensor:
@@ -148,16 +119,14 @@ def softmax_cross_entropy(logits: Operand, labels: Array, weights: Array | None 
 
 
 def sigmoid_cross_entropy(
-    logits: Operand, labels: Array | float, weights: Array | float = 1.0, *, every: int = 1
+    logits: Operand, labels: Array | float, weights: Array | float = 1.0
 ) -> Tensor:
     """Return Σ weights · (softplus(x) - labels · x) over all logits x, one number.
 
     `labels` in [0, 1] and `weights` are constants that broadcast to the logits. The loss is
-    taken as -log σ(|x|) plus a part linear in x, so that no size of logit overflows. With `every`
-    n the number is an estimate from every n-th entry of the first axis, which takes less time where
-    only the gradient is wanted; the gradient is always that of the whole sum.
+    taken as -log σ(|x|) plus a part linear in x, so that no size of logit overflows.
     """
-    return apply("sigmoid_cross_entropy", logits, labels=labels, weights=weights, every=every)
+    return apply("sigmoid_cross_entropy", logits, labels=labels, weights=weights)
 
 
 def squared_error(x: Operand, target: Array) -> Tensor:
@@ -369,27 +338,6 @@ def _matmul_back(gradient: Array, saved: tuple[Array, Array], index: int) -> Arr
     return _shared_product(a, gradient, b.shape)
 
 
-def _matmul_transposed(a: Array, b: Array) -> Made:
-    return _matmul(a, _flipped(b))[0], (a, b)
-
-
-def _matmul_transposed_back(gradient: Array, saved: tuple[Array, Array], index: int) -> Array:
-    a, b = saved
-    if index == 0:
-        return _unbroadcast(np.matmul(gradient, b), a.shape)
-    return _shared_product(gradient, a, b.shape)
-
-
-def _row_dots(a: Array, b: Array) -> Made:
-    if a.shape != b.shape:
-        raise ValueError(f"dot products of rows of shapes {a.shape} and {b.shape}")
-    return np.vecdot(a, b), (a, b)
-
-
-def _row_dots_back(gradient: Array, saved: tuple[Array, Array], index: int) -> Array:
-    return gradient[..., None] * saved[1 - index]
-
-
 def _flipped(x: Array) -> Array:
     return x.swapaxes(-1, -2)
 
@@ -401,39 +349,15 @@ def _shared_product(a: Array, b: Array, shape: tuple[int, ...]) -> Array:
     return _unbroadcast(_product(_flipped(a), b), shape)
 
 
-def _gather(table: Array, ids: Array, met: Array | None) -> Made:
+def _gather(table: Array, ids: Array) -> Made:
     if ids.size and not 0 <= ids.min() <= ids.max() < len(table):
         raise IndexError(f"ids from {ids.min()} to {ids.max()} in a table of {len(table)} rows")
-    return np.take(table, ids, axis=0), (table.shape, ids, met)
+    return np.take(table, ids, axis=0), (table.shape, ids)
 
 
 def _gather_back(gradient: Array, saved: Any, _: int) -> RowGrad:
-    shape, ids, met = saved
-    rows = gradient.reshape(-1, *shape[1:])  # (N, D)
-    return RowGrad(ids.reshape(-1), rows, shape, None if met is None else met.reshape(-1))
-
-
-def _windows(stream: Array, tile: int, halo: int) -> Made:
-    length, dim = stream.shape
-    tiles, rest = divmod(length - 2 * halo, tile)
-    if rest or tiles < 0:
-        raise ValueError(f"{length} rows are not tiles of {tile} and a halo of {halo} each side")
-    row, column = stream.strides
-    shape, strides = (tiles, tile + 2 * halo, dim), (tile * row, row, column)
-    return as_strided(stream, shape, strides, writeable=False), (stream.shape, tile)
-
-
-def _windows_back(gradient: Array, saved: Any, _: int) -> Array:
-    shape, tile = saved
-    tiles, width, dim = gradient.shape
-    blocks = np.empty((tiles + (width - 1) // tile, tile, dim), gradient.dtype)
-    blocks[:tiles] = gradient[:, :tile]
-    blocks[tiles:] = 0
-    # Columns that lie a tile apart never fall on the same row.
-    for shift, start in enumerate(range(tile, width, tile), start=1):
-        part = gradient[:, start : start + tile]  # (T, ≤S, D)
-        blocks[shift : shift + tiles, : part.shape[1]] += part
-    return blocks.reshape(-1, dim)[: shape[0]]  # (T·S + 2·halo, D)
+    shape, ids = saved
+    return RowGrad(ids.reshape(-1), gradient.reshape(-1, *shape[1:]), shape)
 
 
 def _masked_sum(x: Array, mask: Array) -> Made:
@@ -554,19 +478,11 @@ def _softmax_cross_entropy_back(gradient: Array, saved: Any, _: int) -> Array:
     return shares
 
 
-def _sigmoid_cross_entropy(
-    logits: Array, labels: Array | float, weights: Array | float, every: int = 1
-) -> Made:
+def _sigmoid_cross_entropy(logits: Array, labels: Array | float, weights: Array | float) -> Made:
     labels = np.asarray(labels, logits.dtype)
     weights = np.asarray(weights, logits.dtype)
     half = np.asarray(logits * 0.5)
     squashed = np.tanh(half)
-    saved = (squashed, labels, weights)
-    share = 1.0
-    if every > 1:
-        share = len(logits) / len(logits[::every])
-        labels, weights = (_some(each, every, logits.ndim) for each in saved[1:])
-        half, squashed = half[::every], squashed[::every]
     # softplus(x) - y·x = |x|/2 - log(½ + ½·|tanh(x/2)|) + x·(½ - y)
     loss = np.abs(squashed)
     loss *= 0.5
@@ -576,19 +492,18 @@ def _sigmoid_cross_entropy(
     half *= 1 - 2 * labels
     loss += half
     loss *= weights
-    total = loss.sum()
-    return total * total.dtype.type(share), saved
-
-
-def _some(constant: Array, every: int, ndim: int) -> Array:
-    """Take every n-th entry of the first of `ndim` axes of a constant that broadcasts to them."""
-    return constant[::every] if constant.ndim == ndim and len(constant) > 1 else constant
+    return loss.sum(), (squashed, labels, weights)
 
 
 def _sigmoid_cross_entropy_back(gradient: Array, saved: tuple[Array, ...], _: int) -> Array:
     squashed, labels, weights = saved
-    squashed += 1 - 2 * labels  # 2·(σ(x) - y)
-    squashed *= weights * (0.5 * gradient)
+    return sigmoid_errors(squashed, labels, weights * gradient)
+
+
+def sigmoid_errors(squashed: Array, labels: Array | float, weights: Array) -> Array:
+    """Return (σ(x) - labels) · weights, given tanh(x/2), which is used up."""
+    squashed += 1 - 2 * labels
+    squashed *= weights * 0.5
     return squashed
 
 
@@ -635,10 +550,7 @@ PRIMITIVES.update(
     concatenate=Primitive(_concatenate, _concatenate_back),
     slice=Primitive(_slice, _slice_back),
     matmul=Primitive(_matmul, _matmul_back),
-    matmul_transposed=Primitive(_matmul_transposed, _matmul_transposed_back),
-    row_dots=Primitive(_row_dots, _row_dots_back),
     gather=Primitive(_gather, _gather_back),
-    windows=Primitive(_windows, _windows_back),
     masked_sum=Primitive(_masked_sum, _masked_sum_back),
     masked_max=Primitive(_masked_max, _masked_max_back),
     segment_sum=Primitive(_segment_sum, _segment_sum_back),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +21,7 @@ class Part(NamedTuple):
 
     ids: Array  # (N,)
     rows: Array  # (N, D)
-    met: Array | None  # (N,); None is one each
+    met: Array | None  # (N,); None is one each, anything else no finite number where rows are none
 
 
 class RowGrad:
@@ -107,6 +109,32 @@ class RowGrad:
         table = np.zeros(self.shape, rows.dtype)  # (V, D)
         np.add.at(table, self.ids, rows)
         return table
+
+
+Room = Callable[[Array, int], Array]  # a table, and how many rows of its gradient are wanted
+
+
+def new_rows(table: Array, count: int) -> Array:
+    """Make so many rows for a gradient of a table (V, D), to be filled: (count, D)."""
+    return np.empty((count, *table.shape[1:]), table.dtype)
+
+
+_room: ContextVar[Room] = ContextVar("room", default=new_rows)
+
+
+@contextmanager
+def laid_by(room: Room) -> Iterator[None]:
+    """Within, `rows_for` returns what `room` does: memory where the rows are wanted later."""
+    token = _room.set(room)
+    try:
+        yield
+    finally:
+        _room.reset(token)
+
+
+def rows_for(table: Array, count: int) -> Array:
+    """Return room for so many rows of a gradient of a table, as `new_rows` unless told other."""
+    return _room.get()(table, count)
 
 
 def put_rows(table: Array, ids: Array, rows: Array) -> None:

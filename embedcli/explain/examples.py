@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from embedcli.autodiff import ops
+from embedcli.autodiff.sampling import Piece, Tiles
 from embedcli.autodiff.tensor import Array, no_grad
 from embedcli.nn.layers import cut
 from embedcli.tasks.cbow import CBOW
@@ -16,7 +17,7 @@ from embedcli.tasks.classify import CLASS_WEIGHTS, Classify
 from embedcli.tasks.regress import Regress, numbers_of
 from embedcli.tasks.skipgram import SkipGram
 from embedcli.tasks.supervised import Batch, Supervised
-from embedcli.tasks.words import Scores, Tiles
+from embedcli.tasks.words import WordBatch
 
 Kind = Literal["context", "centre", "noise", "label", "number"]
 
@@ -103,46 +104,52 @@ def _decision_losses(logits: Array, wanted: Array, weights: Array) -> Array:
     return np.array([ops.sigmoid_cross_entropy(*each).item() for each in columns])  # (M,)
 
 
-def _of_skipgram(task: SkipGram, batch: Tiles, words: int) -> tuple[Array, list[Example]]:
+def _of_skipgram(task: SkipGram, batch: WordBatch, words: int) -> tuple[Array, list[Example]]:
     """Ask at each word which words stand around it."""
     scores = task.scores(batch)
-    band, window = batch.near.shape[1], batch.window
     asked = []
     for place in range(min(words, batch.tokens)):
-        tile, row = divmod(place, band)
-        columns = np.flatnonzero(batch.near[tile, row])  # (m,)
-        places = place - row + columns - window  # (m,)
+        at, around = _around(batch.tiles, place)
         right = [
-            _word("context", batch.centres[there], int(there), 1.0, score, weight)
-            for there, score, weight in zip(
-                places,
-                scores.near.data[tile, row, columns],
-                scores.near_weights[tile, row, columns],
-                strict=True,
+            _word(
+                "context",
+                batch.tiles.centres[there],
+                there,
+                1.0,
+                scores.right[at][column],
+                scores.right_weights[at][column],
             )
+            for there, column in around
         ]
-        asked.append(Example(place, [place], right + _noise(batch, scores, place)))
+        asked.append(Example(place, [place], right + _noise(batch.tiles, scores, at)))
     return np.arange(len(asked)), asked
 
 
-def _of_cbow(task: CBOW, batch: Tiles, words: int) -> tuple[Array, list[Example]]:
+def _of_cbow(task: CBOW, batch: WordBatch, words: int) -> tuple[Array, list[Example]]:
     """Ask at each place which word stands there, given those around it."""
     scores = task.scores(batch)
     asked = []
     for place in range(min(words, batch.tokens)):
-        first, last = place - batch.left[place], place + batch.right[place]
-        around = [int(there) for there in range(first, last + 1) if there != place]
-        score, weight = scores.near.data[place], scores.near_weights[place]
-        right = _word("centre", batch.centres[place], place, 1.0, score, weight)
-        asked.append(Example(place, around, [right, *_noise(batch, scores, place)]))
+        at, around = _around(batch.tiles, place)
+        score, weight = scores.right[at], scores.right_weights[at]
+        right = _word("centre", batch.tiles.centres[place], place, 1.0, score, weight)
+        inputs = [there for there, _ in around]
+        asked.append(Example(place, inputs, [right, *_noise(batch.tiles, scores, at)]))
     return np.arange(len(asked)), asked
 
 
-def _noise(batch: Tiles, scores: Scores, place: int) -> list[Candidate]:
+def _around(tiles: Tiles, place: int) -> tuple[tuple[Any, ...], list[tuple[int, int]]]:
+    """Find a centre's tile, band and place in it, and the places and columns of those around."""
+    at = np.unravel_index(place, tiles.noise_weights.shape)  # g, b, S
+    columns = np.flatnonzero(tiles.near[at])  # (m,)
+    places = place - at[-1] + columns - tiles.halo  # (m,)
+    return at, list(zip(places.tolist(), columns.tolist(), strict=True))
+
+
+def _noise(tiles: Tiles, scores: Piece, at: tuple[Any, ...]) -> list[Candidate]:
     """Read the noise words that a place shares with its neighbours."""
-    group, row = divmod(place, len(batch.centres) // len(batch.noise))
-    weight = scores.far_weights[group, row, 0]
-    scored = zip(batch.noise[group], scores.far.data[group, row], strict=True)
+    weight = scores.far_weights[at][0]
+    scored = zip(tiles.noise[at[0]], scores.far[at], strict=True)
     return [_word("noise", each, None, 0.0, score, weight) for each, score in scored]
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from embedcli.autodiff.rows import RowGrad, packed, sum_rows
+from embedcli.autodiff.rows import Room, RowGrad, new_rows, packed, sum_rows
 from embedcli.autodiff.tensor import Array, Gradient, Tensor
 from embedcli.workers import shared_array
 
@@ -20,6 +20,9 @@ class Accumulator(Protocol):
     Sums are taken in the order of the batches, of the rows of a table in the order of a batch's
     rows; so they are the same to the last bit however many processes share the work.
     """
+
+    def room(self, batch: int) -> Room:
+        """Return what lays rows of a batch's gradients, for `laid_by`."""
 
     def put(self, batch: int, gradients: Mapping[str, Gradient]) -> None:
         """Keep the gradients of a batch."""
@@ -38,6 +41,11 @@ class LoneBatch:
 
     def __init__(self) -> None:
         self._given: Mapping[str, Gradient] = {}
+
+    def room(self, batch: int) -> Room:
+        """Return what makes rows anywhere."""
+        del batch
+        return new_rows
 
     def put(self, batch: int, gradients: Mapping[str, Gradient]) -> None:
         """Keep the gradients of the batch."""
@@ -67,6 +75,7 @@ class Boxes:
         parts: int,
     ) -> None:
         self._parts = parts
+        self._names = {id(parameters[name].data): name for name in tables if name in parameters}
         self._number = {name: number for number, name in enumerate(parameters)}
         self._shape = {name: tensor.shape for name, tensor in parameters.items()}
         # Rows that each batch has put for each parameter; -1 where it has no gradient.
@@ -82,6 +91,18 @@ class Boxes:
                 self._keys[name] = shared_array((batches, most[name]), np.int64)
                 self._met[name] = shared_array((batches, most[name]), np.float32)
             self._rows[name] = shared_array((batches, *shape), tensor.dtype)
+
+    def room(self, batch: int) -> Room:
+        """Return what lays a batch's gradients where `put` would copy them, one of each table."""
+        free = dict(self._names)
+
+        def lay(table: Array, count: int) -> Array:
+            name = free.pop(id(table), None)
+            if name is None or count > self._keys[name].shape[1]:
+                return new_rows(table, count)
+            return self._rows[name][batch, :count]
+
+        return lay
 
     def put(self, batch: int, gradients: Mapping[str, Gradient]) -> None:
         """Copy the gradients of a batch."""
@@ -107,15 +128,14 @@ class Boxes:
         keys, rows, met = (each[name][batch] for each in (self._keys, self._rows, self._met))
         if sum(len(part.ids) for part in gradient.parts) > len(keys):
             gradient = gradient.coalesce()
-        first = 0
-        for part in gradient.parts:
-            last = first + len(part.ids)
-            keys[first:last] = packed(part.ids, batch * len(keys) + first)
-            rows[first:last] = part.rows
-            met[first:last] = 1 if part.met is None else part.met
-            first = last
-        keys[:first].sort()
-        return first
+        ids, given = gradient.ids, gradient.rows
+        size = len(ids)
+        keys[:size] = packed(ids, batch * len(keys))
+        keys[:size].sort()
+        met[:size] = gradient.met
+        if not np.may_share_memory(given, rows):  # else they were made there
+            rows[:size] = given
+        return size
 
     def _sum_rows(self, name: str, sizes: list[int], part: int) -> Iterator[RowGrad]:
         boxes, rows, met = self._keys[name], self._rows[name], self._met[name]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
 
-from embedcli.autodiff import ops
+from embedcli.autodiff.sampling import Piece, Tiles, pieces_of, sampled_loss
 from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import CorpusError
@@ -27,69 +26,27 @@ LET_GO_EVERY = 8  # batches
 MEASURED_EVERY = 16  # tiles of a large batch
 
 
-@dataclass(frozen=True, slots=True)
-class Tiles:
-    """A batch: a stretch of the corpus as centres with their contexts, and noise words.
+class WordBatch(NamedTuple):
+    """A stretch of the corpus, in tiles, that a task has weighed.
 
-    The centres are words (N,) that follow each other; their contexts are the same words and a halo
-    of `window` places on both sides. `near` says which contexts are in reach of which centres: in
-    the same line, within a window that is drawn anew for each centre. At the end the stretch is
-    filled up with centres that have no contexts.
+    The centres are words that follow each other, those around them the same words and a halo of
+    `window` places on both sides. In reach of a centre are those in the same line and in a window
+    that is drawn anew for it. At the end the stretch is filled up with centres that reach nothing.
     """
 
     tokens: int  # of the corpus, before frequent words were thinned out
-    window: int
-    contexts: Array  # (N + 2·window,) int32
-    left: Array  # (N,) int64, contexts in reach on the left
-    right: Array  # (N,)
-    near: Array  # (T, S, S + 2·window) float32, 1 where a context is in reach of a centre
-    noise: Array  # (G, K) int32, shared by N / G centres
-
-    @property
-    def centres(self) -> Array:
-        """Ids of the centres, (N,) int32."""
-        return self.contexts[self.window : len(self.contexts) - self.window]
-
-    @property
-    def pairs(self) -> Array:
-        """Contexts in reach of each centre, (N,) float32."""
-        return (self.left + self.right).astype(np.float32)
-
-    def over_contexts(self, values: Array) -> Array:
-        """Sum the values (N + 2·window,) of the contexts in reach of each centre, (N,)."""
-        sums = np.zeros(len(values) + 1)  # (N + 2·window + 1,)
-        np.cumsum(values, out=sums[1:])
-        own = np.arange(self.window, len(values) - self.window)  # (N,)
-        return sums[own + self.right + 1] - sums[own - self.left] - values[own]
-
-    def over_centres(self, values: Array) -> Array:
-        """Sum the values (N,) of the centres that have each context in reach, (N + 2·window,)."""
-        size = len(self.contexts)
-        own = np.arange(self.window, size - self.window)  # (N,)
-        change = np.bincount(own - self.left, values, size + 1)  # (N + 2·window + 1,)
-        change -= np.bincount(own + self.right + 1, values, size + 1)
-        sums = np.cumsum(change[:-1])  # (N + 2·window,)
-        sums[own] -= values
-        return sums
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """What a batch's right words and noise words score, and how much each counts."""
-
-    near: Tensor  # (T, S, S + 2·window) for skip-gram, (N,) for CBOW
-    near_weights: Array  # of the same shape
-    far: Tensor  # (G, N / G, K)
-    far_weights: Array  # (G, N / G, 1)
-    count: float  # of right words
+    asked: float  # how many right words there are
+    tiles: Tiles
 
 
 class WordTask:
-    """A task over words and their neighbours; what is scored against what is its subclass's.
+    """A task over words and their neighbours; what is scored with what is its subclass's.
 
     "table" starts as the settings say, "output" from zeros as in word2vec.c; or both go on from
     `weights`. Raises CorpusError where no word stands beside another.
     """
+
+    kind: ClassVar[type[Piece]]
 
     def __init__(
         self,
@@ -125,26 +82,34 @@ class WordTask:
         """Batches of an epoch."""
         return self._stream.batches
 
-    def batch(self, epoch: int, index: int) -> Tiles:
+    def batch(self, epoch: int, index: int) -> WordBatch:
         """Make a batch."""
-        return self._stream.tiles(epoch, index)
+        tokens, tiles = self._stream.tiles(epoch, index)
+        return WordBatch(tokens, *self.weighed(tiles))
 
-    def scores(self, batch: Tiles) -> Scores:
-        """Put on the tape what a batch's words score."""
+    def weighed(self, tiles: Tiles) -> tuple[float, Tiles]:
+        """Count the right words, and weigh them and the noise words.
+
+        As given, a word in reach weighs 1, and a noise word as much as there are in reach.
+        """
         raise NotImplementedError
 
-    def loss(self, batch: Tiles) -> Loss:
-        """Put the loss on the tape; its count is that of the right words.
+    def scores(self, batch: WordBatch) -> Piece:
+        """Score a batch's right words and noise words."""
+        table, output = (tensor.data for tensor in self._parameters.values())
+        return self.kind.of(table, output, batch.tiles)
+
+    def loss(self, batch: WordBatch) -> Loss:
+        """Put the loss on the tape.
 
         Of a large batch the number is an estimate, from some of the tiles; not so the gradient.
         """
-        found = self.scores(batch)
-        every = MEASURED_EVERY if len(batch.noise) >= MEASURED_EVERY else 1
-        value = ops.sigmoid_cross_entropy(found.near, 1.0, found.near_weights, every=every)
-        value = value + ops.sigmoid_cross_entropy(found.far, 0.0, found.far_weights, every=every)
-        return Loss(value, value.item(), found.count)
+        every = MEASURED_EVERY if len(batch.tiles.noise) >= MEASURED_EVERY else 1
+        table, output = self._parameters.values()
+        value = sampled_loss(self.kind, table, output, batch.tiles, every=every)
+        return Loss(value, value.item(), batch.asked)
 
-    def words(self, batch: Tiles) -> int:
+    def words(self, batch: WordBatch) -> int:
         """Count the corpus tokens of a batch."""
         return batch.tokens
 
@@ -185,30 +150,34 @@ class WordStream:
     @property
     def most_rows(self) -> int:
         """Rows a batch can meet at most: its words, and as noise."""
-        settings = self._settings
+        of = self._settings
         size = self._padded(self._length)
-        return size + 2 * settings.window + size // settings.tile * settings.tile_noise
+        tiles = size // of.tile
+        halos = 2 * of.window * pieces_of(tiles, of.tile, of.dim)
+        return size + halos + tiles * of.tile_noise
 
-    def tiles(self, epoch: int, index: int) -> Tiles:
-        """Make a batch."""
+    def tiles(self, epoch: int, index: int) -> tuple[int, Tiles]:
+        """Make a batch: how many tokens it is, and its tiles as `WordTask.weighed` takes them."""
         settings = self._settings
         window, tile = settings.window, settings.tile
         rng = self._streams.at(settings.seed, epoch, index)
         start = index * self._length
         tokens = np.array(self._ids[start : start + self._length])  # (L,)
-        kept = self._thinned(tokens, rng)  # (n,)
+        kept = self._thinned(tokens, rng)  # (k,)
         cuts = np.searchsorted(kept, self._line_starts(start, len(tokens)))
         size = self._padded(len(kept))
-        left, right = reach(cuts, len(kept), window, size, rng)
-        contexts = np.zeros(size + 2 * window, np.int32)  # (N + 2·window,)
-        contexts[window : window + len(kept)] = tokens[kept]
-        near = in_reach(left.reshape(-1, self._band), right.reshape(-1, self._band), window)
-        noise = draw_noise(self._noise, size // tile, settings.tile_noise, rng)  # (G, K)
+        shape = (size // tile, tile // self._band, self._band)  # g, b, S
+        left, right = reach(cuts, len(kept), window, size, rng)  # (n,)
+        words = np.zeros(size + 2 * window, np.int32)  # (n + 2w,)
+        words[window : window + len(kept)] = tokens[kept]
+        near = in_reach(left.reshape(shape), right.reshape(shape), window)  # (g, b, S, S + 2w)
+        noise = draw_noise(self._noise, len(near), settings.tile_noise, rng)  # (g, K)
         self._read += 1
         if self._read % LET_GO_EVERY == 0:
             let_go(self._ids)
             let_go(self._offsets)
-        return Tiles(len(tokens), window, contexts, left, right, near, noise)
+        pairs = (left + right).reshape(shape).astype(np.float32)
+        return len(tokens), Tiles(words, near, noise, pairs)
 
     def _padded(self, size: int) -> int:
         tile = self._settings.tile
@@ -264,17 +233,17 @@ def reach(cuts: Array, words: int, window: int, size: int, rng: Generator) -> tu
 
 
 def in_reach(left: Array, right: Array, window: int) -> Array:
-    """Mark the contexts in reach of each centre: (T, S) twice give (T, S, S + 2·window) float32.
+    """Mark the words in reach of each centre: (..., S) twice give (..., S, S + 2w) float32.
 
-    Context j of a tile stands j - window places from its first centre.
+    Word j around a band stands j - window places from its first centre.
     """
-    band = left.shape[1]
+    band = left.shape[-1]
     centres = np.arange(band)
-    before = np.arange(-window, band + window) - centres[:, None]  # (S, M)
+    before = np.arange(-window, band + window) - centres[:, None]  # (S, S + 2w)
     # One comparison for both sides: a negative distance wraps to a large one.
-    distance = before.astype(np.int16) + left.astype(np.int16)[:, :, None]  # (T, S, M)
-    near = distance.view(np.uint16) <= (left + right).astype(np.uint16)[:, :, None]
-    near[:, centres, centres + window] = False
+    distance = before.astype(np.int16) + left.astype(np.int16)[..., None]  # (..., S, S + 2w)
+    near = distance.view(np.uint16) <= (left + right).astype(np.uint16)[..., None]
+    near[..., centres, centres + window] = False
     return near.astype(np.float32)
 
 
@@ -310,11 +279,6 @@ def draw_noise(words: Array, tiles: int, size: int, rng: Generator) -> Array:
     """
     places = (np.arange(size) + rng.random((tiles, size))) * (len(words) / size)  # (G, K)
     return np.take(words, places.astype(np.int64), mode="clip")
-
-
-def square_norms(rows: Array) -> Array:
-    """Return the squared length of each row: (..., D) gives (...)."""
-    return np.asarray(np.vecdot(rows, rows))
 
 
 def _first_weights(size: int, of: TrainSettings) -> dict[str, Array]:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from embedcli.autodiff import ops
 from embedcli.autodiff.check import check_gradient
 from embedcli.autodiff.rows import RowGrad
+from embedcli.autodiff.sampling import Tiles
 from embedcli.autodiff.tensor import PRIMITIVES, Tensor, apply, no_grad
 
 RNG = np.random.default_rng(7)
@@ -51,6 +52,12 @@ PRODUCTS = [((2, 3), (3, 4)), ((5, 2, 3), (5, 3, 4)), ((5, 2, 3), (3, 4)), ((2, 
             ((2, 1, 2, 3), (5, 3, 4))]  # fmt: skip
 OFFSETS = np.array([0, 2, 2, 5, 6])
 MASK = np.array([[True, False, True], [False, False, False]])
+TILES = Tiles(
+    words=np.array([0, 3, 5, 1, 1, 4, 2, 0, 5, 3]),
+    near=np.float32(RNG.integers(0, 2, (2, 2, 2, 4))),
+    noise=np.array([[1, 2, 2], [0, 5, 4]]),
+    noise_weights=np.float32(RNG.integers(1, 4, (2, 2, 2))) / 2,
+)
 
 EXAMPLES: dict[str, list[Example]] = {
     "add": PAIRS,
@@ -80,18 +87,10 @@ EXAMPLES: dict[str, list[Example]] = {
         for index in (1, slice(None, None, 2), (slice(1, 3), 0), (..., None, slice(None, None, -1)))
     ],
     "matmul": [Example([array(*a), array(*b)]) for a, b in PRODUCTS],
-    "matmul_transposed": [
-        Example([array(*a), array(*b).swapaxes(-1, -2).copy()]) for a, b in PRODUCTS
-    ],
     "gather": [
-        Example([array(4, 3)], {"ids": np.array(ids), "met": None})
+        Example([array(4, 3)], {"ids": np.array(ids)})
         for ids in ([0, 2, 2, 0, 2], [[3, 0], [1, 3]])
     ],
-    "windows": [
-        Example([array(tiles * tile + 2 * halo, 2)], {"tile": tile, "halo": halo})
-        for tiles, tile, halo in ((3, 2, 1), (2, 2, 3), (4, 1, 2), (1, 3, 0))
-    ],
-    "row_dots": [Example([array(4, 3), array(4, 3)]), Example([array(2, 3, 2), array(2, 3, 2)])],
     "masked_sum": [Example([array(2, 3, 2)], {"mask": MASK * 0.5})],
     "masked_max": [Example([array(2, 3, 2)], {"mask": MASK})],
     "segment_sum": [Example([array(6, 2)], {"offsets": OFFSETS})],
@@ -115,6 +114,8 @@ EXAMPLES: dict[str, list[Example]] = {
         )
     ],
     "squared_error": [Example([array(3, 2)], {"target": array(3, 2)})],
+    "skip_gram_loss": [Example([array(6, 3), array(6, 3)], {"tiles": TILES, "every": 1})],
+    "cbow_loss": [Example([array(6, 3), array(6, 3)], {"tiles": TILES, "every": 1})],
     "dropout": [Example([array(2, 3)], {"keep": np.eye(2, 3, dtype=bool), "rate": 0.25})],
 }
 CASES = [
@@ -206,15 +207,14 @@ def test_softmax_cross_entropy_by_hand() -> None:
     assert loss.item() == pytest.approx(np.log(4 / 3) + np.log(2))
 
 
-def test_a_gather_gives_rows_and_what_they_met() -> None:
+def test_a_gather_gives_rows() -> None:
     table = Tensor(np.zeros((1_000_000, 2), np.float32), requires_grad=True)
-    met = np.float32([[1, 2], [3, 4]])
-    rows = ops.gather(table, np.array([[5, 7], [7, 9]]), met)
+    rows = ops.gather(table, np.array([[5, 7], [7, 9]]))
     (rows * np.float32(2)).sum().backward()
     assert isinstance(table.grad, RowGrad)
     coalesced = table.grad.coalesce()
     assert coalesced.ids.tolist() == [5, 7, 9]
-    assert coalesced.met.tolist() == [1, 5, 4]
+    assert coalesced.met.tolist() == [1, 2, 1]
     assert coalesced.rows.tolist() == [[2, 2], [4, 4], [2, 2]]
 
 
@@ -228,24 +228,6 @@ def test_a_gather_outside_the_table_is_an_error() -> None:
 
 def test_a_gather_of_a_computed_table() -> None:
     check_gradient(lambda table: ops.gather(table * table, np.array([1, 1, 0])), [array(3, 2)])
-
-
-def test_windows_are_a_view() -> None:
-    stream = Tensor(np.arange(16.0).reshape(8, 2))
-    tiles = ops.windows(stream, 2, 1)
-    assert tiles.shape == (3, 4, 2)
-    assert np.shares_memory(tiles.data, stream.data)
-    np.testing.assert_array_equal(tiles.data[1], stream.data[2:6])
-    with pytest.raises(ValueError, match="8 rows are not tiles of 5"):
-        ops.windows(stream, 5, 1)
-
-
-def test_windows_of_a_strided_stream() -> None:
-    stream = np.arange(32.0).reshape(8, 4)
-    np.testing.assert_array_equal(
-        ops.windows(Tensor(stream[:, ::2]), 2, 1).data,
-        ops.windows(Tensor(stream[:, ::2].copy()), 2, 1).data,
-    )
 
 
 def test_pooling_of_empty_texts_is_zero() -> None:
@@ -335,11 +317,6 @@ def test_a_product_by_few_columns_is_taken_by_some_rows_at_a_time(
         product = apply("matmul", *map(Tensor, factors)).data
         np.testing.assert_allclose(product, expected, rtol=1e-12)
         check_gradient(lambda a, b: a @ b, factors)
-
-
-def test_row_dots_do_not_broadcast() -> None:
-    with pytest.raises(ValueError, match=r"\(3, 1\) and \(3,\)"):
-        ops.row_dots(Tensor(np.zeros((3, 1))), np.zeros(3))
 
 
 def test_squared_error_does_not_broadcast() -> None:

@@ -83,3 +83,28 @@ def test_a_parameter_without_a_gradient_has_no_sum(parts):
     assert [each.tolist() for each in kept.sums("bias", 1, 0)] == [[1, 1, 1, 1]]
     kept.put(1, batch_gradients(np.random.default_rng(1), 3))
     assert sum(len(each.ids) for part in range(parts) for each in kept.sums("table", 2, part))
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_rows_that_were_made_in_their_place_are_not_copied(parts):
+    """Nor do other gradients suffer that were put beside them, or instead of them."""
+    table = PARAMETERS["table"].data
+    given = batch_gradients(np.random.default_rng(2), 30)["table"].coalesce()
+    kept = Boxes(PARAMETERS, {"table": 40}, 2, parts)
+    room = kept.room(1)
+    rows = room(table, len(given.ids))
+    assert not np.may_share_memory(rows, room(table, 3))  # one gradient of each table
+    assert not np.may_share_memory(rows, kept.room(1)(table, 41))
+    assert not np.may_share_memory(rows, kept.room(0)(table, 5))
+    rows[:] = given.rows
+    laid = RowGrad(given.ids, rows, given.shape, given.met)
+    kept.put(0, {})
+    for gradient in (laid, given + laid, laid + given, laid.scaled(3)):
+        rows[:] = given.rows
+        expected = gradient.coalesce()
+        kept.put(1, {"table": gradient})
+        found = [each for part in range(parts) for each in kept.sums("table", 2, part)]
+        for name in ("ids", "rows", "met"):
+            assert joined(found, name).tobytes() == getattr(expected, name).tobytes()
+    kept.put(1, {"table": laid})
+    assert LoneBatch().room(0)(table, 5).shape == (5, 3)

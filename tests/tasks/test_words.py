@@ -15,7 +15,6 @@ from embedcli.errors import CorpusError
 from embedcli.files import let_go
 from embedcli.tasks.words import (
     Streams,
-    Tiles,
     draw_noise,
     in_reach,
     keep_chances,
@@ -39,11 +38,12 @@ def planted_lines(count, seed):
 
 
 def sorted_pairs(batch):
-    """All pairs (centre's place, context's place) of a batch, and its words by place."""
-    band, window = batch.near.shape[1], batch.window
-    tile, row, column = np.nonzero(batch.near)
-    centres = tile * band + row
-    return sorted(zip(centres.tolist(), (tile * band + column - window).tolist(), strict=True))
+    """All pairs (centre's place, other word's place) of a batch."""
+    tiles = batch.tiles
+    *places, column = np.nonzero(tiles.near)
+    centres = np.ravel_multi_index(places, tiles.noise_weights.shape)
+    others = centres - places[-1] + column - tiles.halo
+    return sorted(zip(centres.tolist(), others.tolist(), strict=True))
 
 
 @pytest.fixture
@@ -83,27 +83,12 @@ def test_windows_end_with_the_line_and_are_even_in_size():
     assert (abs(sizes[1:] - 1200) < 150).all()
 
 
-@given(st.integers(0, 2**32 - 1))
-def test_sums_over_contexts_and_over_centres(seed):
-    rng = np.random.default_rng(seed)
-    left, right = reach(np.array([7, 12]), 29, 3, 32, rng)
-    near = in_reach(left.reshape(4, 8), right.reshape(4, 8), 3)
-    tiles = Tiles(29, 3, np.zeros(38, np.int32), left, right, near, np.zeros((1, 1), np.int32))
-    band = np.zeros((32, 38))
-    for tile in range(4):
-        band[tile * 8 : tile * 8 + 8, tile * 8 : tile * 8 + 14] = near[tile]
-    contexts, centres = rng.random(38), rng.random(32)
-    np.testing.assert_allclose(tiles.over_contexts(contexts), band @ contexts, atol=1e-12)
-    np.testing.assert_allclose(tiles.over_centres(centres), centres @ band, atol=1e-12)
-    np.testing.assert_array_equal(tiles.pairs, band.sum(1))
-
-
 def test_an_epoch_holds_every_token_once_in_its_line(tmp_path):
     lines = planted_lines(30, 2)
     task = make_task(tmp_path, lines, task="skipgram", **SMALL)
     batches = [task.batch(0, index) for index in range(task.batches)]
     assert [batch.tokens for batch in batches] == [20] * 15
-    words = np.concatenate([batch.centres[: batch.tokens] for batch in batches])
+    words = np.concatenate([batch.tiles.centres[: batch.tokens] for batch in batches])
     first = list(dict.fromkeys(" ".join(lines).split()))
     assert [first[each] for each in words] == " ".join(lines).split()
     for batch in batches:
@@ -116,11 +101,11 @@ def test_a_batch_is_a_function_of_seed_epoch_and_index(task, tmp_path):
     again = make_task(tmp_path / "b", planted_lines(60, 1), task="skipgram", **SMALL)
     other = make_task(tmp_path / "c", planted_lines(60, 1), task="skipgram", seed=1, **SMALL)
     task.batch(0, 0)
-    first = task.batch(1, 3)
-    np.testing.assert_array_equal(first.noise, again.batch(1, 3).noise)
-    np.testing.assert_array_equal(first.near, again.batch(1, 3).near)
+    first = task.batch(1, 3).tiles
+    for one, same in zip(first, again.batch(1, 3).tiles, strict=True):
+        np.testing.assert_array_equal(one, same)
     for different in (other.batch(1, 3), task.batch(2, 3), task.batch(1, 4)):
-        assert (first.noise != different.noise).any()
+        assert (first.noise != different.tiles.noise).any()
 
 
 def test_a_stream_of_numbers_depends_on_its_key_alone():
@@ -142,7 +127,7 @@ def test_frequent_words_are_thinned_out(tmp_path):
         for index in range(task.batches):
             batch = task.batch(epoch, index)
             tokens += batch.tokens
-            kept = batch.centres[batch.pairs > 0]
+            kept = batch.tiles.centres[batch.tiles.noise_weights.reshape(-1) > 0]
             counts += np.bincount(kept, minlength=81)
     assert tokens == 20 * 720
     share = 0.01 / (640 / 720)
@@ -183,13 +168,13 @@ def test_the_loss_is_that_of_the_pairs(kind, tmp_path):
     table, output = (p.data for p in task.parameters.values())
     output[:] = rng.standard_normal(output.shape)
     batch = task.batch(0, 1)
-    ids = batch.contexts[3:-3]
+    ids = batch.tiles.centres
     contexts: dict[int, list[int]] = {}
     for centre, context in sorted_pairs(batch):
         contexts.setdefault(centre, []).append(context)
     loss, count = 0.0, 0
     for centre, others in contexts.items():
-        noise = batch.noise[centre // 8]
+        noise = batch.tiles.noise[centre // 8]
         if kind == "skipgram":
             asked = [(table[ids[centre]], output[ids[each]]) for each in others]
         else:
@@ -209,12 +194,12 @@ def test_rows_meet_the_squared_lengths_of_their_partners(tmp_path):
     output[:] = np.random.default_rng(0).standard_normal(output.shape)
     batch = task.batch(0, 0)
     task.loss(batch).value.backward()
-    ids = batch.contexts[3:-3]
+    ids = batch.tiles.centres
     met = {"table": np.zeros(len(table)), "output": np.zeros(len(table))}
     for centre, context in sorted_pairs(batch):
         met["table"][ids[centre]] += np.square(output[ids[context]]).sum()
         met["output"][ids[context]] += np.square(table[ids[centre]]).sum()
-        for noise in batch.noise[centre // 8]:
+        for noise in batch.tiles.noise[centre // 8]:
             met["table"][ids[centre]] += 3 / 4 * np.square(output[noise]).sum()
             met["output"][noise] += 3 / 4 * np.square(table[ids[centre]]).sum()
     for name, expected in met.items():
