@@ -149,6 +149,8 @@ class Training:
             for part in range(parts if name in task.tables else 1)
         ]
         self._computed = 0  # batches, by this process
+        self._ahead: list[tuple[int, int]] = []  # epoch and index of batches it will take up next,
+        self._made: dict[tuple[int, int], Any] = {}  # and those that it has made already
         self._reports = shared_array((slots, len(_Report._fields)), np.float64)
 
     def steps(self) -> Generator[Step, None, None]:
@@ -162,7 +164,7 @@ class Training:
         give_back_freed_memory()  # of what came before: it would be every worker's too
         keep_freed_memory()
         with threadpool_limits(1, user_api="blas"):
-            team = Team(self.workers, self._work)
+            team = Team(self.workers, self._work, self._make_ahead)
             try:
                 while not self.state.finished:
                     yield self._step(team)
@@ -285,9 +287,35 @@ class Training:
         indices = self._indices(group)
         slots = stretches(len(indices), self.workers)[task]
         # One after the other they are made in half the time: their code stays in the cache.
-        epoch += self.state.epochs_before
-        for slot, batch in [(slot, self.task.batch(epoch, indices[slot])) for slot in slots]:
+        batches = [(slot, self._batch(epoch, indices[slot])) for slot in slots]
+        if task == worker:
+            self._ahead = self._first_taken(worker, epoch, group + 1)
+        for slot, batch in batches:
             self._compute(worker, slot, batch)
+
+    def _batch(self, epoch: int, index: int) -> Any:
+        """Take a batch that was made ahead, or make it."""
+        if (epoch, index) in self._made:
+            return self._made.pop((epoch, index))
+        return self.task.batch(self.state.epochs_before + epoch, index)
+
+    def _make_ahead(self) -> bool:
+        """Make one of the batches that this worker will take up next; False if all are made."""
+        if not self._ahead:
+            return False
+        each = self._ahead.pop(0)
+        self._made[each] = self._batch(*each)
+        return True
+
+    def _first_taken(self, worker: int, epoch: int, group: int) -> list[tuple[int, int]]:
+        """Return epoch and index of the batches that a worker takes up first in a group."""
+        if group == self.groups:
+            epoch, group = epoch + 1, 0
+        if epoch == self.settings.epochs:
+            return []
+        indices = self._indices(group)
+        taken = stretches(len(indices), self.workers)[worker : worker + 1]
+        return [(epoch, indices[slot]) for slots in taken for slot in slots]
 
     def _compute(self, worker: int, slot: int, batch: Any) -> None:
         """Leave a batch's gradients, and what is told of it, where the others find them."""

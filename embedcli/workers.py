@@ -162,15 +162,23 @@ class Team:
     """The process itself, as member 0, and `size - 1` forked ones, who share the work.
 
     A command is split into tasks. Each member does `work(member, command, task)` for one, then
-    whoever is free takes the next, so that none waits long for one the system made slow. Members
-    see the parent's memory as it was when the team was made, and what was made by `shared_array`
-    as it is. A member that dies is seen at the other end of its socket, and so is the death of
-    the parent: members then end by themselves. They leave signals to the parent.
+    whoever is free takes the next, so that none waits long for one the system made slow. While it
+    has to wait a member does `idle()`, something short that can be done ahead, as long as that
+    returns True. Members see the parent's memory as it was when the team was made, and what
+    was made by `shared_array` as it is. A member that dies is seen at the other end of its socket,
+    and so is the death of the parent: members then end by themselves. They leave signals to the
+    parent.
     """
 
-    def __init__(self, size: int, work: Callable[[int, bytes, int], None]) -> None:
+    def __init__(
+        self,
+        size: int,
+        work: Callable[[int, bytes, int], None],
+        idle: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.size = size
         self._work = work
+        self._idle = idle
         self._lines: list[socket.socket] = []
         self._pids: list[int] = []
         self._taken, self._given = os.pipe()  # tasks that nobody has taken yet
@@ -201,7 +209,7 @@ class Team:
                 self._bury(member)
         self._take_part(0, command)
         for member, line in enumerate(self._lines[: tasks - 1], 1):
-            answer = _receive(line, 1)
+            answer = _receive(line, 1, self._idle)
             if not answer:
                 self._bury(member)
             if answer != DONE:
@@ -238,7 +246,7 @@ class Team:
         for ours in self._lines:  # or the death of the parent would not be seen
             ours.close()
         try:
-            while command := _receive(line, COMMAND):
+            while command := _receive(line, COMMAND, self._idle):
                 self._take_part(member, command)
                 line.sendall(DONE)
         except OSError:
@@ -257,9 +265,20 @@ class Team:
         )
 
 
-def _receive(line: socket.socket, size: int) -> bytes:
-    """Read `size` bytes, or fewer before the other end closed."""
+def _receive(line: socket.socket, size: int, idle: Callable[[], bool] = lambda: False) -> bytes:
+    """Read `size` bytes, or fewer before the other end closed; until they come, be `idle`."""
     try:
+        while not _has_come(line) and idle():
+            pass
         return line.recv(size, socket.MSG_WAITALL)
     except OSError:
         return b""
+
+
+def _has_come(line: socket.socket) -> bool:
+    """Whether there is something to read, or the other end closed."""
+    try:
+        line.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    return True

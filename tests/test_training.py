@@ -62,6 +62,23 @@ def test_any_number_of_workers_gives_the_same_bytes(kind, make):
         assert [step.loss for step in found] == [step.loss for step in steps]
 
 
+def test_batches_made_ahead_are_those_of_the_next_group(make):
+    training = Training(make(workers=2), make(workers=2).settings)
+    made = training.task.batch
+    asked = []
+    training.task.batch = lambda *key: (asked.append(key), made(*key))[1]
+    for step in training.steps():
+        while training._make_ahead():  # as this process does while it waits for the other
+            pass
+        ahead = [key for key in asked if key in training._made]
+        assert ahead == ([] if step.number == step.total else sorted(training._made))
+        assert bool(ahead) == (step.number < step.total)
+        assert {epoch for epoch, _ in ahead} <= {(step.number // training.groups)}
+    assert not training._made
+    assert len(asked) == len(set(asked))
+    assert table(training) == table(run(make())[0])
+
+
 @pytest.mark.parametrize("optimizer", ["damped_sgd", "adam"])
 @pytest.mark.parametrize("stop", [1, 7, 8, 20])
 def test_a_run_goes_on_from_any_step_to_the_same_bytes(optimizer, stop, make):

@@ -189,3 +189,31 @@ def test_memory_of_groups_of_the_first_version(tmp_path):
     write(tmp_path / "sys/fs/cgroup/memory/memory.limit_in_bytes", "4096\n")
     write(tmp_path / "sys/fs/cgroup/memory/memory.usage_in_bytes", "9999\n")
     assert available_memory(tmp_path) == 0
+
+
+@pytest.mark.parametrize("waiting", [0, 1])
+def test_who_waits_does_what_can_be_done_ahead(waiting):
+    """The other's task ends only when that was done; all of it is, and no more is asked."""
+    left = shared_array((2,), np.int64)
+    left[waiting] = 3
+    this = [0]
+
+    def work(member, command, task):
+        del command, task
+        this[0] = member
+        while member != waiting and left[waiting]:
+            os.sched_yield()
+
+    def idle():
+        if not left[this[0]]:
+            return False
+        left[this[0]] -= 1
+        return True
+
+    team = Team(2, work, idle)
+    try:
+        for _ in range(2):
+            team.run(b"go", 2)
+            assert not left.any()
+    finally:
+        team.close()
