@@ -27,7 +27,8 @@ def nearest_spellings(
 
     `lines` is UTF-8, one word a line; `starts` (V + 1,) says where each begins. The distance is
     the optimal string alignment distance (Damerau, 1964): characters inserted, left out, replaced,
-    or two neighbours swapped. It is computed only for words that share enough characters.
+    or two neighbours swapped. It is computed only for words that share enough characters; one that
+    shares none is no spelling of it.
     """
     if len(starts) < 2:
         return []
@@ -38,7 +39,7 @@ def nearest_spellings(
         block = _Spellings(lines[starts[first] : starts[last]])
         bound[first:last] = np.minimum(_least_distance(query, block), _FARTHEST)
     found: list[tuple[int, int, int]] = []
-    for least in range(int(bound.max()) + 1):
+    for least in range(int(bound.max(initial=-1, where=bound < _FARTHEST)) + 1):
         candidates = np.flatnonzero(bound == least)
         if counts is not None and len(candidates) > _MOST_CANDIDATES:
             candidates = candidates[np.argsort(-counts[candidates], kind="stable")]
@@ -69,7 +70,10 @@ class _Spellings:
 
 
 def _least_distance(query: NDArray[np.uint32], words: _Spellings) -> NDArray[np.int64]:
-    """Lower bounds (n,) of the distances: the longer length less the characters in common."""
+    """Lower bounds (n,) of the distances: the longer length less the characters in common.
+
+    Without any it is `_FARTHEST`.
+    """
     lengths = words.ends - words.begins  # (n,)
     number = len(lengths)
     common = np.zeros(number, np.int64)  # (n,)
@@ -78,6 +82,7 @@ def _least_distance(query: NDArray[np.uint32], words: _Spellings) -> NDArray[np.
         met = word_at[words.text == int(character)]
         common += np.minimum(np.bincount(met, minlength=number), times)
     least: NDArray[np.int64] = np.maximum(lengths, len(query)) - common
+    least[common == 0] = _FARTHEST
     return least
 
 
