@@ -31,7 +31,8 @@ class Tiles(NamedTuple):
     """Centres that follow each other, the words around them, and noise words.
 
     `near` weighs the words around each centre: number j of a centre in the i-th of all bands is
-    `words[i·S + j]`, so that 0 stands w places before the first centre of the band.
+    `words[i·S + j]`, so that 0 stands w places before the first centre of the band. It is 0 for
+    words more than w places away.
     """
 
     words: Array  # (n + 2w,) ids of the centres, and of w words on either side
@@ -182,12 +183,12 @@ class SkipGramPiece(Piece):
 
     def back(self, table: Array, output: Array) -> None:
         """Write the gradients of the rows."""
-        size, band = len(self.around), self.hidden.shape[2]
+        size = len(self.around)
         right, far = self._errors()
         hidden = table.reshape(self.hidden.shape)
         np.matmul(right, self.windows, out=hidden)
         self._from_noise(far, hidden, output[size:])
-        add_overlaps(np.matmul(_flipped(right), self.hidden), output[:size], band)
+        onto_words(right, self.hidden, output[:size])
 
     def meet(self, table: Array, output: Array) -> None:
         """Write what the rows met."""
@@ -197,7 +198,7 @@ class SkipGramPiece(Piece):
         met = np.matmul(near, around[..., None])[..., 0]  # (g, b, S)
         met += self._met_of_noise()
         table[:] = met.reshape(-1)
-        add_overlaps(np.matmul(lengths[:, :, None], near)[:, :, 0], output[:size], near.shape[2])
+        onto_words(near, lengths[..., None], output[:size, None])
         output[size:] = self._met_by_noise(lengths)
 
 
@@ -231,7 +232,7 @@ class CBOWPiece(Piece):
         hidden = right * self.centres  # (g, b, S, D)
         np.multiply(right, self.hidden, out=output[:size].reshape(hidden.shape))
         self._from_noise(far, hidden, output[size:])
-        add_overlaps(np.matmul(_flipped(near), hidden), table, near.shape[2])
+        onto_words(near, hidden, table)
 
     def meet(self, table: Array, output: Array) -> None:
         """Write what the rows met."""
@@ -239,7 +240,7 @@ class CBOWPiece(Piece):
         lengths = square_lengths(self.hidden)  # (g, b, S)
         met = self.right_weights * square_lengths(self.centres)  # (g, b, S)
         met += self._met_of_noise()
-        add_overlaps(np.matmul(met[:, :, None], near * near)[:, :, 0], table, near.shape[2])
+        onto_words(near * near, met[..., None], table[:, None])
         output[:size] = (self.right_weights * lengths).reshape(-1)
         output[size:] = self._met_by_noise(lengths)
 
@@ -252,20 +253,52 @@ def overlapping(rows: Array, tiles: Tiles) -> Array:
     return as_strided(rows, shape, strides, writeable=False)
 
 
-def add_overlaps(parts: Array, rows: Array, band: int) -> None:
-    """Write the sums of what overlaps in parts (g, b, M, ...) into rows of words (n + 2w, ...)."""
-    parts = parts.reshape(-1, *parts.shape[2:])  # (t, M, ...)
-    bands, around = parts.shape[:2]
-    strides = (band * rows.strides[0], *rows.strides)
-    # Columns that lie a band apart never fall on the same row.
-    for start in range(0, around, band):
-        part = parts[:, start : start + band]  # (t, ≤S, ...)
-        onto = as_strided(rows[start:], part.shape, strides)
-        if start:
-            onto += part
-        else:
-            onto[...] = part
-            rows[bands * band :] = 0
+def onto_words(weights: Array, vectors: Array, rows: Array) -> None:
+    """Write for each word the sum of the vectors of the centres beside it, weighed: (n + 2w, D).
+
+    For weights (g, b, S, M) and vectors (g, b, S, D) this is the way back of `weights @
+    overlapping(rows)`. It goes by bands of words, not of centres, so that a row is written once.
+    """
+    band, around = weights.shape[2:]
+    vectors = vectors.reshape(-1, vectors.shape[3])  # (n, D)
+    turned = _beside_words(weights, -(-len(rows) // band))  # (t, S, M)
+    first = band - around  # centre beside the first band, 2w places before it
+    start = -(first // band)  # from here to `stop` bands have centres all around
+    stop = max(len(vectors) // band, start)
+    if start < stop:
+        onto = rows[start * band : stop * band].reshape(stop - start, band, -1)
+        shape = (len(onto), around, vectors.shape[1])
+        strides = (band * vectors.strides[0], *vectors.strides)
+        np.matmul(
+            turned[start:stop],
+            as_strided(vectors[start * band + first :], shape, strides),
+            out=onto,
+        )
+    for number in (*range(start), *range(stop, len(turned))):
+        onto = rows[number * band : (number + 1) * band]
+        skipped = max(-(number * band + first), 0)
+        beside = vectors[number * band + first + skipped : number * band + first + around]
+        columns = slice(skipped, skipped + len(beside))
+        np.matmul(turned[number, : len(onto), columns], beside, out=onto)
+
+
+def _beside_words(weights: Array, bands: int) -> Array:
+    """Turn the weights of words beside centres (g, b, S, M) into those of centres beside words.
+
+    Centre m of a band of words stands 2w - m places before its first word: (bands, S, M).
+    """
+    band, around = weights.shape[2:]
+    wide = around - band + 1  # 2w + 1 words around a centre
+    turned = np.zeros((bands, band, around), weights.dtype)
+    line = np.zeros((bands * band + wide - 1, wide), weights.dtype)  # centres, after 2w of none
+    row, number = line.strides
+    of_band, of_row, _ = turned.strides
+    count = weights.shape[0] * weights.shape[1]
+    by_centre = as_strided(weights, (count, band, wide), (of_band, of_row + number, number))
+    line[wide - 1 : wide - 1 + count * band] = by_centre.reshape(-1, wide)
+    by_word = as_strided(line[0, wide - 1 :], (bands, band, wide), (band * row, row, row - number))
+    as_strided(turned, by_word.shape, (of_band, of_row + number, number))[...] = by_word
+    return turned
 
 
 def square_lengths(rows: Array) -> Array:

@@ -54,7 +54,7 @@ OFFSETS = np.array([0, 2, 2, 5, 6])
 MASK = np.array([[True, False, True], [False, False, False]])
 TILES = Tiles(
     words=np.array([0, 3, 5, 1, 1, 4, 2, 0, 5, 3]),
-    near=np.float32(RNG.integers(0, 2, (2, 2, 2, 4))),
+    near=np.float32(RNG.integers(0, 2, (2, 2, 2, 4))) * np.float32([[1, 1, 1, 0], [0, 1, 1, 1]]),
     noise=np.array([[1, 2, 2], [0, 5, 4]]),
     noise_weights=np.float32(RNG.integers(1, 4, (2, 2, 2))) / 2,
 )

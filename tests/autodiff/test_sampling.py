@@ -12,7 +12,7 @@ from embedcli.autodiff.sampling import (
     CBOWPiece,
     SkipGramPiece,
     Tiles,
-    add_overlaps,
+    onto_words,
     overlapping,
     sampled_loss,
 )
@@ -28,10 +28,16 @@ def made_tiles(shape, seed):
     rng = np.random.default_rng(seed)
     return Tiles(
         words=rng.integers(0, WORDS, tiles * bands * band + 2 * halo),
-        near=rng.integers(0, 3, (tiles, bands, band, band + 2 * halo)) / 2,
+        near=rng.integers(0, 3, (tiles, bands, band, band + 2 * halo)) / 2 * in_band(band, halo),
         noise=rng.integers(0, WORDS, (tiles, noise)),
         noise_weights=rng.integers(0, 3, (tiles, bands, band)) / 4,
     )
+
+
+def in_band(band, halo):
+    """Where the words at most `halo` places away stand, (S, S + 2w)."""
+    away = np.arange(-halo, band + halo) - np.arange(band)[:, None]
+    return abs(away) <= halo
 
 
 def made_tables(seed, dtype=np.float64):
@@ -175,20 +181,18 @@ def test_numbers_that_are_none_show_in_what_was_met(kind, hurt):
 
 
 @given(SHAPES, st.integers(0, 2**32 - 1))
-def test_overlaps_are_added_where_they_were_cut(shape, seed):
+def test_the_way_back_to_words_is_the_transposed_product(shape, seed):
     tiles = made_tiles(shape, seed)
-    band = tiles.near.shape[2]
-    stream = np.random.default_rng(seed).normal(size=(len(tiles.words), 2))
-    cut = overlapping(stream, tiles)
-    assert np.shares_memory(cut, stream)
-    rows = np.full_like(stream, np.nan)
-    add_overlaps(cut, rows, band)
-    times = np.zeros(len(stream))
-    for first in range(0, len(tiles.centres), band):
-        times[first : first + tiles.near.shape[3]] += 1
-        index = np.unravel_index(first // band, tiles.near.shape[:2])
-        np.testing.assert_array_equal(cut[index], stream[first : first + tiles.near.shape[3]])
-    np.testing.assert_allclose(rows, stream * times[:, None], atol=1e-12)
-    flat = np.full(len(stream), np.nan)
-    add_overlaps(cut[..., 0], flat, band)
-    np.testing.assert_array_equal(flat, rows[:, 0])
+    rng = np.random.default_rng(seed)
+    words, vectors = rng.normal(size=(len(tiles.words), 2)), rng.normal(size=tiles.near.shape[:3])
+    cut = overlapping(words, tiles)
+    assert np.shares_memory(cut, words)
+    rows = np.full((len(words), 1), np.nan)
+    onto_words(tiles.near, vectors[..., None], rows)
+    expected = np.zeros(len(words))
+    band, around = tiles.near.shape[2:]
+    for number, place in enumerate(np.ndindex(tiles.near.shape[:2])):
+        beside = slice(number * band, number * band + around)
+        np.testing.assert_array_equal(cut[place], words[beside])
+        expected[beside] += vectors[place] @ tiles.near[place]
+    np.testing.assert_allclose(rows[:, 0], expected, atol=1e-12)
