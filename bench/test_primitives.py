@@ -20,9 +20,10 @@ from embedcli.autodiff.sampling import CBOWPiece, SkipGramPiece, Tiles, sampled_
 from embedcli.autodiff.tensor import Tensor
 from embedcli.memory import keep_freed_memory
 from embedcli.nn.optimizers import OPTIMIZERS
+from embedcli.tasks.words import in_reach
 
 V, D = 80_000, 100
-TILE, NOISE, BAND, WINDOW = 128, 48, 16, 5
+TILE, NOISE, BAND, WINDOW = 128, 48, 8, 5
 N = 2048  # centres of a batch
 ROWS = 12 * N  # of a group
 rng = np.random.default_rng(0)
@@ -43,7 +44,7 @@ IDS = natural_ids(N)
 LOGITS = Tensor(numbers(N // TILE, TILE, NOISE), requires_grad=True)
 TILES = Tiles(
     words=natural_ids(N + 2 * WINDOW),
-    near=(rng.random((N // TILE, TILE // BAND, BAND, BAND + 2 * WINDOW)) < 0.25).astype(np.float32),
+    near=in_reach(*rng.integers(0, WINDOW, (2, N // TILE, TILE // BAND, BAND)), WINDOW),
     noise=natural_ids(N // TILE * NOISE).reshape(-1, NOISE),
     noise_weights=np.full((N // TILE, TILE // BAND, BAND), 0.5, np.float32),
 )
