@@ -295,9 +295,8 @@ class Training:
 
     def _batch(self, epoch: int, index: int) -> Any:
         """Take a batch that was made ahead, or make it."""
-        if (epoch, index) in self._made:
-            return self._made.pop((epoch, index))
-        return self.task.batch(self.state.epochs_before + epoch, index)
+        made = self._made.pop((epoch, index), None)
+        return self.task.batch(self.state.epochs_before + epoch, index) if made is None else made
 
     def _make_ahead(self) -> bool:
         """Make one of the batches that this worker will take up next; False if all are made."""

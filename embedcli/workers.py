@@ -267,18 +267,18 @@ class Team:
 
 def _receive(line: socket.socket, size: int, idle: Callable[[], bool] = lambda: False) -> bytes:
     """Read `size` bytes, or fewer before the other end closed; until they come, be `idle`."""
+    while not _has_come(line) and idle():
+        pass
     try:
-        while not _has_come(line) and idle():
-            pass
         return line.recv(size, socket.MSG_WAITALL)
     except OSError:
         return b""
 
 
 def _has_come(line: socket.socket) -> bool:
-    """Whether there is something to read, or the other end closed."""
+    """Whether there is something to read, or the other end closed or broke."""
     try:
         line.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return False
+    except OSError as error:
+        return not isinstance(error, BlockingIOError)
     return True

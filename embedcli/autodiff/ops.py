@@ -334,19 +334,15 @@ def _product(a: Array, b: Array) -> Array:
 def _matmul_back(gradient: Array, saved: tuple[Array, Array], index: int) -> Array:
     a, b = saved
     if index == 0:
-        return _unbroadcast(np.matmul(gradient, _flipped(b)), a.shape)
+        return _unbroadcast(np.matmul(gradient, b.mT), a.shape)
     return _shared_product(a, gradient, b.shape)
-
-
-def _flipped(x: Array) -> Array:
-    return x.swapaxes(-1, -2)
 
 
 def _shared_product(a: Array, b: Array, shape: tuple[int, ...]) -> Array:
     """Return aᵀ @ b summed to `shape`; one product does it for a matrix shared by the batch."""
     if len(shape) == 2 and a.ndim > 2 and a.shape[:-1] == b.shape[:-1]:
         return a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1])
-    return _unbroadcast(_product(_flipped(a), b), shape)
+    return _unbroadcast(_product(a.mT, b), shape)
 
 
 def _gather(table: Array, ids: Array) -> Made:

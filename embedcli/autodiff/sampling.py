@@ -101,7 +101,7 @@ class Piece:
         self.tiles = tiles
         self.hidden = hidden.reshape(*tiles.noise_weights.shape, -1)
         self.noise = noise.reshape(len(tiles.noise), 1, -1, noise.shape[1])
-        self.far = np.matmul(self.hidden, _flipped(self.noise))
+        self.far = np.matmul(self.hidden, self.noise.mT)
         self.far_weights = tiles.noise_weights[..., None]
 
     @classmethod
@@ -147,7 +147,7 @@ class Piece:
         hidden += np.matmul(errors, self.noise)
         of_tile = self.hidden.reshape(tiles, -1, dim)  # (g, b·S, D)
         errors = errors.reshape(tiles, -1, size)  # (g, b·S, K)
-        np.matmul(_flipped(errors), of_tile, out=noise.reshape(tiles, size, dim))
+        np.matmul(errors.mT, of_tile, out=noise.reshape(tiles, size, dim))
 
     def _met_of_noise(self) -> Array:
         """Return what the hidden vectors meet of noise words, (g, b, S)."""
@@ -173,7 +173,7 @@ class SkipGramPiece(Piece):
         self.around = output[:size]  # (n + 2w, D)
         super().__init__(tiles, table, output[size:])
         self.windows = overlapping(self.around, tiles)  # (g, b, M, D)
-        self.right = np.matmul(self.hidden, _flipped(self.windows))  # (g, b, S, M)
+        self.right = np.matmul(self.hidden, self.windows.mT)  # (g, b, S, M)
         self.right_weights = tiles.near
 
     @staticmethod
@@ -346,10 +346,6 @@ def _forward(
 
 def _back(gradient: Array, made: list[RowGrad], index: int) -> RowGrad:
     return made[index] if gradient == 1 else made[index].scaled(float(gradient))
-
-
-def _flipped(x: Array) -> Array:
-    return x.swapaxes(-1, -2)
 
 
 for _kind in (SkipGramPiece, CBOWPiece):

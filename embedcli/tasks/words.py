@@ -19,7 +19,7 @@ from embedcli.text.encode import EncodedCorpus
 from embedcli.text.words import LARGE_CORPUS_TOKENS
 
 LARGE_CORPUS_SUBSAMPLE = 1e-4
-BAND = 8  # centres scored at once with all words around any of them: 4 and 16 take more time
+BAND = 8  # centres scored at once with all words around any of them: 16 take more time
 MANY_BATCHES = 256  # a small corpus is cut into so many,
 FEW_TOKENS = 64  # but not into batches of fewer tokens
 LET_GO_EVERY = 8  # batches
