@@ -29,7 +29,6 @@ from embedcli.workers import Team, asked, shared_array
 
 SMALL_RUN = 64  # batches; a shorter run is over before other processes would be of use
 TRIM_EVERY = 1024  # batches of a process after which it gives back memory: new pages cost time
-PARTS = 2  # of a table's update a worker: whoever is done first takes up more
 GRADIENTS, UPDATES = 0, 1  # the two halves of a group's work
 COMMAND = struct.Struct("<qqq")  # half, epoch, group
 
@@ -139,14 +138,16 @@ class Training:
         self._trainable = {n: p for n, p in task.parameters.items() if p.requires_grad}
         self.state = self._place(state)
         slots = min(settings.group, task.batches)
-        parts = 1 if self.workers == 1 else PARTS * self.workers
         self._gradients: Accumulator = LoneBatch()
         if slots > 1:
-            self._gradients = Boxes(self._trainable, task.tables, slots, parts)
+            self._gradients = Boxes(self._trainable, task.tables, slots, self.workers)
+        # Few parts: each costs a little of its own. The first of all tables come first, so that who
+        # had the larger of those gets the smaller of what is left.
         self._parts = [
             (name, part)
+            for part in range(self.workers)
             for name in reversed(self._trainable)
-            for part in range(parts if name in task.tables else 1)
+            if part == 0 or name in task.tables
         ]
         self._computed = 0  # batches, by this process
         self._ahead: list[tuple[int, int]] = []  # epoch and index of batches it will take up next,

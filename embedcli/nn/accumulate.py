@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from embedcli.autodiff.rows import Room, RowGrad, new_rows, packed, sum_rows
+from embedcli.autodiff.rows import Room, RowGrad, new_rows, packed, run_starts, sum_rows, unpacked
 from embedcli.autodiff.tensor import Array, Gradient, Tensor
 from embedcli.workers import shared_array
 
@@ -148,9 +148,9 @@ class Boxes:
         return sum_rows(keys, flat, met.reshape(-1), self._shape[name])
 
     def _bounds(self, keys: Array, part: int) -> tuple[int, int]:
-        """Cut sorted keys (N,) at ids such that each part holds its share of those of one batch."""
-        if not len(keys):
-            keys = np.zeros(1, np.int64)  # so that the last part has all
-        inner = [keys[len(keys) * n // self._parts] >> 32 << 32 for n in range(1, self._parts)]
+        """Cut ids such that each part holds its share of those in one batch's sorted keys (N,)."""
+        ids, _ = unpacked(keys if len(keys) else np.zeros(1, np.int64))
+        ids = ids[run_starts(ids)]
+        inner = [ids[len(ids) * n // self._parts] << 32 for n in range(1, self._parts)]
         bounds = [0, *inner, np.iinfo(np.int64).max]
         return bounds[part], bounds[part + 1]
