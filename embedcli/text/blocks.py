@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.config import TextSettings
+from embedcli.memory import give_back_freed_memory
 from embedcli.text.corpus import Block
 from embedcli.text.growing import Growing
 from embedcli.text.numbering import Numbering, Strings, first_places
@@ -19,6 +20,8 @@ from embedcli.text.tokenizer import LINE_END, Tokenizer
 
 # Bytes of pieces and words remembered from one block to the next; with more all are forgotten.
 _MOST_REMEMBERED = 1 << 22
+# Blocks after which a process gives back memory: else it grows by a tenth of the text.
+_TRIM_EVERY = 32
 # Codes that are not of words: the end of a line, a piece without a word, and from there down those
 # of several words.
 _END, _NOTHING, _SEVERAL = -1, -2, -3
@@ -49,6 +52,7 @@ class BlockEncoder:
         self._errors = settings.errors
         self._label = _label_pattern(settings.label_prefix) if labelled else None
         self._memory: _Memory | None = None
+        self._encoded = 0  # blocks
         self._met: dict[bytes, list[str]] = {LINE_END: []}  # tokens of pieces
         self._met_size = 0  # in bytes, of those pieces
 
@@ -68,6 +72,9 @@ class BlockEncoder:
         words = codes >= 0  # (n,)
         others = np.flatnonzero(~words)
         ends = codes[others] == _END  # (others,)
+        self._encoded += 1
+        if self._encoded % _TRIM_EVERY == 0:
+            give_back_freed_memory()
         return BlockIds(
             anew=anew,
             fresh=fresh,
