@@ -132,7 +132,7 @@ class Training:
         self.whole = True
         self.groups = -(-task.batches // settings.group)  # of an epoch
         self.total = self.groups * settings.epochs
-        self.workers = _useful_workers(settings, task.batches * settings.epochs)
+        self.workers = _useful_workers(task, settings)
         self._frozen = frozen or {}
         self._optimizer = make_optimizer(settings)
         self._trainable = {n: p for n, p in task.parameters.items() if p.requires_grad}
@@ -417,7 +417,7 @@ def _free(gradient: Gradient, frozen: Array | None) -> Gradient:
     return RowGrad(gradient.ids[free], gradient.rows[free], gradient.shape, gradient.met[free])
 
 
-def _useful_workers(settings: TrainSettings, batches: int) -> int:
-    if batches < SMALL_RUN:
+def _useful_workers(task: Task, settings: TrainSettings) -> int:
+    if task.batches * settings.epochs < SMALL_RUN:
         return 1
-    return min(asked(settings.workers), settings.group)
+    return min(asked(settings.workers), settings.group, task.batches)

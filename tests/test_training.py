@@ -30,9 +30,9 @@ SETTINGS = {
 
 @pytest.fixture
 def make(tmp_path):
-    def make(**settings):
+    def make(count=120, **settings):
         chosen = {**SETTINGS, **settings}
-        lines = planted_lines(120, 1)
+        lines = planted_lines(count, 1)
         return make_task(tmp_path / str(len(list(tmp_path.iterdir()))), lines, **chosen)
 
     return make
@@ -60,6 +60,13 @@ def test_any_number_of_workers_gives_the_same_bytes(kind, make):
         assert busy.sum() == 3 * shared.task.batches
         assert (busy >= 3 * (shared.task.batches // 4)).all()  # at least one of each group
         assert [step.loss for step in found] == [step.loss for step in steps]
+
+
+def test_an_epoch_of_one_batch_is_work_for_one(make):
+    alone, _ = run(make(count=4, epochs=70))
+    shared, _ = run(make(count=4, epochs=70, workers=3))
+    assert shared.task.batches == shared.workers == 1
+    assert table(shared) == table(alone)
 
 
 def test_batches_made_ahead_are_those_of_the_next_group(make):
