@@ -249,10 +249,8 @@ class Team:
             while command := _receive(line, COMMAND, self._idle):
                 self._take_part(member, command)
                 line.sendall(DONE)
-        except OSError:
-            pass  # the parent is gone
         except BaseException:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # the parent may be gone
                 line.sendall(traceback.format_exc().encode()[-4000:])
 
     def _bury(self, member: int) -> NoReturn:
