@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from embedcli.errors import WorkerError
 
 COMMAND = 64  # bytes of a command on its way
-DONE = b"."
+DONE = b"\xff"  # UTF-8 does not have it, so no traceback begins with it
 _TASK = struct.Struct("<H")
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1

@@ -94,6 +94,7 @@ def test_a_team_does_each_task_once_and_waits_for_all():
         (lambda: os.kill(os.getpid(), signal.SIGKILL), r"worker 1 died \(signal 9\)"),
         (lambda: os._exit(0), r"worker 1 died \(no reason given\)"),
         (lambda: 1 / 0, r"worker 1 failed: (?s:.*)ZeroDivisionError"),
+        (lambda: sys.exit("." * 9000), r"worker 1 failed: \.\.\."),
         (lambda: os.close(-1), r"worker 1 failed: (?s:.*)Bad file descriptor"),
     ],
 )
