@@ -118,21 +118,49 @@ def test_steps_tell_where_the_run_stands(make):
     assert records[-1]["loss"] < records[0]["loss"]
 
 
-def test_a_group_s_gradients_make_one_step(make):
-    """With plain descent and a constant rate, a group is a batch of all its words."""
-    task = make(optimizer="sgd", schedule="constant", lr=0.01, epochs=1, group=3)
+@pytest.mark.parametrize("clip_norm", [None, 0.5])
+def test_a_group_s_gradients_make_one_step(clip_norm, make):
+    """With plain descent and a constant rate, a group is a batch of all its words.
+
+    What limits a batch's norm leaves rows that are frozen out of it.
+    """
+    task = make(
+        optimizer="sgd", schedule="constant", lr=0.01, epochs=1, group=3, clip_norm=clip_norm
+    )
+    task.parameters["output"].data[:] = 0.1
+    frozen = np.arange(len(task.parameters["table"].data)) % 2 == 0
     before = {name: tensor.data.copy() for name, tensor in task.parameters.items()}
     total = {name: np.zeros(array.shape) for name, array in before.items()}
     for index in range(3):
         task.loss(task.batch(0, index)).value.backward()
+        found = {name: tensor.grad.dense() for name, tensor in task.parameters.items()}
+        found["table"][frozen] = 0
+        norm = math.sqrt(sum(np.square(each).sum() for each in found.values()))
+        assert norm > 1
         for name, tensor in task.parameters.items():
-            total[name] += tensor.grad.dense()
+            total[name] += found[name] * (1 if clip_norm is None else clip_norm / norm)
             tensor.grad = None
-    training = Training(task, task.settings)
+    training = Training(task, task.settings, frozen={"table": frozen})
     next(training.steps())
     for name, array in before.items():
         expected = array - 0.01 * total[name]
         np.testing.assert_allclose(task.parameters[name].data, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["skipgram", "cbow"])
+def test_a_word_that_fills_up_batches_is_not_trained_by_that(kind, tmp_path):
+    lines = ["first of all", *planted_lines(60, 1)]
+    settings = {**SETTINGS, "task": kind, "group": 1}
+    training, _ = run(make_task(tmp_path, lines, **settings))
+    assert training.state.trained[0] == 2  # not in the first step, as the output is all zeros
+
+
+def test_freed_memory_is_given_back_now_and_then(make, monkeypatch):
+    given_back = []
+    monkeypatch.setattr("embedcli.training.give_back_freed_memory", lambda: given_back.append(1))
+    monkeypatch.setattr("embedcli.training.TRIM_EVERY", 10)
+    training, _ = run(make())
+    assert len(given_back) == 1 + 3 * training.task.batches // 10
 
 
 @pytest.mark.parametrize("clip_norm", [None, 0.5])
@@ -176,7 +204,7 @@ def test_a_rate_far_too_large_is_an_error_not_a_table_of_nan(make):
 
 def test_early_stopping_restores_the_best_epoch(make):
     task = make(epochs=20, patience=2)
-    scores = iter([0.1, 0.5, 0.4, 0.3, 0.9])
+    scores = iter([0.1, 0.5, 0.5, 0.3, 0.9])  # of equals the first is best
     tables = []
 
     def validate():
@@ -186,7 +214,7 @@ def test_early_stopping_restores_the_best_epoch(make):
 
     task.validate = validate
     training, steps = run(task)
-    assert [step.record["accuracy"] for step in steps if step.record] == [0.1, 0.5, 0.4, 0.3]
+    assert [step.record["accuracy"] for step in steps if step.record] == [0.1, 0.5, 0.5, 0.3]
     np.testing.assert_array_equal(training.state.parameters["table"], tables[1])
     assert training.state.best_epoch == 2
 

@@ -4,10 +4,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from embedcli.autodiff.rows import RowGrad, packed, put_rows, sum_rows, sum_runs, unpacked
+from embedcli.autodiff.rows import LONG_RUN, RowGrad, packed, put_rows, sum_rows, sum_runs, unpacked
 
 
 def random_gradient(seed: int, count: int, size: int, dim: int = 3) -> RowGrad:
@@ -31,6 +31,7 @@ def test_coalescing_is_adding_at(seed: int, count: int, size: int) -> None:
 
 
 @given(st.lists(st.integers(1, 200), max_size=12), st.integers(1, 5), st.integers(0, 2**32 - 1))
+@example([LONG_RUN, LONG_RUN, LONG_RUN + 8], 2, 0)
 def test_sums_of_runs(lengths: list[int], dim: int, seed: int) -> None:
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     rng = np.random.default_rng(seed)

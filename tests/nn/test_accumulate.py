@@ -81,6 +81,8 @@ def test_a_parameter_without_a_gradient_has_no_sum(parts):
     assert [list(kept.sums("table", 2, part)) for part in range(parts)] == [[]] * parts
     assert [each.tolist() for each in kept.sums("bias", 2, 0)] == [[2, 2, 2, 2]]
     assert [each.tolist() for each in kept.sums("bias", 1, 0)] == [[1, 1, 1, 1]]
+    kept.put(0, {})  # of a batch in the place of one that had a gradient
+    assert [each.tolist() for each in kept.sums("bias", 2, 0)] == [[1, 1, 1, 1]]
     kept.put(1, batch_gradients(np.random.default_rng(1), 3))
     assert sum(len(each.ids) for part in range(parts) for each in kept.sums("table", 2, part))
 
