@@ -140,7 +140,7 @@ class WordStream:
         expected = float(chances @ counts) / counts.sum()
         self._chances = chances.astype(np.float32) if self.subsample else None
         self._noise = noise_words(counts, settings.noise_power)
-        length = max(1, round(settings.batch_size / expected))
+        length = max(2, round(settings.batch_size / expected))  # a word alone has no neighbours
         tokens = len(self._ids)
         batches = max(-(-tokens // length), min(MANY_BATCHES, -(-tokens // FEW_TOKENS)))
         self._length: int = -(-tokens // batches)

@@ -97,6 +97,12 @@ def test_an_epoch_holds_every_token_once_in_its_line(tmp_path):
             assert 0 < abs(centre - context) <= 3
 
 
+def test_words_of_the_smallest_batches_have_neighbours(tmp_path):
+    task = make_task(tmp_path, planted_lines(10, 2), task="skipgram", **SMALL | {"batch_size": 1})
+    batches = [task.batch(0, index) for index in range(task.batches)]
+    assert [(batch.tokens, batch.asked) for batch in batches] == [(2, 2)] * 50
+
+
 def test_a_batch_is_a_function_of_seed_epoch_and_index(task, tmp_path):
     again = make_task(tmp_path / "b", planted_lines(60, 1), task="skipgram", **SMALL)
     other = make_task(tmp_path / "c", planted_lines(60, 1), task="skipgram", seed=1, **SMALL)
