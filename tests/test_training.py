@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from embedcli.errors import TrainingError
 from embedcli.tasks.task import Validation
@@ -174,7 +175,9 @@ def test_frozen_rows_stay(clip_norm, make):
     assert ((training.state.trained > 0) == ~frozen).all()
 
 
-def test_no_number_stops_the_run_with_the_last_good_state(make):
+@pytest.mark.parametrize("total", [math.nan, 1.0])
+def test_no_number_stops_the_run_with_the_last_good_state(total, make):
+    """Be it the loss, or a gradient alone: an estimate of the loss may leave out what is not."""
     task = make(optimizer="sgd", lr=0.01)
     training = Training(task, task.settings)
     steps = training.steps()
@@ -183,9 +186,10 @@ def test_no_number_stops_the_run_with_the_last_good_state(make):
     clean = task.loss
 
     def broken(batch):
-        return dataclasses.replace(clean(batch), total=math.nan)
+        return dataclasses.replace(clean(batch), total=total)
 
     task.loss = broken
+    task.parameters["output"].data[:] = 1e30
     with pytest.raises(TrainingError, match=r"step 2 \(epoch 1, batch 5\) at rate 0.00") as caught:
         next(steps)
     assert caught.value.hint is not None
@@ -200,6 +204,14 @@ def test_a_rate_far_too_large_is_an_error_not_a_table_of_nan(make):
     with pytest.raises(TrainingError, match="not a finite number"):
         list(training.steps())
     assert np.isfinite(training.state.parameters["table"]).all()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_blas_has_one_thread_while_a_run_goes(workers, make):
+    task = make(workers=workers, epochs=1)
+    with threadpool_limits(2, user_api="blas"):
+        for _ in Training(task, task.settings).steps():
+            assert {each["num_threads"] for each in threadpool_info()} == {1}
 
 
 def test_early_stopping_restores_the_best_epoch(make):

@@ -222,8 +222,9 @@ def test_min_count_and_max_vocab_choose_among_new_words_alone(train):
     size = len(rare.table) - 5
     fewer = train(MORE, "n", update="m", max_vocab=size + 2)
     assert list(fewer.table.vocabulary)[size:] == ["new0", "even"]
-    none = train(MORE, "n", update="m", max_vocab=3)
-    assert len(none.table) == size
+    for fewest in (1, size - 1, size):
+        none = train(MORE, "n", update="m", max_vocab=fewest)
+        assert len(none.table) == size
 
 
 def test_vectors_are_for_new_words(train, tmp_path):

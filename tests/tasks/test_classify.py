@@ -128,6 +128,21 @@ def test_unknown_labels_of_validation_count_as_missed(tmp_path):
     )
     log = trained(task).log
     assert log[-1]["accuracy"] == 0
+    assert log[-1]["valid_loss"] == 0
+
+
+def test_the_loss_of_validation_is_that_of_known_labels(tmp_path):
+    lines = ["__label__a one", "__label__a one", "__label__a two", "__label__b two"]
+    valid = ["__label__moon one", "__label__a two", "__label__b two", "__label__b one"]
+    task = make_task(tmp_path, lines, valid, task="classify")
+    loss = task.validate().metrics["valid_loss"]  # with nothing learnt: by the labels' shares
+    assert loss == pytest.approx(-(np.log(0.75) + 2 * np.log(0.25)) / 3)
+
+
+def test_there_is_room_for_the_words_of_the_longest_texts(tmp_path):
+    lines = [f"__label__{n % 2} " + " ".join(f"w{n}x{m}" for m in range(n)) for n in range(1, 9)]
+    task = make_task(tmp_path, lines, task="classify", batch_size=3)
+    assert task.tables == {"table": 8 + 7 + 6}
 
 
 def test_early_stopping_restores_the_best_epoch(tmp_path):

@@ -85,15 +85,16 @@ def test_windows_end_with_the_line_and_are_even_in_size():
 
 def test_an_epoch_holds_every_token_once_in_its_line(tmp_path):
     lines = planted_lines(30, 2)
-    task = make_task(tmp_path, lines, task="skipgram", **SMALL)
+    task = make_task(tmp_path, lines, task="skipgram", **SMALL | {"batch_size": 15})
     batches = [task.batch(0, index) for index in range(task.batches)]
-    assert [batch.tokens for batch in batches] == [20] * 15
+    assert [batch.tokens for batch in batches] == [15] * 20
     words = np.concatenate([batch.tiles.centres[: batch.tokens] for batch in batches])
     first = list(dict.fromkeys(" ".join(lines).split()))
     assert [first[each] for each in words] == " ".join(lines).split()
-    for batch in batches:
+    for index, batch in enumerate(batches):
         for centre, context in sorted_pairs(batch):
-            assert centre // 10 == context // 10  # a line has ten words, a batch two lines
+            places = 15 * index + centre, 15 * index + context
+            assert places[0] // 10 == places[1] // 10  # a line has ten words
             assert 0 < abs(centre - context) <= 3
 
 
@@ -141,6 +142,31 @@ def test_frequent_words_are_thinned_out(tmp_path):
     assert task.resolved == {"subsample": 0.01}
 
 
+@pytest.mark.parametrize("kind", ["skipgram", "cbow"])
+def test_a_batch_of_which_no_word_stays_changes_nothing(kind, tmp_path):
+    task = make_task(tmp_path, planted_lines(10, 1), task=kind, subsample=1e-12, **SMALL)
+    batch = task.batch(0, 0)
+    loss = task.loss(batch)
+    loss.value.backward()
+    assert (loss.total, loss.count, task.words(batch)) == (0, 0, batch.tokens)
+    assert not any(tensor.grad.dense().any() for tensor in task.parameters.values())
+
+
+@pytest.mark.parametrize("kind", ["skipgram", "cbow"])
+def test_there_is_room_for_all_rows_that_a_batch_meets(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr("embedcli.autodiff.sampling.PIECE", 2 * 8 * 16)  # two tiles
+    lines = [f"w{n} v{n} u{n} t{n} s{n}" for n in range(200)]
+    task = make_task(tmp_path, lines, task=kind, **SMALL | {"batch_size": 64})
+    for index in range(task.batches):
+        task.loss(task.batch(0, index)).value.backward()
+        met = [len(tensor.grad.ids) for tensor in task.parameters.values()]
+        assert max(met) <= min(task.tables.values())
+        for tensor in task.parameters.values():
+            tensor.grad = None
+    full = 64 + 8 * 4 + 4 * 2 * 3  # centres, noise, and words on either side of each piece
+    assert set(task.tables.values()) == {full}
+
+
 def test_chances_to_stay_and_noise_follow_word2vec():
     counts = np.array([1_000_000, 1000, 100, 1])
     share = counts / counts.sum()
@@ -168,8 +194,10 @@ def test_subsampling_is_for_large_corpora_unless_asked_for(task):
 
 
 @pytest.mark.parametrize("kind", ["skipgram", "cbow"])
-def test_the_loss_is_that_of_the_pairs(kind, tmp_path):
-    task = make_task(tmp_path, planted_lines(10, 3), task=kind, negatives=3, **SMALL)
+@pytest.mark.parametrize("tile", [2, 7, 8, 11, 12, 100])
+def test_the_loss_is_that_of_the_pairs(kind, tile, tmp_path):
+    settings = SMALL | {"task": kind, "tile": tile, "negatives": 3}
+    task = make_task(tmp_path, planted_lines(10, 3), **settings)
     rng = np.random.default_rng(0)
     table, output = (p.data for p in task.parameters.values())
     output[:] = rng.standard_normal(output.shape)
@@ -180,7 +208,7 @@ def test_the_loss_is_that_of_the_pairs(kind, tmp_path):
         contexts.setdefault(centre, []).append(context)
     loss, count = 0.0, 0
     for centre, others in contexts.items():
-        noise = batch.tiles.noise[centre // 8]
+        noise = batch.tiles.noise[centre // tile]
         if kind == "skipgram":
             asked = [(table[ids[centre]], output[ids[each]]) for each in others]
         else:
@@ -262,6 +290,14 @@ def test_pages_of_a_mapped_file_are_let_go(tmp_path):
     assert held() == 0
     let_go(np.arange(3))
     assert ids[-1] == (1 << 20) - 1
+
+
+def test_the_corpus_is_let_go_now_and_then(task, monkeypatch):
+    let = []
+    monkeypatch.setattr("embedcli.tasks.words.let_go", let.append)
+    for index in range(20):
+        task.batch(0, index)
+    assert len(let) == 2 * (20 // 8)  # its ids, and where its lines end
 
 
 @pytest.mark.parametrize(

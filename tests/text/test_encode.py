@@ -376,6 +376,14 @@ class TestWorkers:
         np.testing.assert_array_equal(kept.vocabulary.counts, forgotten.vocabulary.counts)  # type: ignore[arg-type]
         assert kept.vocabulary == forgotten.vocabulary
 
+    def test_freed_memory_is_given_back_now_and_then(
+        self, encoded: Encode, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        given_back: list[int] = []
+        monkeypatch.setattr(blocks, "give_back_freed_memory", lambda: given_back.append(1))
+        encoded("letters\n" * 32 * 70, workers=1)  # 70 blocks
+        assert len(given_back) == 70 // 32
+
     def test_all_are_busy(self, encoded: Encode, monkeypatch: pytest.MonkeyPatch) -> None:
         plain = BlockEncoder.encode
         seen = set()

@@ -45,6 +45,15 @@ def test_strings_for_one_slot_all_have_their_own(monkeypatch: pytest.MonkeyPatch
     assert numbers.number(of([b"c", b"e", b"b"])).tolist() == [2, 3, 0]
 
 
+@pytest.mark.parametrize("integers", [1, 2, 4])
+def test_the_start_of_a_string_is_not_the_string(integers: int) -> None:
+    numbers = Numbering(integers)
+    strings = of([b"a" * size for size in range(1, 40)])
+    for _ in range(2):
+        assert numbers.number(strings).tolist() == list(range(39))
+    assert numbers.lookup(of([b"a" * 40, b"a" * 39])).tolist() == [MISSING, 38]
+
+
 def test_longer_ones_beyond_ascii() -> None:
     assert Numbering.for_text(b"hope").longest < Numbering.for_text("आशा".encode()).longest
 
