@@ -206,6 +206,12 @@ def test_a_rate_far_too_large_is_an_error_not_a_table_of_nan(make):
     assert np.isfinite(training.state.parameters["table"]).all()
 
 
+def test_a_run_of_which_no_word_stays_has_no_loss(make):
+    training, steps = run(make(subsample=1e-12))
+    assert {step.loss for step in steps} == {0}
+    assert not training.state.trained.any()
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_blas_has_one_thread_while_a_run_goes(workers, make):
     task = make(workers=workers, epochs=1)

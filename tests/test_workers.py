@@ -88,6 +88,10 @@ def test_a_team_does_each_task_once_and_waits_for_all():
     assert found.tolist() == [8, 7] + [5] * 98
 
 
+def test_shared_arrays_may_be_empty():
+    assert shared_array((3, 0), np.float32).shape == (3, 0)
+
+
 @pytest.mark.parametrize(
     ("how", "said"),
     [

@@ -49,8 +49,11 @@ def write(path, lines):
     return path
 
 
-def make_task(path, lines, valid=None, **settings):
-    """Encode lines and make the task of the settings, with lines to validate on if given."""
+def make_task(path, lines, valid=None, weights=None, **settings):
+    """Encode lines and make the task of the settings, with lines to validate on if given.
+
+    It goes on from `weights` if there are any.
+    """
     chosen = TrainSettings(**{"workers": 1, "cache": False, **PRESET, **settings})
     kind = {"classify": "class", "regress": "number"}.get(chosen.task, "none")
     path.mkdir(parents=True, exist_ok=True)
@@ -65,7 +68,7 @@ def make_task(path, lines, valid=None, **settings):
             labels=kind,
             vocabulary=corpus.vocabulary,
         )
-    return TASKS[chosen.task](corpus, chosen, held)
+    return TASKS[chosen.task](corpus, chosen, held, weights)
 
 
 def trained(task):

@@ -92,10 +92,29 @@ def test_batches_are_functions_of_seed_epoch_and_index(tmp_path):
     assert not np.array_equal(forward[0, 0].targets, forward[1, 0].targets)
 
 
+def test_each_batch_drops_other_numbers(tmp_path):
+    task = make_task(tmp_path, labelled_lines(70, 1), task="classify", dropout=0.5)
+    drawn = [task.batch(*at).dropout.random() for at in [(0, 0), (0, 1), (1, 0), (0, 0)]]
+    assert len(set(drawn)) == 3
+    assert drawn[0] == drawn[3]
+
+
+@pytest.mark.parametrize("balance", [None, "balanced"])
+def test_weights_to_go_on_from_are_kept(balance, tmp_path):
+    settings = {"task": "classify", "class_weights": balance}
+    lines = ["__label__a one", "__label__a one", "__label__b two"]
+    first = make_task(tmp_path / "a", lines, **settings)
+    weights = {name: tensor.data + 1 for name, tensor in first.parameters.items()}
+    again = make_task(tmp_path / "b", [*lines, "__label__b two"], weights=weights, **settings)
+    for name, tensor in again.parameters.items():
+        np.testing.assert_array_equal(tensor.data, weights[name])
+
+
 def test_class_weights_worked_by_hand():
     names, counts = ("a", "b"), np.array([6, 2])
     assert class_weights(None, names, counts) is None
     assert class_weights("balanced", names, counts).tolist() == pytest.approx([8 / 12, 2])
+    assert class_weights("balanced", names, np.array([6, 0])).tolist() == [0.5, 3]
     assert class_weights("b=3", names, counts).tolist() == [1, 3]
     assert class_weights(" b = 3 , a=0.5", names, counts).tolist() == [0.5, 3]
     for wrong, message in [

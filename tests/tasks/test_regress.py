@@ -36,6 +36,20 @@ def test_numbers_that_are_all_the_same_are_said(tmp_path):
     assert np.isnan(record["r2"])
 
 
+def test_texts_without_numbers_are_not_validated_on(tmp_path):
+    lines = ["__label__1 one", "__label__3 two"]
+    task = make_task(tmp_path, lines, [*lines, "", "__label__5 one"], **WITH)
+    assert task.validate().metrics["mse"] == pytest.approx((1 + 1 + 9) / 3)
+
+
+def test_weights_to_go_on_from_are_kept(tmp_path):
+    first = make_task(tmp_path / "a", ["__label__1 one", "__label__3 two"], **WITH)
+    weights = {name: tensor.data + 1 for name, tensor in first.parameters.items()}
+    again = make_task(tmp_path / "b", ["__label__7 one", "__label__9 two"], weights=weights, **WITH)
+    for name, tensor in again.parameters.items():
+        np.testing.assert_array_equal(tensor.data, weights[name])
+
+
 def test_what_cannot_be_learnt_is_refused(tmp_path):
     with pytest.raises(CorpusError, match="numbers"):
         make_task(tmp_path / "a", ["__label__1 __label__2 x", "__label__1 y"], **WITH)

@@ -124,6 +124,7 @@ def test_texts_are_taken_in_the_order_asked_for(lines, data):
     assert found == [lines[each] for each in wanted]
     parts = list(texts_of(lines).parts(3))
     assert sum(map(len, parts)) == len(lines)
+    assert all(each.offsets[[0, -1]].tolist() == [0, len(each.ids)] for each in parts)
     assert np.concatenate([each.ids for each in parts]).tolist() == texts_of(lines).ids.tolist()
 
 

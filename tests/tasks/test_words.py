@@ -201,11 +201,12 @@ def test_the_loss_is_that_of_the_pairs(kind, tile, tmp_path):
     rng = np.random.default_rng(0)
     table, output = (p.data for p in task.parameters.values())
     output[:] = rng.standard_normal(output.shape)
-    batch = task.batch(0, 1)
+    batch = task.batch(1, 1)
     ids = batch.tiles.centres
     contexts: dict[int, list[int]] = {}
     for centre, context in sorted_pairs(batch):
         contexts.setdefault(centre, []).append(context)
+    assert {1, 2} <= set(map(len, contexts.values()))
     loss, count = 0.0, 0
     for centre, others in contexts.items():
         noise = batch.tiles.noise[centre // tile]
