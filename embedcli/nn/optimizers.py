@@ -14,7 +14,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,7 +38,6 @@ class Optimizer:
     """A rule: a name, its state arrays, and `update`, used by the dense and by the row step."""
 
     weight_decay: float = 0.0
-    by_met: ClassVar[bool] = False  # whether the row step depends on what rows met
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -198,7 +197,6 @@ class DampedSGD(Optimizer):
     """
 
     damping: float = 0.04
-    by_met: ClassVar[bool] = True
 
     def update(self, weights: Array, state: State, gradient: Array, lr: float, t: int) -> None:
         """Take the undamped step, in place."""
