@@ -141,8 +141,8 @@ class Training:
         self._gradients: Accumulator = LoneBatch()
         if slots > 1:
             self._gradients = Boxes(self._trainable, task.tables, slots, self.workers)
-        # Few parts: each costs a little of its own. The first of all tables come first, so that who
-        # had the larger of those gets the smaller of what is left.
+        # One part a worker, as each costs a little of its own. Tables take turns, so that who had a
+        # part of the one that takes longer gets one of the other next.
         self._parts = [
             (name, part)
             for part in range(self.workers)

@@ -33,7 +33,7 @@ class Primitive(NamedTuple):
     backward: Callable[[Array, Any, int], Gradient]
 
 
-PRIMITIVES: dict[str, Primitive] = {}  # filled by ops.py
+PRIMITIVES: dict[str, Primitive] = {}  # filled by ops.py and sampling.py
 
 
 class _Node:

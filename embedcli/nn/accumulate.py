@@ -37,7 +37,7 @@ def rows_at_most(parameters: Mapping[str, Tensor], tables: Mapping[str, int]) ->
 
 
 class LoneBatch:
-    """Keeps the gradients of the one batch that is a group by itself."""
+    """Keeps the gradients of the one batch that is a group by itself, for one process alone."""
 
     def __init__(self) -> None:
         self._given: Mapping[str, Gradient] = {}

@@ -34,7 +34,7 @@ class Task(Protocol):
 
     @property
     def parameters(self) -> Mapping[str, Tensor]:
-        """Everything that is trained; "table" is the (V, D) table, the others are the head."""
+        """What is trained or kept with it; "table" is the (V, D) table, the others are the head."""
 
     @property
     def tables(self) -> Mapping[str, int]:
