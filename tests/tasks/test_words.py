@@ -116,7 +116,7 @@ def test_a_batch_is_a_function_of_seed_epoch_and_index(task, tmp_path):
 
 
 def test_a_stream_of_numbers_depends_on_its_key_alone():
-    keys = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (2**64 - 1, 3, 5)]
+    keys = [(0, 0, 0), (1 << 32, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (2**64 - 1, 3, 5)]
     streams, others = Streams(), Streams()
     drawn = [streams.at(*key).random(9).tolist() for key in keys]
     assert len({number for numbers in drawn for number in numbers}) == 9 * len(keys)
@@ -189,8 +189,11 @@ def test_a_tile_holds_each_noise_word_as_often_as_it_should():
     assert (drawn[0] != drawn[1]).any()
 
 
-def test_subsampling_is_for_large_corpora_unless_asked_for(task):
-    assert task.resolved == {"subsample": None}
+def test_subsampling_is_for_large_corpora_unless_asked_for(tmp_path, monkeypatch):
+    for large, expected in [(601, None), (600, 1e-4)]:
+        monkeypatch.setattr("embedcli.tasks.words.LARGE_CORPUS_TOKENS", large)
+        task = make_task(tmp_path / str(large), planted_lines(60, 1), task="skipgram", **SMALL)
+        assert task.resolved == {"subsample": expected}
 
 
 @pytest.mark.parametrize("kind", ["skipgram", "cbow"])
