@@ -263,8 +263,7 @@ class Training:
     def _check(self, reports: list[_Report], epoch: int, indices: range) -> None:
         for report, index in zip(reports, indices, strict=True):
             if not report.sound:
-                number = epoch * self.groups + indices[0] // self.settings.group + 1
-                lr = self._rate(epoch, indices[0])
+                number, lr = self.done + 1, self._rate(epoch, indices[0])
                 raise TrainingError(
                     f"step {number} (epoch {epoch + 1}, batch {index + 1}) at rate {lr:.3g}: "
                     f"the loss or a gradient is not a finite number",
@@ -289,8 +288,7 @@ class Training:
         slots = stretches(len(indices), self.workers)[task]
         # One after the other they are made in half the time: their code stays in the cache.
         batches = [(slot, self._batch(epoch, indices[slot])) for slot in slots]
-        if task == worker:
-            self._ahead = self._first_taken(worker, epoch, group + 1)
+        self._ahead = self._first_taken(worker, epoch, group + 1)
         for slot, batch in batches:
             self._compute(worker, slot, batch)
 

@@ -306,7 +306,7 @@ def square_lengths(rows: Array) -> Array:
     return np.asarray(np.vecdot(rows, rows))
 
 
-class _Growing:
+class _GradientInParts:
     """The gradient of a table, of which each piece makes a part."""
 
     def __init__(self, table: Array, ids: Sequence[Array]) -> None:
@@ -325,7 +325,7 @@ def _forward(
 ) -> tuple[Any, list[RowGrad]]:
     pieces = list(tiles.pieces(table.shape[1]))
     inner, outer = zip(*map(kind.ids, pieces), strict=True)
-    gradients = _Growing(table, inner), _Growing(output, outer)
+    gradients = _GradientInParts(table, inner), _GradientInParts(output, outer)
     total, done = 0.0, 0
     parts = zip(*(each.parts() for each in gradients), strict=True)
     for piece, (of_table, of_output) in zip(pieces, parts, strict=True):
