@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from embedcli.errors import TrainingError
 from embedcli.tasks.task import Validation
 from embedcli.training import Training, TrainState, stretches
-from tests.tasks.corpora import make_task
+from tests.tasks.corpora import labelled_lines, make_task
 from tests.tasks.test_words import planted_lines
 
 SETTINGS = {
@@ -61,6 +61,19 @@ def test_any_number_of_workers_gives_the_same_bytes(kind, make):
         assert busy.sum() == 3 * shared.task.batches
         assert (busy >= 3 * (shared.task.batches // 4)).all()  # at least one of each group
         assert [step.loss for step in found] == [step.loss for step in steps]
+
+
+def test_workers_share_a_task_with_a_dense_head(tmp_path):
+    settings = {"task": "classify", "batch_size": 8, "group": 4, "epochs": 4, "hidden": 5}
+    made = []
+    for workers in (1, 2, 4):
+        lines = labelled_lines(200, 1)
+        task = make_task(tmp_path / str(workers), lines, workers=workers, **settings)
+        training, steps = run(task)
+        assert training.workers == workers
+        arrays = training.state.arrays().items()
+        made.append(({n: a.tobytes() for n, a in arrays}, [step.loss for step in steps]))
+    assert made[0] == made[1] == made[2]
 
 
 def test_an_epoch_of_one_batch_is_work_for_one(make):
