@@ -8,6 +8,7 @@ the same bytes.
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -257,7 +258,7 @@ def _require_place(
 
 def _require_own_place(folder: Path) -> None:
     """Refuse a place that cannot be exchanged: the folder one is in, one above it, or a mount."""
-    place = folder.resolve()
+    place = Path(os.path.realpath(folder))
     if place == Path.cwd() or place in Path.cwd().parents:
         raise StoreError(
             f"{str(folder)!r}: the folder you are in, or one above it", "--out FOLDER, a new one"

@@ -95,11 +95,13 @@ def test_validation_is_shown_and_logged(embed, reviews, tmp_path):
         (["reviews.txt", "--out", "mine"], "mine: not a model folder"),
         (["reviews.txt", "--out", ""], "the folder you are in"),
         (["reviews.txt", "--out", "/"], "the folder you are in, or one above it"),
+        (["reviews.txt", "--out", "loop"], "loop: cannot be written: Too many levels"),
         (["--resume", "--out", "nothing"], "nothing.checkpoint: no checkpoint"),
     ],
 )
 def test_what_cannot_be_trained_is_one_error(embed, reviews, tmp_path, argv, said):
     (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years of work")
     found = embed("train", *FLAGS, *argv)
