@@ -61,8 +61,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """
     target = Path(os.path.realpath(path))
     with storing(path):
-        if target.exists() and not target.is_file():
-            with target.open("wb") as device:
+        if path.exists() and not path.is_file():  # by its own name: /dev/stdout has no other
+            with path.open("wb") as device:
                 yield device
             return
         sweep(target)

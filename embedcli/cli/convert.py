@@ -72,4 +72,8 @@ def convert(
         rows = "row" if count == 1 else "rows"
         render.note(f"{count:,} {rows} left out: {reason}", quiet=quiet)
     size, dim = found.table.vectors.shape
-    sys.stdout.write(f"{render.visible(str(target))}  {size} × {dim} float32\n")
+    written = f"{render.visible(str(target))}  {size} × {dim} float32"
+    if target.exists() and target.samefile("/dev/stdout"):  # which holds the vectors
+        render.note(written, quiet=quiet)
+    else:
+        sys.stdout.write(written + "\n")

@@ -91,6 +91,14 @@ def test_a_closed_pipe_ends_quietly(tmp_path):
     assert found.stdout.startswith("0\tw0\t")
 
 
+def test_a_pipe_that_is_named_as_a_file_holds_what_is_written_alone(tmp_path):
+    save_model(tmp_path / "embeddings", ["king", "रानी"])
+    written = run("convert", "embeddings", "/dev/stdout", "--to", "word2vec", cwd=tmp_path)
+    assert (written.returncode, written.stderr) == (0, "/dev/stdout  2 × 4 float32\n")
+    run("convert", "embeddings", "v.txt", cwd=tmp_path)
+    assert written.stdout == (tmp_path / "v.txt").read_text("utf-8")
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_streams_that_are_closed_are_no_trouble(tmp_path, closed):
     save_model(tmp_path / "embeddings", ["king"])
