@@ -14,6 +14,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple, NoReturn
 
@@ -23,6 +24,8 @@ STDIN = "-"
 # A compressed file may expand to this many bytes whatever its own size.
 EXPANSION_FLOOR = 4 << 20
 _READ = 1 << 18
+# Of Zstandard: a block of four bytes may hold 128 KiB of text, so these hold at most 32 MiB.
+_FED = 1 << 10
 
 Kind = Literal["text", "csv", "tsv", "jsonl"]
 _KINDS: dict[str, Kind] = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -285,15 +288,23 @@ def _zstandard(opened: Opened) -> Callable[[int], bytes]:
             f"{opened.name}: is compressed by zstandard, whose library is not installed",
             hint="pip install 'embedcli[zst]'",
         ) from None
-    reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(
-        opened, read_across_frames=True
-    )
+    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+    frame, text = decompressor.decompressobj(), BytesIO()
 
     def read(size: int) -> bytes:
-        try:
-            data: bytes = reader.read(size)
-        except zstandard.ZstdError as error:
-            raise CorpusError(f"{opened.name}: compressed data is damaged ({error})") from error
+        nonlocal frame, text
+        while not (data := text.read(size)):
+            stored = frame.unused_data or opened.read(_FED)
+            if not stored and frame.eof:
+                break
+            if not stored:  # the library's own reader takes this for an end
+                raise EOFError("a frame ends before its end")
+            if frame.eof:
+                frame = decompressor.decompressobj()
+            try:
+                text = BytesIO(frame.decompress(stored))
+            except zstandard.ZstdError as error:
+                raise CorpusError(f"{opened.name}: compressed data is damaged ({error})") from error
         return data
 
     return read

@@ -60,7 +60,7 @@ def test_members_one_after_the_other(tmp_path: Path, suffix: str) -> None:
     assert text_of(path) == b"one\ntwo\n"
 
 
-@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz"])
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
 def test_a_compressed_file_cut_off(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / "text"
     path.write_bytes(PACKERS[suffix](os.urandom(5000))[:-20])
