@@ -37,6 +37,8 @@ S = TypeVar("S", bound="Settings")
 
 # A settings file is a page of lines; YAML's own reader is slow on megabytes of brackets.
 LARGEST_FILE = 64 * 1024
+# Of a rate, and of what else weights are multiplied by: two of them are still a float32.
+LARGEST_NUMBER = 1e18
 INTEGER = re.compile(r"[-+]?[0-9]+(_[0-9]+)*")
 TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 NOTHING = ("none", "null", "~")
@@ -312,12 +314,18 @@ class TrainSettings(TextSettings):
         "Half-width (uniform) or deviation (normal) of the first numbers.",
         group="Task",
         minimum=0,
+        maximum=LARGEST_NUMBER,
     )
     optimizer: Literal["sgd", "rmsprop", "adagrad", "adam", "damped_sgd"] = setting(
         "adam", "Rule that turns gradients into steps.", group="Optimizer"
     )
     lr: float = setting(
-        0.001, "Learning rate.", group="Optimizer", minimum=0, exclusive_minimum=True
+        0.001,
+        "Learning rate.",
+        group="Optimizer",
+        minimum=0,
+        maximum=LARGEST_NUMBER,
+        exclusive_minimum=True,
     )
     schedule: Literal["constant", "linear", "cosine"] = setting(
         "constant", "How the rate goes down over the run.", group="Optimizer"
@@ -332,7 +340,11 @@ class TrainSettings(TextSettings):
     momentum: float = setting(0.0, "Momentum of sgd.", group="Optimizer", minimum=0, maximum=1)
     nesterov: bool = setting(False, "Nesterov's momentum.", group="Optimizer")
     weight_decay: float = setting(
-        0.0, "Share of a weight taken off a step.", group="Optimizer", minimum=0
+        0.0,
+        "Share of a weight taken off a step.",
+        group="Optimizer",
+        minimum=0,
+        maximum=LARGEST_NUMBER,
     )
     clip_norm: float | None = setting(
         None,

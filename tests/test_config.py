@@ -71,6 +71,9 @@ def test_a_plain_value_is_read_as_its_setting_wants_it(tmp_path, text, value):
         ("dim: 0", "dim: found 0; expected a whole number from 1"),
         ("dim: १०", "dim: found"),
         ("\n\nlr: 0", "c.yaml:3: lr: found 0.0; expected a number above 0"),
+        ("lr: 1e308", "lr: found 1e+308; expected a number above 0, up to 1e+18"),
+        ("weight_decay: 1e308", "found 1e+308; expected a number from 0 to 1e+18"),
+        ("init_scale: 1e308", "found 1e+308; expected a number from 0 to 1e+18"),
         ("lr: nan", "lr: found 'nan'"),
         ("lr: 1e999", "lr: found '1e999'"),
         ("dim:", "dim: found"),
@@ -164,7 +167,7 @@ TEXT = st.text(max_size=20)
 @given(
     prefix=TEXT,
     stop_words=st.none() | TEXT,
-    lr=st.floats(1e-30, 1e30),
+    lr=st.floats(1e-30, 1e18),
     max_vocab=st.none() | st.integers(1, 10**9),
     min_count=st.just("auto") | st.integers(1, 100),
     fold=st.booleans(),
