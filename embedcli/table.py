@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -64,7 +64,7 @@ class EmbeddingTable:
 
     def rows(self, ids: ArrayLike) -> NDArray[np.float32]:
         """Vectors of ids: a copy, (N, D)."""
-        return np.asarray(self.vectors[np.asarray(ids, np.int64)], np.float32)  # (N, D)
+        return _in_float32(self.vectors[np.asarray(ids, np.int64)])  # (N, D)
 
     def vectors_of(self, words: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of words, (N, D); raises VocabularyError for one that is not there."""
@@ -74,7 +74,7 @@ class EmbeddingTable:
         """Go through the table in blocks of `size` bytes (2 MiB): first id and rows of each."""
         step = max(1, (size or _BLOCK_BYTES) // (4 * max(1, self.dim)))
         for start in range(0, len(self.vectors), step):
-            yield start, np.asarray(self.vectors[start : start + step], np.float32)
+            yield start, _in_float32(self.vectors[start : start + step])
 
     def norms(self) -> NDArray[np.float32]:
         """Euclidean length of every vector, (V,)."""
@@ -206,6 +206,11 @@ def odd_first(rows: NDArray[np.float32]) -> list[tuple[int, float]]:
     return [(int(place), float(fits[place])) for place in np.argsort(fits, kind="stable")]
 
 
+@np.errstate(over="ignore")  # what float32 cannot hold is not finite in it
+def _in_float32(rows: NDArray[Any]) -> NDArray[np.float32]:
+    return np.asarray(rows, np.float32)
+
+
 @np.errstate(all="ignore")  # of rows that are not finite
 def compare(
     one: NDArray[np.float32], two: NDArray[np.float32], metric: Metric = "cosine"
@@ -214,7 +219,7 @@ def compare(
     if metric == "cosine":
         one, two = unit(one), unit(two)
     if metric == "euclidean":
-        return -_lengths(one - two)
+        return 0 - _lengths(one - two)  # no -0 for the same vectors
     products: NDArray[np.float32] = np.einsum("nd,nd->n", one, two)  # (N,)
     return products
 
@@ -242,7 +247,7 @@ def _scores(
         rows, asked = block.astype(np.float64), queries.astype(np.float64)
         squares = (asked**2).sum(axis=1)[:, None] + (rows**2).sum(axis=1)  # (Q, B)
         distances = np.sqrt(np.maximum(squares - 2 * asked @ rows.T, 0))  # (Q, B)
-        nearness: NDArray[np.float32] = np.negative(distances).astype(np.float32)
+        nearness: NDArray[np.float32] = (0 - distances).astype(np.float32)
         return nearness
     products: NDArray[np.float32] = queries @ block.T  # (Q, B)
     if metric == "cosine":

@@ -142,6 +142,12 @@ def test_similarity():
     assert table.similarities(["w0", "w1"], ["w0", "w2"]).tolist() == pytest.approx([1, 0])
 
 
+def test_no_distance_is_a_plain_zero():
+    table = make([[1, 2], [1, 2]])
+    scores = table.nearest([[1, 2]], 2, "euclidean").scores[0]
+    assert not np.signbit([table.similarity("w0", "w1", "euclidean"), *scores]).any()
+
+
 def brute_analogy(rows, positive, negative, method):
     rows = unit(np.float32(rows)).astype(np.float64)
     if method == "3cosadd":
@@ -204,3 +210,9 @@ def test_half_and_double_precision_tables_are_read_as_float32():
         table = EmbeddingTable(Vocabulary(["a", "b"]), np.array([[1, 0], [0, 1]], dtype))
         assert table["a"].dtype == np.float32
         assert table.nearest([[1, 0]], 1).ids.tolist() == [[0]]
+
+
+def test_numbers_beyond_float32_are_not_finite_in_it():
+    table = EmbeddingTable(Vocabulary(["a", "b"]), np.float64([[1e300, 1], [1, 2]]))
+    np.testing.assert_array_equal(table["a"], np.float32([np.inf, 1]))
+    np.testing.assert_array_equal(table.norms(), np.float32([np.inf, 5**0.5]))
