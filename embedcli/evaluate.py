@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -355,15 +356,22 @@ def _ids(
 ) -> NDArray[np.int64]:
     """Find the ids of words, (N,): of the first token that is spelt so, -1 where there is none.
 
-    Raises VocabularyError for the first of these, where that is an error.
+    A word is looked for as it stands, or else composed (NFC), as the tokenizer leaves it. Raises
+    VocabularyError for the first that is not there, where that is an error.
     """
-    wanted = {_folded(word, fold_case) for word in words}
+    asked = [
+        [_folded(spelling, fold_case) for spelling in (word, unicodedata.normalize("NFC", word))]
+        for word in words
+    ]
+    wanted = {spelling for spellings in asked for spelling in spellings}
     found: dict[str, int] = {}
     for number, token in enumerate(vocabulary):
         spelling = _folded(token, fold_case)
         if spelling in wanted:
             found.setdefault(spelling, number)
-    ids = np.array([found.get(_folded(word, fold_case), -1) for word in words], np.int64)  # (N,)
+    ids = np.array(
+        [found.get(stands, found.get(composed, -1)) for stands, composed in asked], np.int64
+    )  # (N,)
     if oov == "error" and (ids < 0).any():
         raise vocabulary.unknown(words[int((ids < 0).argmax())])
     return ids

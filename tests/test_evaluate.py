@@ -85,6 +85,16 @@ def test_similarity_worked_by_hand():
     assert math.isnan(similarity(TABLE, pairs[3:]).spearman)
 
 
+def test_words_of_pairs_and_questions_stand_so_or_composed_as_in_a_text():
+    tokens = ["\u091c\u093cमीन", "café", "x", "x\u0301", "ẋ", "x\u0307"]
+    table = EmbeddingTable(Vocabulary(tokens), np.eye(6, dtype=np.float32))
+    words = ["\u095bमीन", "cafe\u0301", "x\u0301", "x\u0307"]  # the first two in other code points
+    found = similarity(table, [Pair(words[0], words[1], 1), Pair("x\u0307", "ẋ", 2)])
+    assert (found.used, found.known_words) == (2, 4)
+    assert np.isnan(found.pearson)  # both cosines are 0: the last two are two words
+    assert analogies(table, {"": [(words[0], words[1], words[2], words[3])]}).total.used == 1
+
+
 def test_unknown_words_of_pairs_and_questions_as_zeros():
     """As gensim's `dummy4unknown`: the cosine is 0, the answer wrong."""
     pairs = [Pair("man", "woman", 9), Pair("king", "boy", 1), Pair("x", "boy", 3)]
