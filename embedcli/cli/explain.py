@@ -24,7 +24,7 @@ ANSWERS_SHOWN = 8  # right words, and noise words, of each example, on the termi
 
 @examples(
     'embed explain "nice to see you again"',
-    'embed explain "nice to see you again" --format html --out step.html',
+    'embed explain "nice to see you again" --out step.html',
     'embed explain "a moving film" --model reviews --label positive',
     "embed explain --word king",
 )
@@ -52,7 +52,12 @@ def explain(
             "error", "skip", help="An unknown word of TEXT is an error, or left out as in training."
         ),
     ] = "skip",
-    output: Annotated[str, flags.one_of("--format", *FORMATS, help="How to show it.")] = "text",
+    output: Annotated[
+        str | None,
+        flags.one_of(
+            "--format", *FORMATS, help="How to show it. [default: as --out is named, or text]"
+        ),
+    ] = None,
     out: Annotated[
         Path | None, flags.path("--out", help="Write to this file. [default: standard output]")
     ] = None,
@@ -71,6 +76,7 @@ def explain(
     from embedcli import api
     from embedcli.text.vocabulary import Coverage
 
+    output = output or _told_by(out)
     if word is not None:
         if label:
             raise typer.BadParameter("goes with a text, not with --word", param_hint="--label")
@@ -82,6 +88,11 @@ def explain(
         coverage = Coverage()
         coverage.add(len(step.tokens), sum(token.id is None for token in step.tokens))
         render.say_found(coverage, quiet=quiet)
+
+
+def _told_by(out: Path | None) -> str:
+    ending = "" if out is None else out.suffix[1:].lower()
+    return ending if ending in FORMATS else "text"
 
 
 def _write(lines: Iterable[str], out: Path | None) -> None:

@@ -161,10 +161,22 @@ def test_pictures_of_words(explained):
         assert "<script>alert" not in explained("--word", word, "--format", "html")
 
 
-def test_out_names_a_file(explained, tmp_path):
-    assert explained("see you", "--label", "bad", "--format", "svg", "--out", "step.svg") == ""
-    shown = explained("see you", "--label", "bad", "--format", "svg")
-    assert (tmp_path / "step.svg").read_text(encoding="utf-8") == shown
+@pytest.mark.parametrize(
+    ("name", "asked", "expected"),
+    [
+        ("step.svg", None, "svg"),
+        ("step.HTML", None, "html"),
+        ("step.json", None, "json"),
+        ("step.txt", None, "text"),
+        ("svg", None, "text"),
+        ("step.svg", "json", "json"),
+    ],
+)
+def test_out_names_a_file_and_how_to_show_it(explained, tmp_path, name, asked, expected):
+    given = ["--format", asked] if asked else []
+    assert explained("see you", "--label", "bad", "--out", name, *given) == ""
+    shown = explained("see you", "--label", "bad", "--format", expected)
+    assert (tmp_path / name).read_text(encoding="utf-8") == shown
 
 
 def test_nothing_of_the_model_changes(explained, folders):
