@@ -151,7 +151,8 @@ def resume(
 
 
 def _absolute(sources: Sequence[str | Path]) -> list[str]:
-    return [str(each) if str(each) == STDIN else str(Path.cwd() / each) for each in sources]
+    names = map(str, sources)
+    return [name if name in (STDIN, "") else str(Path.cwd() / name) for name in names]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,8 @@ def find_sources(places: Sequence[str | Path]) -> list[Source]:
     for place in [os.fspath(place) for place in places] or [STDIN]:
         if place == STDIN:
             found.append(Source(STDIN))
+        elif not place:
+            raise CorpusError("'': found no name; expected a file, a folder or a pattern")
         elif os.path.isdir(place):  # noqa: PTH112 - a name with a NUL byte must not raise
             found += _files_below(place)
         elif not os.path.lexists(place) and glob.has_magic(place):

@@ -89,6 +89,7 @@ def test_validation_is_shown_and_logged(embed, reviews, tmp_path):
     ("argv", "said"),
     [
         (["nowhere.txt"], "nowhere.txt"),
+        ([""], "'': found no name; expected a file"),
         (["reviews.txt", "--config", "nowhere.yaml"], "nowhere.yaml: no such file or preset"),
         (["empty.txt"], "error: "),
         (["reviews.txt", "--freeze", "found"], "hint: --vectors FILE"),
