@@ -26,6 +26,7 @@ from embedcli.text.labels import LabelKind
 from embedcli.text.vocabulary import Coverage, Oov, Vocabulary
 
 _SYNTACTIC = "gram"  # begins the names of syntactic sections, as in questions-words.txt
+_LABELLED = "labelled text is for --task classify or regress"
 _CANDIDATES = 5  # of which the first that is not a word of the question is the answer
 
 
@@ -139,10 +140,13 @@ def read_pairs(path: Path) -> list[Pair]:
             pairs.append(Pair(cells[0], cells[1], float(score)))
         elif pairs or len(cells) < 3:
             raise CorpusError(
-                f"{path}:{number}: found {line.strip()[:60]!r}; expected two words and a number"
+                f"{path}:{number}: found {line.strip()[:60]!r}; expected two words and a number",
+                _LABELLED,
             )
     if not pairs:
-        raise CorpusError(f"{path}: found no word pairs; expected two words and a number a line")
+        raise CorpusError(
+            f"{path}: found no word pairs; expected two words and a number a line", _LABELLED
+        )
     return pairs
 
 
@@ -199,7 +203,8 @@ def read_questions(path: Path) -> dict[str, list[tuple[str, str, str, str]]]:
             sections.setdefault(name, []).append((words[0], words[1], words[2], words[3]))
         else:
             raise CorpusError(
-                f"{path}:{number}: found {line.strip()[:60]!r}; expected four words, or : SECTION"
+                f"{path}:{number}: found {line.strip()[:60]!r}; expected four words, or : SECTION",
+                _LABELLED,
             )
     if not any(sections.values()):
         raise CorpusError(f"{path}: found no questions; expected lines of four words")

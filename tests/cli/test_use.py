@@ -169,5 +169,9 @@ def test_evaluate_by_a_file_that_holds_neither(embed, model, tmp_path):
     found = embed("evaluate", "prose.txt")
     assert found.code == 1
     assert "prose.txt: found no word pairs" in found.err
+    for text in ("__label__bad dull\n", "__label__good a warm film\n__label__bad dull\n"):
+        (tmp_path / "labelled.txt").write_text(text)
+        found = embed("evaluate", "labelled.txt")
+        assert "hint: labelled text is for --task classify or regress" in found.err
     assert embed("evaluate", "nowhere.txt").code == 1
     assert embed("evaluate").code == 2
