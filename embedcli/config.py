@@ -506,7 +506,8 @@ def _read_config(name: str, settings: type[S]) -> dict[str, Any]:
     if not Path(name).is_file():
         names = ", ".join(presets())
         hint = nearest(name, presets()) or f"The presets are: {names}. Or name a YAML file."
-        raise ConfigError(f"{name}: no such file or preset", hint)
+        what = "not a file" if Path(name).exists() else "no such file or preset"
+        raise ConfigError(f"{name}: {what}", hint)
     return read_yaml(Path(name), settings)
 
 

@@ -91,6 +91,7 @@ def test_validation_is_shown_and_logged(embed, reviews, tmp_path):
         (["nowhere.txt"], "nowhere.txt"),
         ([""], "'': found no name; expected a file"),
         (["reviews.txt", "--config", "nowhere.yaml"], "nowhere.yaml: no such file or preset"),
+        (["reviews.txt", "--config", "."], ".: not a file"),
         (["empty.txt"], "error: "),
         (["reviews.txt", "--freeze", "found"], "hint: --vectors FILE"),
         (["reviews.txt", "--out", "mine"], "mine: not a model folder"),
