@@ -56,14 +56,15 @@ def storing(path: Path) -> Iterator[None]:
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Write a file that is either as before or whole, and on the disk once the block has ended.
 
-    A pipe or device is written straight. Raises StoreError for a full disk, a missing permission
-    and the like; nothing is left behind then.
+    A pipe or device is written straight, and so is what is open already, as /dev/stdout is: to its
+    end. Raises StoreError for a full disk, a missing permission and the like; nothing is left
+    behind then.
     """
     target = Path(os.path.realpath(path))
     with storing(path):
-        if path.exists() and not path.is_file():  # by its own name: /dev/stdout has no other
-            with path.open("wb") as device:
-                yield device
+        if path.exists() and (_is_open_already(path) or not path.is_file()):
+            with path.open("ab") as stream:  # by its own name: /dev/stdout may have no other
+                yield stream
             return
         sweep(target)
         temporary, descriptor = _locked_temporary(target, folder=False)
@@ -80,6 +81,12 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
             raise
         _sync(target.parent)
+
+
+def _is_open_already(path: Path) -> bool:
+    """Whether a name is that of one of the process's streams, be it redirected to a file."""
+    folder = os.path.realpath(path.parent)
+    return folder in ("/dev", "/dev/fd") or bool(re.fullmatch(r"/proc/\d+/fd", folder))
 
 
 def make_folder(path: Path) -> None:

@@ -75,6 +75,14 @@ def test_writing_to_a_device_does_not_replace_it():
     assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
 
 
+def test_a_file_that_is_open_already_keeps_what_it_holds(tmp_path):
+    log = tmp_path / "log"  # as with `embed convert m /dev/stdout >> log`
+    log.write_bytes(b"before ")
+    with log.open("ab") as file, files.atomic_write(Path(f"/dev/fd/{file.fileno()}")) as out:
+        out.write(b"after")
+    assert log.read_bytes() == b"before after"
+
+
 @pytest.mark.parametrize(
     "number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EIO, errno.EFBIG]
 )
