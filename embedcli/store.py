@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
@@ -200,6 +200,8 @@ def require_model_or_nothing(folder: Path) -> None:
     """Raise StoreError where `folder`, or what keeps its previous generation, is not a model."""
     for place in (folder, files.previous(folder)):
         with files.storing(place):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                place.stat()  # raises for a link to itself, which `exists` takes for nothing
             empty = not place.exists() or (place.is_dir() and not any(place.iterdir()))
         if not empty and not (place / "manifest.json").is_file():
             raise StoreError(

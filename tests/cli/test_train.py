@@ -115,6 +115,12 @@ def test_what_cannot_be_trained_is_one_error(embed, reviews, tmp_path, argv, sai
     assert not (tmp_path / "embeddings").exists()
 
 
+def test_a_link_to_itself_is_refused_before_the_training(embed, reviews, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    found = embed("train", "reviews.txt", "--task", "classify", "--out", "loop")
+    assert found.err == "error: loop: cannot be written: Too many levels of symbolic links\n"
+
+
 def test_vectors_of_others_to_start_from(embed, reviews, tmp_path):
     (tmp_path / "v.txt").write_text("2 2\nlovely 1 2\ncold -1 -2\n")
     argv = ["train", "reviews.txt", "--task", "classify", "--vectors", "v.txt"]
