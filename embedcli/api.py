@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from embedcli.config import TextSettings, TrainSettings
     from embedcli.evaluate import Analogies, Classification, Regression, Similarity
     from embedcli.formats.base import Options, Read
-    from embedcli.run import Prepared, Trained
     from embedcli.text.tokenizer import Tokenizer
     from embedcli.text.vocabulary import Vocabulary
-    from embedcli.training import Step
+    from embedcli.training.loop import Step
+    from embedcli.training.run import Prepared, Trained
 
 Judgement = Literal["similarity", "analogy", "classify", "regress"]
 OovId = Literal["error", "skip", "unknown"]
@@ -67,9 +67,9 @@ def train(
     Raises ConfigError, CorpusError, StoreError or TrainingError; after the last, the last good
     state is what is saved.
     """
-    from embedcli import run, update
     from embedcli.config import TrainSettings, explicit, schema
     from embedcli.config import resolve as resolve_settings
+    from embedcli.training import run, update
 
     say = report or (lambda _: None)
     asked = stop or (lambda: False)

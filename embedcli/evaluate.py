@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from embedcli import metrics
 from embedcli.errors import CorpusError
-from embedcli.files import read_text
 from embedcli.predict import Predictor
+from embedcli.storage.files import read_text
 from embedcli.store import Model
 from embedcli.table import EmbeddingTable
 from embedcli.tasks.classify import THRESHOLD, labelled, targets_of

@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedcli import __version__, files
+from embedcli import __version__
 from embedcli.config import TrainSettings, read_yaml, to_yaml
 from embedcli.errors import UNFIT, ConfigError, StoreError, VocabularyError
+from embedcli.storage import files
 from embedcli.table import EmbeddingTable
 from embedcli.text.vocabulary import Vocabulary
 

@@ -7,7 +7,7 @@ import pytest
 
 import embedcli
 from embedcli.errors import ConfigError, VocabularyError
-from embedcli.run import Prepared
+from embedcli.training.run import Prepared
 
 REVIEWS = "__label__good warm and lovely\n__label__bad cold and dull\n"
 

@@ -17,7 +17,7 @@ from embedcli.store import Model
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
 from embedcli.text.vocabulary import Vocabulary
-from embedcli.training import Training
+from embedcli.training.loop import Training
 
 TALE = "hope to see you soon\nnice to see you again\nहम आपसे दोबारा मिलकर खुश हुए\n" * 3
 REVIEWS = (

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedcli import files, store
+from embedcli import store
 from embedcli.config import TrainSettings
 from embedcli.errors import StoreError
+from embedcli.storage import files
 from embedcli.table import EmbeddingTable
 from embedcli.text.vocabulary import Vocabulary
 

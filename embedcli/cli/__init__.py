@@ -89,7 +89,7 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _fail(message: str, hint: str | None = None, *, code: int = FAILED) -> int:
-    from embedcli.cli.render import note, visible
+    from embedcli.views.terminal import note, visible
 
     with contextlib.suppress(OSError):  # a terminal that is gone
         note(f"error: {brief(visible(message))}")

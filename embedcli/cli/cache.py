@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from embedcli.cli import flags, render
+from embedcli.cli import flags
 from embedcli.cli.app import examples
+from embedcli.views import terminal
 
 
 @examples("embed cache", "embed cache --clear")
@@ -28,9 +29,9 @@ def cache(
 
     found = api.clear_cache() if clear else api.cache()
     if output == "json":
-        sys.stdout.write(render.json_text(found._asdict()) + "\n")
+        sys.stdout.write(terminal.json_text(found._asdict()) + "\n")
         return
-    from embedcli.files import readable
+    from embedcli.storage.files import readable
 
     rows = [
         ("folder", found.folder),
@@ -39,4 +40,4 @@ def cache(
     ]
     if clear:
         rows.append(("freed", readable(found.freed)))
-    sys.stdout.writelines(render.pairs(rows))
+    sys.stdout.writelines(terminal.pairs(rows))

@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from embedcli.cli import flags, render
+from embedcli.cli import flags
 from embedcli.cli.app import examples
 from embedcli.cli.progress import Share
+from embedcli.views import terminal
 
 FORMATS = (
     "model",
@@ -70,10 +71,10 @@ def convert(
         found = api.convert(source, target, to, options=options)
     for reason, count in found.skipped.items():
         rows = "row" if count == 1 else "rows"
-        render.note(f"{count:,} {rows} left out: {reason}", quiet=quiet)
+        terminal.note(f"{count:,} {rows} left out: {reason}", quiet=quiet)
     size, dim = found.table.vectors.shape
-    written = f"{render.visible(str(target))}  {size} × {dim} float32"
+    written = f"{terminal.visible(str(target))}  {size} × {dim} float32"
     if target.exists() and target.samefile("/dev/stdout"):  # which holds the vectors
-        render.note(written, quiet=quiet)
+        terminal.note(written, quiet=quiet)
     else:
         sys.stdout.write(written + "\n")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from embedcli.cli import flags, render, story
+from embedcli.cli import flags
 from embedcli.cli.app import examples
+from embedcli.views import story, terminal
 
 if TYPE_CHECKING:
     from embedcli.explain import Change, Example, Step, Word
@@ -87,7 +88,7 @@ def explain(
         _write(_shown_step(step, output, precision), out)
         coverage = Coverage()
         coverage.add(len(step.tokens), sum(token.id is None for token in step.tokens))
-        render.say_found(coverage, quiet=quiet)
+        terminal.say_found(coverage, quiet=quiet)
 
 
 def _told_by(out: Path | None) -> str:
@@ -99,7 +100,7 @@ def _write(lines: Iterable[str], out: Path | None) -> None:
     if out is None:
         sys.stdout.writelines(lines)
         return
-    from embedcli import files
+    from embedcli.storage import files
 
     with files.atomic_write(out) as file:
         file.write("".join(lines).encode())
@@ -107,20 +108,20 @@ def _write(lines: Iterable[str], out: Path | None) -> None:
 
 def _shown_step(step: Step, output: str, precision: int) -> Iterable[str]:
     if output == "json":
-        return [render.json_text(step_record(step)) + "\n"]
+        return [terminal.json_text(step_record(step)) + "\n"]
     if output == "text":
         return _text_of_step(step, precision)
-    from embedcli.cli.picture import step_html, step_svg
+    from embedcli.views.picture import step_html, step_svg
 
     return [step_svg(step) if output == "svg" else step_html(step)]
 
 
 def _shown_word(word: Word, output: str, precision: int) -> Iterable[str]:
     if output == "json":
-        return [render.json_text(word_record(word)) + "\n"]
+        return [terminal.json_text(word_record(word)) + "\n"]
     if output == "text":
         return _text_of_word(word, precision)
-    from embedcli.cli.picture import word_html, word_svg
+    from embedcli.views.picture import word_html, word_svg
 
     return [word_svg(word) if output == "svg" else word_html(word)]
 
@@ -135,7 +136,7 @@ def step_record(step: Step) -> dict[str, Any]:
         "tokens": [
             {"token": t.token, "id": t.id, "count": t.count, "kept": t.kept} for t in step.tokens
         ],
-        "rows": [{"id": index, "row": render.numbers(row)} for index, row in step.rows.items()],
+        "rows": [{"id": index, "row": terminal.numbers(row)} for index, row in step.rows.items()],
         "one_hot_difference": step.one_hot_difference,
         "examples": [_example_record(example) for example in step.examples],
         "loss": step.loss,
@@ -189,8 +190,8 @@ def word_record(word: Word) -> dict[str, Any]:
         "moved": word.moved,
         "turned": word.turned,
         "usually_moved": word.usually_moved,
-        "start": None if word.start is None else render.numbers(word.start),
-        "now": render.numbers(word.now),
+        "start": None if word.start is None else terminal.numbers(word.start),
+        "now": terminal.numbers(word.now),
         "neighbors_then": _neighbor_records(word.neighbors_then),
         "neighbors_now": _neighbor_records(word.neighbors_now),
     }
@@ -202,7 +203,7 @@ def _neighbor_records(found: Iterable[Any]) -> list[dict[str, Any]]:
 
 def _nested(array: Any) -> Any:
     """Return an array of any shape as lists of numbers."""
-    return render.numbers(array) if array.ndim == 1 else [_nested(part) for part in array]
+    return terminal.numbers(array) if array.ndim == 1 else [_nested(part) for part in array]
 
 
 def _text_of_step(step: Step, precision: int) -> Iterator[str]:
@@ -237,12 +238,12 @@ def _heading(number: int, words: str) -> Iterator[str]:
 
 
 def _paragraph(words: str) -> Iterator[str]:
-    yield from _wrapped(render.visible(words).split(), " ")
+    yield from _wrapped(terminal.visible(words).split(), " ")
 
 
 def _token_cells(step: Step) -> Iterator[str]:
     for token in step.tokens:
-        shown = render.visible(token.token)
+        shown = terminal.visible(token.token)
         if token.id is None:
             yield f"{shown} → not in the vocabulary"
         else:
@@ -253,7 +254,7 @@ def _wrapped(cells: Iterable[str], gap: str = "   ", indent: str = "") -> Iterat
     """Lay cells one after the other in lines as wide as the page."""
     line = ""
     for cell in cells:
-        if line and render.width(line + gap + cell) > render.columns_of_page():
+        if line and terminal.width(line + gap + cell) > terminal.columns_of_page():
             yield line + "\n"
             line = ""
         line += gap + cell if line else indent + cell
@@ -263,9 +264,9 @@ def _wrapped(cells: Iterable[str], gap: str = "   ", indent: str = "") -> Iterat
 def _rows(cells: Sequence[tuple[str, str, Any]], precision: int) -> Iterator[str]:
     """Lay out (index, word, row) in a table, the rows as wide as the page leaves them."""
     header = ["index", "word"]
-    room = render.room_beside(header, [[index, name] for index, name, _ in cells])
-    rows = [[index, name, render.vector_in(row, room, precision)] for index, name, row in cells]
-    yield from render.table_lines([*header, "row"], rows, right=(True, False, False))
+    room = terminal.room_beside(header, [[index, name] for index, name, _ in cells])
+    rows = [[index, name, terminal.vector_in(row, room, precision)] for index, name, row in cells]
+    yield from terminal.table_lines([*header, "row"], rows, right=(True, False, False))
 
 
 def _outputs(example: Example, precision: int) -> Iterator[str]:
@@ -284,7 +285,7 @@ def _outputs(example: Example, precision: int) -> Iterator[str]:
         for each in shown[:ROWS_SHOWN]
     ]
     header = [shown[0].kind, "score", "said", "right", "loss"]
-    yield from render.table_lines(header, rows, right=(False, True, True, True, False))
+    yield from terminal.table_lines(header, rows, right=(False, True, True, True, False))
     yield from _rest(len(shown) - ROWS_SHOWN, f"{shown[0].kind}s")
 
 
@@ -293,12 +294,12 @@ def _words_asked(step: Step, example: Example, precision: int) -> Iterator[str]:
     centre = step.tokens[example.centre or 0].token
     inputs = " ".join(step.tokens[place].token for place in example.inputs)
     question = centre if step.task == "skipgram" else f"{inputs} → {centre}"
-    yield f"\n{render.visible(question)}\n"
+    yield f"\n{terminal.visible(question)}\n"
     right = [each for each in example.candidates if each.wanted]
     noise = [each for each in example.candidates if not each.wanted]
     for wanted, answers in (("right, 1:", right), ("noise, 0:", noise)):
         cells = [
-            f"{render.visible(each.name)} {each.said:.{precision}f}"
+            f"{terminal.visible(each.name)} {each.said:.{precision}f}"
             for each in answers[:ANSWERS_SHOWN]
         ]
         if len(answers) > ANSWERS_SHOWN:
@@ -342,7 +343,7 @@ def _index(change: Change) -> str:
 
 
 def _text_of_word(word: Word, precision: int) -> Iterator[str]:
-    yield f"{render.visible(word.token)}\n"
+    yield f"{terminal.visible(word.token)}\n"
     for sentence in (story.place(word), story.training(word), story.move(word)):
         yield from _paragraph(sentence)
     rows = [(str(word.id), "now", word.now)]
@@ -355,4 +356,4 @@ def _text_of_word(word: Word, precision: int) -> Iterator[str]:
     now = [f"{each.token} {each.cosine:.{precision}f}" for each in word.neighbors_now]
     pairs = [list(pair) for pair in zip_longest(then, now, fillvalue="")]
     header = ["nearest at first", "nearest now"]
-    yield from render.table_lines(header, pairs, right=(False, False))
+    yield from terminal.table_lines(header, pairs, right=(False, False))

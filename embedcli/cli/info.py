@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedcli.cli import flags, render
+from embedcli.cli import flags
 from embedcli.cli.app import examples
 from embedcli.cli.progress import in_words
+from embedcli.views import terminal
 
 if TYPE_CHECKING:
     from embedcli.api import Description
@@ -37,9 +38,9 @@ def info(
 
     found = api.describe(model, verify=verify)
     if output == "json":
-        sys.stdout.write(render.json_text({**asdict(found), "path": str(found.path)}) + "\n")
+        sys.stdout.write(terminal.json_text({**asdict(found), "path": str(found.path)}) + "\n")
     else:
-        sys.stdout.writelines(render.pairs(list(_rows(found, verify))))
+        sys.stdout.writelines(terminal.pairs(list(_rows(found, verify))))
 
 
 def _rows(found: Description, verified: bool) -> Iterator[tuple[str, str]]:
@@ -62,7 +63,7 @@ def _rows(found: Description, verified: bool) -> Iterator[tuple[str, str]]:
         yield "sha256", f"{found.digest}"
         yield "digests", "as written" if verified else "not checked (--verify does)"
         yield "written by", f"embed {found.version}"
-    from embedcli.files import readable
+    from embedcli.storage.files import readable
 
     for name, size in found.files.items():
         yield name, readable(size)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from embedcli.cli import flags, render
+from embedcli.cli import flags
 from embedcli.cli.app import examples
 from embedcli.config import TextSettings
+from embedcli.views import terminal
 
 if TYPE_CHECKING:
     from embedcli.api import Line
@@ -77,12 +78,12 @@ def tokenize(
             _print(_spooled(lines, spool.write), output)
             _save_ids(save_ids, spool)
     if save_vocab is not None:
-        from embedcli import files
+        from embedcli.storage import files
 
         with files.atomic_write(save_vocab) as out:
             out.write(lines.vocabulary.to_bytes())
     if given is not None:
-        render.say_found(lines.coverage, quiet=quiet)
+        terminal.say_found(lines.coverage, quiet=quiet)
 
 
 def _spooled(lines: Any, write: Callable[[bytes], object]) -> Iterator[Line]:
@@ -96,7 +97,7 @@ def _spooled(lines: Any, write: Callable[[bytes], object]) -> Iterator[Line]:
 def _save_ids(path: Path, spool: Any) -> None:
     import numpy as np
 
-    from embedcli import files
+    from embedcli.storage import files
 
     shape = (spool.tell() // 4,)
     spool.seek(0)
@@ -124,14 +125,14 @@ def _ids(line: Line) -> Iterator[str]:
 
 
 def _tokens(line: Line) -> Iterator[str]:
-    return map(render.raw, line.tokens) if sys.stdout.isatty() else iter(line.tokens)
+    return map(terminal.raw, line.tokens) if sys.stdout.isatty() else iter(line.tokens)
 
 
 def _print_json(lines: Any) -> None:
     started = filled = False
     for line in lines:
         pairs = zip(line.tokens, line.ids, strict=True)
-        text = ", ".join(render.json_text({"token": token, "id": each}) for token, each in pairs)
+        text = ", ".join(terminal.json_text({"token": token, "id": each}) for token, each in pairs)
         opening = "" if started else "["
         comma = ", " if filled and text else ""
         sys.stdout.write(f"{opening}{comma}{text}" + ("]\n" if line.ended else ""))

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedcli.cli import STOPS, exit_code_of, flags, render
+from embedcli.cli import STOPS, exit_code_of, flags
 from embedcli.cli.app import examples
 from embedcli.config import TrainSettings
+from embedcli.views import terminal
 
 if TYPE_CHECKING:
-    from embedcli.pretrained import Coverage
-    from embedcli.run import Prepared, Stopped, Trained
-    from embedcli.training import Step
+    from embedcli.training.loop import Step
+    from embedcli.training.pretrained import Coverage
+    from embedcli.training.run import Prepared, Stopped, Trained
 
 LARGEST_SHARE = 0.003  # of the 500 most frequent words; a word above it says little
 
@@ -63,11 +64,11 @@ def train(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from embedcli import api
     from embedcli.cli.progress import progress
-    from embedcli.run import Prepared, Stopped
+    from embedcli.training.run import Prepared, Stopped
 
     if not corpus and not resume and "update" not in settings:
         text = api.sample(config, settings)
-        render.note(f"no corpus given: training on the sample, {text}", quiet=quiet)
+        terminal.note(f"no corpus given: training on the sample, {text}", quiet=quiet)
     with progress(quiet) as watch, _StopSignals() as stop:
 
         def report(event: Prepared | Step) -> None:
@@ -135,31 +136,31 @@ class _StopSignals:
 def _say_stopped(stopped: Stopped, how: str) -> None:
     out = "" if stopped.folder == flags.EMBEDDINGS else f" --out {_quoted(stopped.folder)}"
     text = " < TEXT" if stopped.from_stdin else ""
-    render.note(f"error: {how} at step {stopped.step} of {stopped.total}; the run is kept")
-    render.note(f"hint: embed train --resume{out}{text}")
+    terminal.note(f"error: {how} at step {stopped.step} of {stopped.total}; the run is kept")
+    terminal.note(f"hint: embed train --resume{out}{text}")
 
 
 def _say_start(start: Prepared, quiet: bool) -> None:
     if start.resumed is not None:
         done, total = start.resumed
-        render.note(f"resuming at step {done} of {total}", quiet=quiet)
+        terminal.note(f"resuming at step {done} of {total}", quiet=quiet)
     size = f"{start.lines:,} lines, {start.tokens:,} words"
     if start.known is None:
-        render.note(f"{size}, {start.words:,} of them different", quiet=quiet)
+        terminal.note(f"{size}, {start.words:,} of them different", quiet=quiet)
     else:
         new = start.words - start.known
         model = start.settings.update
-        render.note(f"{size}; {start.known:,} of {model} stay, {new:,} are new", quiet=quiet)
+        terminal.note(f"{size}; {start.known:,} of {model} stay, {new:,} are new", quiet=quiet)
     resolved = ", ".join(f"{name} {flags.shown(value)}" for name, value in start.resolved.items())
     if resolved:
-        render.note(f"auto: {resolved}", quiet=quiet)
+        terminal.note(f"auto: {resolved}", quiet=quiet)
     if start.coverage is not None:
-        render.note(_coverage(start.coverage, start), quiet=quiet)
+        terminal.note(_coverage(start.coverage, start), quiet=quiet)
     if start.baseline is not None:
         said = f"always the mean has a mean squared error of {start.baseline:.4g}"
         if start.settings.task == "classify":
             said = f"always the most frequent label is right for {start.baseline:.1%} of the texts"
-        render.note(f"baseline: {said}", quiet=quiet)
+        terminal.note(f"baseline: {said}", quiet=quiet)
 
 
 def _coverage(coverage: Coverage, start: Prepared) -> str:
@@ -178,7 +179,7 @@ def _coverage(coverage: Coverage, start: Prepared) -> str:
 
 def _print_end(trained: Trained) -> None:
     rows, dim = trained.table.vectors.shape
-    path = render.visible(str(trained.folder / "table.npy"))
+    path = terminal.visible(str(trained.folder / "table.npy"))
     sys.stdout.write(f"{path}  {rows} × {dim} float32\nsha256 {trained.digest}\n")
 
 
@@ -189,7 +190,7 @@ def _say_next(trained: Trained) -> None:
         "predict FILE" if trained.settings.task in ("classify", "regress") else f"neighbors {word}"
     )
     for command in (f"lookup {word}", ask, "show-table --rows 0:5"):
-        render.note(f"try: embed {command}{model}")
+        terminal.note(f"try: embed {command}{model}")
 
 
 def _quoted(path: Path) -> str:

@@ -26,7 +26,7 @@ from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import ClassTargets, Numbers, NumberTargets, parse_labels
 from embedcli.text.tokenizer import Tokenizer
 from embedcli.text.vocabulary import Vocabulary
-from embedcli.training import settled
+from embedcli.training.loop import settled
 
 Rows = NDArray[np.float32]
 

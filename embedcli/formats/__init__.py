@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.errors import FormatError
-from embedcli.files import let_go
 from embedcli.formats import (
     fasttext,
     fasttext_bin,
@@ -22,6 +21,7 @@ from embedcli.formats import (
     word2vec_binary,
 )
 from embedcli.formats.base import Format, Options, Read, read_head
+from embedcli.storage.files import let_go
 from embedcli.table import EmbeddingTable
 
 # In the order in which they are tried.

@@ -13,8 +13,8 @@ from typing import BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from embedcli import files
 from embedcli.errors import CorpusError, FormatError
+from embedcli.storage import files
 from embedcli.table import EmbeddingTable
 from embedcli.text.sources import Source, open_source
 from embedcli.text.vocabulary import Vocabulary

@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.errors import FormatError
-from embedcli.files import atomic_write
 from embedcli.formats.base import (
     Collector,
     Options,
@@ -29,6 +28,7 @@ from embedcli.formats.base import (
     unwritable,
     write_blocks,
 )
+from embedcli.storage.files import atomic_write
 from embedcli.table import EmbeddingTable
 
 _HEADER = re.compile(rb"\s*(\d{1,19})[ \t]+(\d{1,9})\s*")

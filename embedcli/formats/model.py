@@ -8,8 +8,8 @@ import numpy as np
 
 from embedcli import store
 from embedcli.config import TrainSettings
-from embedcli.files import Lock, settled
 from embedcli.formats.base import Format, Options, Read, write_blocks
+from embedcli.storage.files import Lock, settled
 from embedcli.table import EmbeddingTable
 
 

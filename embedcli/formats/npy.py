@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from embedcli import files
 from embedcli.errors import FormatError, VocabularyError
 from embedcli.formats.base import Format, Options, Read, require_file, unwritable, write_blocks
+from embedcli.storage import files
 from embedcli.table import EmbeddingTable
 from embedcli.text.vocabulary import Vocabulary
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from embedcli.errors import FormatError
-from embedcli.files import atomic_write, storing
 from embedcli.formats.base import (
     Collector,
     Format,
@@ -22,6 +21,7 @@ from embedcli.formats.base import (
     write_blocks,
 )
 from embedcli.formats.lines import looks_numeric, parse_numbers, shortest_digits
+from embedcli.storage.files import atomic_write, storing
 from embedcli.table import EmbeddingTable
 
 _COUNTED = b"word\tcount"

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedcli import files
 from embedcli.errors import FormatError, VocabularyError
 from embedcli.formats.base import Format, Options, Read, Rows, require_file, write_blocks
+from embedcli.storage import files
 from embedcli.table import EmbeddingTable
 from embedcli.text.vocabulary import Vocabulary
 

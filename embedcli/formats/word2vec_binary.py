@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from embedcli.errors import FormatError
-from embedcli.files import atomic_write
 from embedcli.formats.base import (
     Collector,
     Format,
@@ -18,6 +17,7 @@ from embedcli.formats.base import (
     write_blocks,
 )
 from embedcli.formats.lines import header, numbers_at_end
+from embedcli.storage.files import atomic_write
 from embedcli.table import EmbeddingTable
 
 _BLOCK = 1 << 22

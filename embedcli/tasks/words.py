@@ -12,8 +12,8 @@ from embedcli.autodiff.sampling import Piece, Tiles, pieces_of, sampled_loss
 from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import CorpusError
-from embedcli.files import let_go
 from embedcli.nn.initializers import first_rows
+from embedcli.storage.files import let_go
 from embedcli.tasks.task import Loss, Validation
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.words import LARGE_CORPUS_TOKENS

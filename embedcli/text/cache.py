@@ -24,9 +24,10 @@ from unicodedata import unidata_version
 
 import regex
 
-from embedcli import __version__, files
+from embedcli import __version__
 from embedcli.config import TextSettings
 from embedcli.errors import UNFIT, StoreError
+from embedcli.storage import files
 from embedcli.text.corpus import fingerprint_of
 from embedcli.text.segmenters import PACKAGES
 from embedcli.text.sources import STDIN, Source

@@ -19,9 +19,9 @@ import numpy as np
 from embedcli.config import TextSettings
 from embedcli.errors import CorpusError, EmbedError
 from embedcli.memory import keep_freed_memory
+from embedcli.parallel import asked, fork_worker, shared_array
 from embedcli.text.blocks import BlockEncoder, BlockIds
 from embedcli.text.corpus import BLOCK, Block
-from embedcli.workers import asked, fork_worker, shared_array
 
 # Fewer blocks, less than 4 MB, are sooner done by the process itself.
 _FEW_BLOCKS = 4

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from embedcli.files import storing
+from embedcli.storage.files import storing
 
 _BLOCK = 1 << 20  # numbers
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.errors import VocabularyError
-from embedcli.files import read_text
+from embedcli.storage.files import read_text
 from embedcli.text.spelling import nearest_spellings
 
 # What becomes of a word that is not in a vocabulary: an error, left out, or a vector of zeros.

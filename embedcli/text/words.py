@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from embedcli.config import TextSettings
 from embedcli.errors import CorpusError
-from embedcli.files import read_text
+from embedcli.storage.files import read_text
 from embedcli.text.blocks import BlockIds
 from embedcli.text.growing import Growing
 from embedcli.text.numbering import MISSING, Numbering, Strings, first_places

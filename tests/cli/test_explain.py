@@ -9,8 +9,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from embedcli import api, files
-from embedcli.cli import render
+from embedcli import api
+from embedcli.storage import files
+from embedcli.views import terminal
 
 REVIEWS = (
     "__label__good nice to see you again\n__label__bad what a dull film\n"
@@ -53,7 +54,7 @@ def test_unknown_words_are_left_out_and_counted_or_an_error(embed, folders):
 
 def test_text_fits_the_page_and_says_each_part(explained):
     said = explained("see you again, again zzz", "--label", "good")
-    assert all(render.width(line) <= 80 for line in said.splitlines())
+    assert all(terminal.width(line) <= 80 for line in said.splitlines())
     headings = re.findall(r"^\d\. (.*)$", said, re.MULTILINE)
     assert headings == [
         "Tokens and their ids",
@@ -151,7 +152,7 @@ def test_the_page_holds_all_numbers_and_no_script(explained):
     for change in record["changes"]:
         if change["row"] is not None:
             assert f"{change['after'][-1]:.6g}" in page
-            assert html.escape(render.visible(change["name"])) in page
+            assert html.escape(terminal.visible(change["name"])) in page
 
 
 def test_pictures_of_words(explained):

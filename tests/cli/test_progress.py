@@ -7,7 +7,7 @@ import pytest
 
 from embedcli.cli import progress as module
 from embedcli.cli.progress import Share, progress
-from embedcli.training import Step
+from embedcli.training.loop import Step
 
 
 def step(number: int, record: dict[str, float] | None = None) -> Step:

@@ -152,7 +152,7 @@ LONG = ["--task", "classify", "--dim", "8", "--epochs", "40", "--batch-size", "1
 @pytest.fixture
 def stop_at(monkeypatch):
     """Send this process a signal when training has done so many steps."""
-    from embedcli.training import Training
+    from embedcli.training.loop import Training
 
     whole = Training.steps
 

@@ -23,13 +23,14 @@ from unittest import mock
 import numpy as np
 
 from embedcli import evaluate, formats, store
-from embedcli.cli import main, render
+from embedcli.cli import main
 from embedcli.config import TextSettings, TrainSettings, resolve
 from embedcli.errors import EmbedError
-from embedcli.run import Checkpoint
 from embedcli.text.encode import EncodedCorpus, encode
 from embedcli.text.labels import ClassTargets, LabelKind
 from embedcli.text.vocabulary import Vocabulary
+from embedcli.training.run import Checkpoint
+from embedcli.views import terminal
 
 SECONDS = 5  # of computing that one input may take
 MEMORY = 1 << 20  # KiB that the process may ever hold
@@ -249,7 +250,7 @@ def _require_good_end(case: Case, code: int, out: bytes, err: str) -> None:
     )
     shown = "" if exact else out.decode()
     for text in (shown, err):
-        if render.visible(text, keep="\n\t") != text:
+        if terminal.visible(text, keep="\n\t") != text:
             raise BrokenPromiseError(f"harmful characters: {text!r}")
 
 

@@ -27,10 +27,10 @@ import zstandard
 from embedcli import api
 from embedcli.config import TextSettings, TrainSettings, schema, to_yaml
 from embedcli.formats import FORMATS
-from embedcli.run import Stopped
 from embedcli.table import EmbeddingTable
 from embedcli.text.encode import encode
 from embedcli.text.vocabulary import Vocabulary
+from embedcli.training.run import Stopped
 from tests.formats import test_fasttext_bin as fasttext
 from tests.fuzz.cases import Case
 from tests.fuzz.mutations import (

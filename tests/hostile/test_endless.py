@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from embedcli import files
 from embedcli.cli import main
+from embedcli.storage import files
 
 TABLE = "2 1\nfilm 0.5\nwarm 1\n"
 COMMANDS = [

@@ -8,8 +8,8 @@ import pytest
 from embedcli import __version__, api, explain, predict, store
 from embedcli.cli import main
 from embedcli.errors import EmbedError, StoreError
-from embedcli.files import map_npz, write_npz
-from embedcli.run import Checkpoint
+from embedcli.storage.files import map_npz, write_npz
+from embedcli.training.run import Checkpoint
 
 TEXT = "__label__good a warm film\n__label__bad a dull film\n" * 3
 NUMBERS = "__label__1 a warm film\n__label__2 a dull film\n" * 3

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from embedcli import api, store
-from embedcli.cli import main, render
+from embedcli.cli import main
 from embedcli.table import EmbeddingTable
 from embedcli.text.vocabulary import Vocabulary
+from embedcli.views import terminal
 
 SCRIPT = "<script>alert(1)</script>"
 WORDS = [
@@ -118,7 +119,7 @@ ASKED = [(argv, "words") for argv in SHOWN] + [(argv, "labels") for argv in OF_L
 @pytest.mark.parametrize("argv, model", ASKED, ids=lambda each: " ".join(each[:1]))
 def test_nothing_moves_the_terminal(run, argv, model):
     said = run(*argv, model=model)
-    assert said == render.visible(said, keep="\n")
+    assert said == terminal.visible(said, keep="\n")
     assert not set(said) & set(ESCAPED)
 
 
@@ -126,7 +127,7 @@ def test_nothing_moves_the_terminal(run, argv, model):
 def test_nor_does_what_is_for_programs_when_it_goes_to_one(run, output):
     said = run("show-table", "--format", output)
     if run.on_terminal or output == "json":
-        assert said == render.visible(said, keep="\n\t")
+        assert said == terminal.visible(said, keep="\n\t")
     if output == "json":
         assert sorted(each["token"] for each in json.loads(said)) == sorted(
             [*EVERY, *BLANKS.split()]
@@ -142,7 +143,7 @@ def test_nor_does_what_is_for_programs_when_it_goes_to_one(run, output):
 
 def test_tokens_go_to_a_terminal_as_they_can_be_seen(run):
     said = run("tokenize", "text.txt", "--format", "tokens", "--tokenizer", "whitespace", model="")
-    assert run.on_terminal == (said == render.visible(said, keep="\n"))
+    assert run.on_terminal == (said == terminal.visible(said, keep="\n"))
     if not run.on_terminal:
         assert EVERY[1] in said
 

@@ -5,7 +5,7 @@ import random
 from embedcli.config import TrainSettings
 from embedcli.tasks import TASKS
 from embedcli.text.encode import encode
-from embedcli.training import Training
+from embedcli.training.loop import Training
 
 TOPICS = {
     "sea": ["wave", "ship", "sail", "harbour", "tide", "anchor", "gull", "storm"],

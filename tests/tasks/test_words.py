@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from embedcli.config import TrainSettings, resolve
 from embedcli.errors import CorpusError
-from embedcli.files import let_go
+from embedcli.storage.files import let_go
 from embedcli.tasks.words import (
     Streams,
     draw_noise,

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from embedcli.errors import TrainingError
 from embedcli.tasks.task import Validation
-from embedcli.training import Training, TrainState, stretches
+from embedcli.training.loop import Training, TrainState, stretches
 from tests.tasks.corpora import labelled_lines, make_task
 from tests.tasks.test_words import planted_lines
 
@@ -171,8 +171,10 @@ def test_a_word_that_fills_up_batches_is_not_trained_by_that(kind, tmp_path):
 
 def test_freed_memory_is_given_back_now_and_then(make, monkeypatch):
     given_back = []
-    monkeypatch.setattr("embedcli.training.give_back_freed_memory", lambda: given_back.append(1))
-    monkeypatch.setattr("embedcli.training.TRIM_EVERY", 10)
+    monkeypatch.setattr(
+        "embedcli.training.loop.give_back_freed_memory", lambda: given_back.append(1)
+    )
+    monkeypatch.setattr("embedcli.training.loop.TRIM_EVERY", 10)
     training, _ = run(make())
     assert len(given_back) == 1 + 3 * training.task.batches // 10
 

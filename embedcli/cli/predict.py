@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedcli.cli import flags, render
+from embedcli.cli import flags
 from embedcli.cli.app import examples
+from embedcli.views import terminal
 
 if TYPE_CHECKING:
     from embedcli.predict import Label
@@ -49,14 +50,14 @@ def predict(
     found = api.predict(files or ["-"], model, k=k, threshold=threshold, oov=oov)
     for line in found.lines:
         if output == "json":
-            sys.stdout.write(render.json_text([_record(each) for each in line]) + "\n")
+            sys.stdout.write(terminal.json_text([_record(each) for each in line]) + "\n")
         elif output == "tsv":
             cells = [cell for each in line for cell in _cells(each)]
-            sys.stdout.write(render.raw(render.tsv_line(cells)))
+            sys.stdout.write(terminal.raw(terminal.tsv_line(cells)))
         else:
             said = "  ".join(" ".join(_cells(each)) for each in line)
-            sys.stdout.write(render.visible(said) + "\n")
-    render.say_found(found.coverage, quiet=quiet)
+            sys.stdout.write(terminal.visible(said) + "\n")
+    terminal.say_found(found.coverage, quiet=quiet)
 
 
 def _cells(said: Label | float) -> list[str]:
@@ -118,20 +119,20 @@ def vectors(
             Path(source).write_text("".join(f"{line}\n" for line in lines), "utf-8", "replace")
         found = api.text_vectors(source, model, sif=sif, remove_common=remove_common, oov=oov)
         _write_vectors(found.lines, output, precision)
-    render.say_found(found.coverage, quiet=quiet)
+    terminal.say_found(found.coverage, quiet=quiet)
 
 
 def _write_vectors(rows: Iterator[Any], output: str, precision: int) -> None:
     if output == "json":
-        render.write_json(
-            {"line": line, "vector": render.numbers(row)} for line, row in enumerate(rows, 1)
+        terminal.write_json(
+            {"line": line, "vector": terminal.numbers(row)} for line, row in enumerate(rows, 1)
         )
     elif output == "npy":
         import numpy as np
 
         np.save(sys.stdout.buffer, np.array(list(rows), np.float32), allow_pickle=False)
     elif output == "tsv":
-        sys.stdout.writelines(render.tsv_line(row) for row in rows)
+        sys.stdout.writelines(terminal.tsv_line(row) for row in rows)
     else:
         sys.stdout.writelines(_page(rows, precision))
 
@@ -139,4 +140,4 @@ def _write_vectors(rows: Iterator[Any], output: str, precision: int) -> None:
 def _page(rows: Iterable[Any], precision: int) -> Iterator[str]:
     for line, row in enumerate(rows, 1):
         yield f"line {line}\n"
-        yield from render.paragraph(row, precision)
+        yield from terminal.paragraph(row, precision)

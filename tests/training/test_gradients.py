@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from embedcli.autodiff.rows import RowGrad
 from embedcli.autodiff.tensor import Tensor
-from embedcli.nn.accumulate import Boxes, LoneBatch
+from embedcli.training.gradients import Boxes, LoneBatch
 
 PARAMETERS = {
     "table": Tensor(np.zeros((40, 3), np.float32)),

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 import embedcli
-from embedcli import files, room, run
 from embedcli.config import TrainSettings
 from embedcli.errors import StoreError
+from embedcli.storage import files
 from embedcli.tasks import TASKS
 from embedcli.tasks.task import Task
 from embedcli.text.encode import encode
-from embedcli.training import Training
+from embedcli.training import limits, run
+from embedcli.training.loop import Training
 
 TEXT = "".join(
     f"__label__{number % 3} w{number % 7} w{number % 5} w{number * number % 11} and more\n"
@@ -57,7 +58,7 @@ def test_gradients_take_what_is_set_aside_for_them(name: str, group: int, tmp_pa
         array for each in kept for array in (each.values() if isinstance(each, dict) else [each])
     ]
     size = sum(array.nbytes for array in held if isinstance(array, np.ndarray))
-    assert size == room.gradients(made, group)
+    assert size == limits.gradients(made, group)
 
 
 def test_tables_that_will_not_fit_are_refused_before_the_work(

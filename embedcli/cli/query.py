@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from embedcli.cli import flags, render
+from embedcli.cli import flags
 from embedcli.cli.app import examples
+from embedcli.views import terminal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,11 +159,11 @@ def similarity(
             yield from zip(asked.words, compare(one, two, metric).tolist(), strict=True)
 
     if output == "json":
-        render.write_json({"tokens": pair, "score": _rounded(score)} for pair, score in scores())
+        terminal.write_json({"tokens": pair, "score": _rounded(score)} for pair, score in scores())
     else:
-        line = render.tsv_line if output == "tsv" else _spaced
+        line = terminal.tsv_line if output == "tsv" else _spaced
         for pair, score in scores():
-            sys.stdout.write(render.raw(line([*pair, f"{score:.6g}"])))
+            sys.stdout.write(terminal.raw(line([*pair, f"{score:.6g}"])))
 
 
 @examples("embed odd king queen prince river", "embed odd --format json apple pear bread cat")
@@ -222,7 +223,7 @@ def _asked(
         coverage.add(len(flat), found.missed)
         several |= len(questions) > 1
         if found.missed and at_prompt:
-            render.note(_unknown(table, found.words, found.ids))
+            terminal.note(_unknown(table, found.words, found.ids))
         each = len(questions[0])
         ids = found.ids.reshape(-1, each)  # (Q, n)
         kept = np.ones(len(ids), bool) if oov == "zero" else (ids >= 0).all(axis=1)  # (Q,)
@@ -231,7 +232,7 @@ def _asked(
         if words:
             yield Asked(words, ids[kept])
     if (coverage.unknown or several) and not at_prompt:
-        render.say_found(coverage, quiet=quiet)
+        terminal.say_found(coverage, quiet=quiet)
 
 
 def _unknown(table: EmbeddingTable, words: Sequence[str], ids: NDArray[np.int64]) -> str:
@@ -255,7 +256,7 @@ def _questions(
         for question in _prompted(size):
             yield [question]
         return
-    questions = (_split(line, size) for line in render.lines_of_stdin() if line.strip())
+    questions = (_split(line, size) for line in terminal.lines_of_stdin() if line.strip())
     block = QUESTIONS_AT_ONCE if size else 1
     while several := list(islice(questions, block)):
         yield several
@@ -269,7 +270,7 @@ def _prompted(size: int | None) -> Iterator[list[str]]:
             if line.strip():
                 yield _split(line, size)
         except typer.BadParameter as error:
-            render.note(error.message)
+            terminal.note(error.message)
 
 
 def _line_at_prompt(prompt: str) -> str | None:
@@ -308,13 +309,13 @@ def _write(
     answers: Iterable[Answer], output: str, record: Callable[[Answer], dict[str, Any]]
 ) -> None:
     if output == "json":
-        render.write_json(record(answer) for answer in answers)
+        terminal.write_json(record(answer) for answer in answers)
         return
     for answer in answers:
         if output == "tsv":
             for word, score in answer.found:
-                line = render.tsv_line([*answer.question, word, f"{score:.6g}"])
-                sys.stdout.write(render.raw(line))
+                line = terminal.tsv_line([*answer.question, word, f"{score:.6g}"])
+                sys.stdout.write(terminal.raw(line))
         else:
             sys.stdout.write(_spaced(answer.question))
             rows = [[f"{score: .4f}", word] for word, score in answer.found]
@@ -330,4 +331,4 @@ def _rounded(score: float) -> float:
 
 
 def _spaced(words: Sequence[str]) -> str:
-    return render.visible("  ".join(words)) + "\n"
+    return terminal.visible("  ".join(words)) + "\n"

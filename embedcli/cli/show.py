@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from embedcli.cli import flags, render
+from embedcli.cli import flags
 from embedcli.cli.app import examples
+from embedcli.views import terminal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,20 +71,20 @@ def lookup(
     elif text is not None:
         found = api.find(table, api.tokenizer_of(model).tokenize(text), oov=oov)
     else:
-        asked = words or render.lines_of_stdin()
+        asked = words or terminal.lines_of_stdin()
         found = api.find(table, asked, oov=oov, spelt_as=model)
     entries = _entries(table, found.ids, found.words)
     if output == "table":
         sys.stdout.writelines(line for entry in entries for line in _page(entry, precision))
     elif output == "json":
-        render.write_json(_record(*entry) for entry in entries)
+        terminal.write_json(_record(*entry) for entry in entries)
     elif output == "tsv":
-        sys.stdout.writelines(render.raw(render.tsv_line([e[1], *e[3]])) for e in entries)
+        sys.stdout.writelines(terminal.raw(terminal.tsv_line([e[1], *e[3]])) for e in entries)
     else:
         _write_npy(api.vectors_of(table, found.ids))
     coverage = Coverage(int((found.ids >= 0).sum()), found.missed)
     if found.missed or len(found.ids) > 1:
-        render.say_found(coverage, quiet=quiet)
+        terminal.say_found(coverage, quiet=quiet)
 
 
 def _entries(
@@ -104,8 +105,8 @@ def _page(entry: Entry, precision: int) -> Iterator[str]:
     index, token, count, row = entry
     place = "not in the vocabulary" if index < 0 else f"index {index}"
     times = "" if count is None else f", count {count}"
-    yield f"{render.visible(token)}  ({place}{times})\n"
-    yield from render.paragraph(row, precision)
+    yield f"{terminal.visible(token)}  ({place}{times})\n"
+    yield from terminal.paragraph(row, precision)
 
 
 def _record(index: int, token: str, count: int | None, row: Any) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def _record(index: int, token: str, count: int | None, row: Any) -> dict[str, An
         "index": index if index >= 0 else None,
         "token": token,
         "count": count,
-        "vector": render.numbers(row),
+        "vector": terminal.numbers(row),
     }
 
 
@@ -169,11 +170,13 @@ def show_table(
         sys.stdout.writelines(_page_of_rows(list(entries), precision))
         _say_what_is_left(len(table), wanted, quiet)
     elif output == "json":
-        render.write_json(_record(*entry) for entry in entries)
+        terminal.write_json(_record(*entry) for entry in entries)
     elif output == "tsv":
         for index, token, count, row in entries:
             sys.stdout.write(
-                render.raw(render.tsv_line([index, token, "" if count is None else count, *row]))
+                terminal.raw(
+                    terminal.tsv_line([index, token, "" if count is None else count, *row])
+                )
             )
     else:
         _write_csv(entries, table.dim, guard_formulas)
@@ -199,10 +202,10 @@ def _page_of_rows(entries: Sequence[Entry], precision: int) -> Iterator[str]:
         [str(index), token, "" if count is None else str(count)]
         for index, token, count, _ in entries
     ]
-    room = render.room_beside(header[:3], cells)
-    vectors = [render.vector_in(row, room, precision) for *_, row in entries]
+    room = terminal.room_beside(header[:3], cells)
+    vectors = [terminal.vector_in(row, room, precision) for *_, row in entries]
     rows = [[*cell, vector] for cell, vector in zip(cells, vectors, strict=True)]
-    yield from render.table_lines(header, rows, right=(True, False, True, False))
+    yield from terminal.table_lines(header, rows, right=(True, False, True, False))
 
 
 def _say_what_is_left(count: int, shown: slice, quiet: bool) -> None:
@@ -210,7 +213,7 @@ def _say_what_is_left(count: int, shown: slice, quiet: bool) -> None:
     if left:
         after = f"{shown.stop}:{min(count, shown.stop + ROWS_SHOWN)}"
         more = f" (--rows {after} shows the next)" if shown.stop < count else ""
-        render.note(f"{left:,} of {count:,} rows are not shown{more}", quiet=quiet)
+        terminal.note(f"{left:,} of {count:,} rows are not shown{more}", quiet=quiet)
 
 
 def _write_csv(entries: Iterator[Entry], dim: int, guard: bool) -> None:
@@ -221,7 +224,7 @@ def _write_csv(entries: Iterator[Entry], dim: int, guard: bool) -> None:
 
 
 def _write_raw(line: str) -> None:
-    sys.stdout.write(render.raw(line))
+    sys.stdout.write(terminal.raw(line))
 
 
 def _no_formula(token: str) -> str:

@@ -22,10 +22,10 @@ from embedcli.autodiff.tensor import Array, Gradient
 from embedcli.config import TrainSettings
 from embedcli.errors import TrainingError
 from embedcli.memory import give_back_freed_memory, keep_freed_memory
-from embedcli.nn.accumulate import Accumulator, Boxes, LoneBatch
 from embedcli.nn.optimizers import clip_by_norm, make_optimizer, rate
+from embedcli.parallel import Team, asked, shared_array
 from embedcli.tasks.task import Task, Validation
-from embedcli.workers import Team, asked, shared_array
+from embedcli.training.gradients import Accumulator, Boxes, LoneBatch
 
 SMALL_RUN = 64  # batches; a shorter run is over before other processes would be of use
 TRIM_EVERY = 1024  # batches of a process after which it gives back memory: new pages cost time

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from embedcli.errors import WorkerError
-from embedcli.workers import Team, available_memory, fork_worker, shared_array
+from embedcli.parallel import Team, available_memory, fork_worker, shared_array
 
 PARENT = """
     import os, signal
-    from embedcli.workers import fork_worker
+    from embedcli.parallel import fork_worker
 
     read, write = os.pipe()
 
@@ -143,13 +143,13 @@ def test_a_member_that_dies_between_commands_is_one_error():
 
 ORPHANED = """
     import os, signal
-    from embedcli import workers
+    from embedcli import parallel
     from embedcli.config import TextSettings
     from embedcli.text.blocks import BlockEncoder
     from embedcli.text.parallel import _Worker
 
-    workers._tie = lambda: lambda: None  # as where a process cannot die with its parent
-    team = workers.Team(3, lambda *_: None)
+    parallel._tie = lambda: lambda: None  # as where a process cannot die with its parent
+    team = parallel.Team(3, lambda *_: None)
     readers = []
     for _ in range(3):
         readers.append(_Worker(BlockEncoder(TextSettings(), labelled=False), readers))

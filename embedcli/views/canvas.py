@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedcli.cli import render
+from embedcli.views import terminal
 
 WIDTH = 960
 MARGIN = 40
@@ -153,20 +153,22 @@ class Sheet:
 def escaped(words: str) -> str:
     """Make a text harmless within XML and HTML, control characters as backslash escapes."""
     return (
-        html.escape(render.visible(words)).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
+        html.escape(terminal.visible(words))
+        .replace("\ufffe", "\\ufffe")
+        .replace("\uffff", "\\uffff")
     )
 
 
 def text_width(words: str, size: float) -> float:
     """Guess how wide a text will be, in pixels."""
-    return render.width(render.visible(words)) * size * 0.5
+    return terminal.width(terminal.visible(words)) * size * 0.5
 
 
 def clipped(words: str, size: float, width: float) -> str:
     """Cut a text to a width in pixels."""
     columns = max(2, int(width / (size * 0.56)))
-    shown = render.visible(words)
-    return shown if render.width(shown) <= columns else render.fit(shown, columns).rstrip()
+    shown = terminal.visible(words)
+    return shown if terminal.width(shown) <= columns else terminal.fit(shown, columns).rstrip()
 
 
 def _shades(row: NDArray[Any], largest: float) -> NDArray[np.int64]:

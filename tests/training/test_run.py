@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 
 import embedcli
-from embedcli import files, run, store, workers
+from embedcli import parallel, store
 from embedcli.errors import ConfigError, CorpusError, EmbedError, StoreError, WorkerError
-from embedcli.training import Training
+from embedcli.storage import files
+from embedcli.training import run
+from embedcli.training.loop import Training
 
 TEXT = "".join(
     f"__label__{number % 3} w{number % 7} w{number % 5} w{number * number % 11} and more\n"
@@ -176,8 +178,8 @@ def test_an_interrupt_while_rows_change_leaves_the_checkpoint_before(
 def test_a_worker_that_dies_is_one_error_and_the_run_goes_on(
     train, tmp_path, monkeypatch: pytest.MonkeyPatch
 ):
-    fork, pids = workers.fork_worker, []
-    monkeypatch.setattr(workers, "fork_worker", lambda serve: pids.append(fork(serve)) or pids[-1])
+    fork, pids = parallel.fork_worker, []
+    monkeypatch.setattr(parallel, "fork_worker", lambda serve: pids.append(fork(serve)) or pids[-1])
 
     def kill(event: object) -> None:
         if getattr(event, "number", 0) == 9:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from embedcli import files
 from embedcli.config import TrainSettings
 from embedcli.errors import StoreError
-from embedcli.nn.accumulate import rows_at_most
 from embedcli.nn.optimizers import make_optimizer
+from embedcli.parallel import asked
+from embedcli.storage import files
 from embedcli.tasks import TABLES
 from embedcli.tasks.task import Task
 from embedcli.text.sources import STDIN, find_sources
-from embedcli.workers import asked
+from embedcli.training.gradients import rows_at_most
 
 NUMBER = np.dtype(np.float32).itemsize
 KEY = np.dtype(np.int64).itemsize  # a row's id and place, in one number

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from embedcli.cli import flags, render
+from embedcli.cli import flags
 from embedcli.cli.app import examples
+from embedcli.views import terminal
 
 if TYPE_CHECKING:
     from embedcli.evaluate import Analogies, Classification, Section
@@ -68,12 +69,12 @@ def evaluate(
             yield name, found
 
     if output == "json":
-        render.write_json({"file": name, **_record(found)} for name, found in measured())
+        terminal.write_json({"file": name, **_record(found)} for name, found in measured())
     else:
         for name, found in measured():
-            sys.stdout.write(render.visible(name) + "\n")
+            sys.stdout.write(terminal.visible(name) + "\n")
             sys.stdout.writelines(" " * MARGIN + line for line in _lines(found))
-    render.say_found(coverage, quiet=quiet)
+    terminal.say_found(coverage, quiet=quiet)
 
 
 def _record(found: Any) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def _lines(found: Any) -> Iterator[str]:
     elif hasattr(found, "confusion"):
         yield from _classification_lines(found)
     else:
-        yield from render.pairs(
+        yield from terminal.pairs(
             [(name.replace("_", " "), _said(value)) for name, value in _record(found).items()]
         )
 
@@ -128,7 +129,7 @@ def _analogy_lines(found: Analogies) -> Iterator[str]:
         for section in [*found.sections, *totals]
     ]
     header = ["section", "accuracy", "right", "answered", "skipped"]
-    yield from render.table_lines(header, rows, right=(False, *[True] * 4), margin=MARGIN)
+    yield from terminal.table_lines(header, rows, right=(False, *[True] * 4), margin=MARGIN)
 
 
 def _classification_lines(found: Classification) -> Iterator[str]:
@@ -142,20 +143,20 @@ def _classification_lines(found: Classification) -> Iterator[str]:
     ]
     for k, precision in found.precision_at.items():
         told.append((f"P@{k}, R@{k}", f"{precision:.4f}, {found.recall_at[k]:.4f}"))
-    yield from render.pairs(told)
+    yield from terminal.pairs(told)
     scores = found.labels
     columns = zip(
         found.names, scores.precision, scores.recall, scores.f1, scores.support, strict=True
     )
     rows = [[name, *(f"{x:.4f}" for x in (p, r, f)), str(n)] for name, p, r, f, n in columns]
     header = ["label", "precision", "recall", "F1", "texts"]
-    yield from render.table_lines(header, rows, right=(False, *[True] * 4), margin=MARGIN)
+    yield from terminal.table_lines(header, rows, right=(False, *[True] * 4), margin=MARGIN)
     if found.confusion is not None and len(found.names) <= LARGEST_MATRIX:
         yield "row: the truth; column: what was said\n"
         header = ["", *found.names]
         rows = [
             [name, *map(str, row)] for name, row in zip(found.names, found.confusion, strict=True)
         ]
-        yield from render.table_lines(
+        yield from terminal.table_lines(
             header, rows, right=(False, *[True] * len(found.names)), margin=MARGIN
         )

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import embedcli
-from embedcli import run, store
+from embedcli import store
 from embedcli.cli import main
 from embedcli.errors import ConfigError
-from embedcli.pretrained import Coverage
+from embedcli.training import run
+from embedcli.training.pretrained import Coverage
 
 TEXT = """\
 __label__good a warm and lovely film

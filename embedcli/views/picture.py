@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embedcli.cli import render, story
-from embedcli.cli.sheet import (
+from embedcli.views import story, terminal
+from embedcli.views.canvas import (
     ACCENT,
     INK,
     LINE,
@@ -370,7 +370,7 @@ def word_svg(word: Word) -> str:
         sheet.y += 26
     sheet.heading(2, "Its neighbours, at first and now")
     _draw_neighbors(sheet, word)
-    return sheet.svg(f"The story of {render.visible(word.token)}")
+    return sheet.svg(f"The story of {terminal.visible(word.token)}")
 
 
 def _draw_neighbors(sheet: Sheet, word: Word) -> None:

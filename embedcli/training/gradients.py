@@ -11,7 +11,7 @@ import numpy as np
 
 from embedcli.autodiff.rows import Room, RowGrad, new_rows, packed, run_starts, sum_rows, unpacked
 from embedcli.autodiff.tensor import Array, Gradient, Tensor
-from embedcli.workers import shared_array
+from embedcli.parallel import shared_array
 
 
 class Accumulator(Protocol):

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedcli import __version__, files, room, store, update
+from embedcli import __version__, store
 from embedcli.config import TrainSettings, explicit, interval, require_same, schema
 from embedcli.errors import (
     UNFIT,
@@ -34,7 +34,8 @@ from embedcli.errors import (
     WorkerError,
 )
 from embedcli.nn.optimizers import make_optimizer
-from embedcli.pretrained import ABSENT, Coverage, start_from
+from embedcli.parallel import available_memory
+from embedcli.storage import files
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
 from embedcli.tasks.task import Task
@@ -43,9 +44,10 @@ from embedcli.text.labels import ClassTargets, LabelKind
 from embedcli.text.sources import STDIN, find_sources
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.text.words import Known
-from embedcli.training import Step, Training, TrainState
-from embedcli.update import Earlier
-from embedcli.workers import available_memory
+from embedcli.training import limits, update
+from embedcli.training.loop import Step, Training, TrainState
+from embedcli.training.pretrained import ABSENT, Coverage, start_from
+from embedcli.training.update import Earlier
 
 TARGETS: dict[str, LabelKind] = {"classify": "class", "regress": "number"}
 # Settings that may be others when a run goes on: they change nothing of its result.
@@ -288,7 +290,7 @@ class _Run:
 
     def finish(self, work: Path, report: Report, stop: Stop) -> Trained:
         """Prepare, train, save."""
-        room.require_for_ids(self.folder, self.sources, self.settings)
+        limits.require_for_ids(self.folder, self.sources, self.settings)
         model = self._model_to_update()
         earlier = self._earlier(model)
         known = None if earlier is None else earlier.known
@@ -299,9 +301,9 @@ class _Run:
         text = self._facts(corpus, valid)
         self._require_same_text(text)
         memory = available_memory()
-        room.require_for_tables(self.folder, len(corpus.vocabulary), self.settings, memory)
+        limits.require_for_tables(self.folder, len(corpus.vocabulary), self.settings, memory)
         task = TASKS[self.settings.task](corpus, self.settings, valid)
-        room.require_for_gradients(task, self.settings, memory)
+        limits.require_for_gradients(task, self.settings, memory)
         state = update.begin(model, task, self.settings) if model else self._state(task)
         found = self._start_from_vectors(task, corpus.vocabulary, known)
         frozen = self._frozen(found, len(corpus.vocabulary))

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedcli import files
 from embedcli.errors import StoreError
+from embedcli.storage import files
 
 
 def names(folder):
@@ -203,7 +203,7 @@ def test_sweeping_does_not_follow_links(tmp_path):
 
 def try_to_lock(target):
     code = (
-        "import sys; from pathlib import Path; from embedcli import files\n"
+        "import sys; from pathlib import Path; from embedcli.storage import files\n"
         "from embedcli.errors import StoreError\n"
         "try:\n    files.Lock(Path(sys.argv[1])).__enter__()\n"
         "except StoreError as error:\n    print(error.message)\n"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from embedcli.cli import main
-from embedcli.cli.render import width
+from embedcli.views.terminal import width
 
 from .conftest import WORDS, save_model
 

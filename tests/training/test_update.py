@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import embedcli
-from embedcli import files, run, store
+from embedcli import store
 from embedcli.cli import main
 from embedcli.errors import ConfigError, CorpusError, StoreError
+from embedcli.storage import files
+from embedcli.training import run
 
 TEXT = "".join(
     f"__label__{number % 3} w{number % 7} w{number % 5} w{number * number % 11} and more\n"

@@ -25,7 +25,7 @@ from embedcli.tasks.regress import MEAN
 from embedcli.tasks.task import Task
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.text.words import Known
-from embedcli.training import TrainState
+from embedcli.training.loop import TrainState
 
 # What the model's numbers mean by; a run that goes on with them cannot have others.
 FIXED = (

@@ -8,46 +8,46 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedcli.cli import render
+from embedcli.views import terminal
 
 ANY_TEXT = st.text(st.characters(), max_size=40)
 
 
 @given(ANY_TEXT)
 def test_visible_text_holds_nothing_harmful_and_stays_as_it_is(text):
-    shown = render.visible(text)
+    shown = terminal.visible(text)
     harmful = [c for c in shown if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")]
     assert not harmful
     assert not set(shown) & set("\u202a\u202b\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
-    assert render.visible(shown) == shown
+    assert terminal.visible(shown) == shown
 
 
 @pytest.mark.parametrize("word", ["नमस्ते", "क्‍ष", "می‌خواهم", "東京", "naïve", "[bold]", "a b"])
 def test_words_of_any_script_are_shown_as_they_are(word):
-    assert render.visible(word) == word
+    assert terminal.visible(word) == word
 
 
 @given(ANY_TEXT)
 def test_json_is_harmless_and_reads_back_to_the_same(text):
-    written = render.json_text({"token": text})
+    written = terminal.json_text({"token": text})
     assert json.loads(written) == {"token": text}
     assert "\n" not in written
-    assert render.visible(written) == written
+    assert terminal.visible(written) == written
 
 
 def test_json_has_no_word_for_what_is_not_a_number():
     value = {"a": [float("nan"), 1.5], "b": (float("inf"),)}
-    assert render.json_text(value) == '{"a": [null, 1.5], "b": [null]}'
+    assert terminal.json_text(value) == '{"a": [null, 1.5], "b": [null]}'
 
 
 @given(ANY_TEXT, st.integers(1, 30), st.booleans())
 def test_fitted_text_takes_just_its_columns(text, columns, right):
-    assert render.width(render.fit(render.visible(text), columns, right=right)) == columns
+    assert terminal.width(terminal.fit(terminal.visible(text), columns, right=right)) == columns
 
 
 @given(st.lists(ANY_TEXT, min_size=1, max_size=5))
 def test_tsv_keeps_its_columns(cells):
-    line = render.tsv_line(cells)
+    line = terminal.tsv_line(cells)
     assert line.count("\n") == 1
     assert line.count("\t") == len(cells) - 1
 
@@ -55,19 +55,19 @@ def test_tsv_keeps_its_columns(cells):
 @given(st.lists(st.floats(width=32, allow_nan=False), max_size=9))
 def test_numbers_read_back_to_the_same_float32(values):
     row = np.array(values, np.float32)
-    assert np.array_equal(np.float32(render.numbers(row)), row)
+    assert np.array_equal(np.float32(terminal.numbers(row)), row)
 
 
 @given(st.integers(1, 200), st.integers(8, 70), st.integers(0, 9))
 def test_a_vector_fits_its_columns(dim, columns, precision):
     row = np.linspace(-3, 3, dim, dtype=np.float32)
-    assert render.width(render.vector_in(row, columns, precision)) <= max(columns, 2)
+    assert terminal.width(terminal.vector_in(row, columns, precision)) <= max(columns, 2)
 
 
 def test_a_long_path_is_not_broken_at_its_hyphens(monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     path = "/data/my-vectors-of-a-few/words.txt"
-    lines = list(render.pairs([("path", path), ("note", "a few words " * 5)]))
+    lines = list(terminal.pairs([("path", path), ("note", "a few words " * 5)]))
     assert lines[0].split() == ["path", path[: 40 - 6]]
     assert "".join(line.strip() for line in lines[:2]) == f"path  {path}"
 
@@ -79,14 +79,14 @@ def test_a_long_path_is_not_broken_at_its_hyphens(monkeypatch):
 def test_a_table_stays_in_the_page(monkeypatch, cells, margin):
     monkeypatch.setenv("COLUMNS", "80")
     right = [False, *[True] * (len(cells) - 1)]
-    lines = list(render.table_lines(cells, [cells], right=right, margin=margin))
-    assert all(render.width(line.rstrip("\n")) <= 80 - margin for line in lines)
-    whole = sum(map(render.width, cells)) + 2 * (len(cells) - 1) <= 80 - margin
-    assert whole == (render.ELLIPSIS not in lines[0])
+    lines = list(terminal.table_lines(cells, [cells], right=right, margin=margin))
+    assert all(terminal.width(line.rstrip("\n")) <= 80 - margin for line in lines)
+    whole = sum(map(terminal.width, cells)) + 2 * (len(cells) - 1) <= 80 - margin
+    assert whole == (terminal.ELLIPSIS not in lines[0])
 
 
 def test_a_page_is_as_wide_as_the_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "50")
     rows = [["x" * 60, "y" * 60]]
-    for line in render.table_lines(["a", "b"], rows, right=(False, False)):
-        assert render.width(line.rstrip("\n")) <= 50
+    for line in terminal.table_lines(["a", "b"], rows, right=(False, False)):
+        assert terminal.width(line.rstrip("\n")) <= 50

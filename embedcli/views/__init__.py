@@ -1,0 +1,1 @@
+"""What a person sees: records as text tables, SVG and HTML. Pure functions of data."""
