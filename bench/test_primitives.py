@@ -18,8 +18,8 @@ from embedcli.autodiff import ops
 from embedcli.autodiff.rows import RowGrad, packed, sum_rows
 from embedcli.autodiff.sampling import CBOWPiece, SkipGramPiece, Tiles, sampled_loss
 from embedcli.autodiff.tensor import Tensor
-from embedcli.memory import keep_freed_memory
 from embedcli.nn.optimizers import OPTIMIZERS
+from embedcli.parallel import keep_freed_memory
 from embedcli.tasks.words import in_reach
 
 V, D = 80_000, 100

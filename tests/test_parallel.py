@@ -1,6 +1,7 @@
 """Forked processes: they die with their parent, leave signals to it, and see what it shares."""
 
 import os
+import platform
 import select
 import signal
 import subprocess
@@ -11,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedcli.errors import WorkerError
-from embedcli.parallel import Team, available_memory, fork_worker, shared_array
+from embedcli.errors import EmbedError, WorkerError
+from embedcli.parallel import Team, available_memory, fork_worker, map_in_order, shared_array
 
 PARENT = """
     import os, signal
@@ -144,16 +145,10 @@ def test_a_member_that_dies_between_commands_is_one_error():
 ORPHANED = """
     import os, signal
     from embedcli import parallel
-    from embedcli.config import TextSettings
-    from embedcli.text.blocks import BlockEncoder
-    from embedcli.text.parallel import _Worker
 
-    parallel._tie = lambda: lambda: None  # as where a process cannot die with its parent
-    team = parallel.Team(3, lambda *_: None)
-    readers = []
-    for _ in range(3):
-        readers.append(_Worker(BlockEncoder(TextSettings(), labelled=False), readers))
-    print(*team._pids, *(each._pid for each in readers), flush=True)
+    parallel._die_with_parent = lambda: lambda: None  # as where a process cannot do that
+    teams = [parallel.Team(3, lambda *_: None), parallel.Team(4, lambda *_: None)]
+    print(*(pid for team in teams for pid in team._pids), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -166,6 +161,62 @@ def test_workers_see_the_end_of_their_parent_whatever_their_siblings_hold():
     assert len(pids) == 5
     for pid in pids:
         wait_for_end(pid)
+
+
+KEEPING = """
+import resource
+import numpy as np
+from embedcli.parallel import keep_freed_memory
+keep_freed_memory()
+x = np.ones(75_000, np.float32)
+def work():
+    a = x * 2
+    b = a * 2
+    c = b * 2
+    d = c * 2
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(100):
+    work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc's allocator")
+def test_buffers_are_not_faulted_in_again() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", KEEPING], capture_output=True, text=True, check=True
+    )
+    assert int(run.stdout) < 100 * 4  # anew each time they are some 73 pages each
+
+
+TRIMMING = """
+import numpy as np
+from pathlib import Path
+from embedcli.parallel import keep_freed_memory, trim_heap
+
+def pages():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+keep_freed_memory()
+before = pages()
+arrays = [np.ones(50_000, np.float32) for _ in range(200)]
+kept = arrays[-1]
+del arrays
+held = pages() - before
+trim_heap()
+print(held, pages() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc's allocator")
+def test_kept_memory_can_be_returned_to_the_system() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", TRIMMING], capture_output=True, text=True, check=True
+    )
+    held, left = map(int, run.stdout.split())
+    assert held > 9000
+    assert left < 500
 
 
 def write(path: Path, text: str) -> None:
@@ -223,3 +274,50 @@ def test_who_waits_does_what_can_be_done_ahead(waiting):
             assert not left.any()
     finally:
         team.close()
+
+
+def test_answers_of_one_member_come_in_order():
+    team = Team(2, lambda member, command, task: command[:1] * (member + task))
+    try:
+        for command in (b"a", b"b", b"c"):
+            team.send(1, command)
+        assert [team.wait(1) for _ in range(3)] == [b"aa", b"bb", b"cc"]
+    finally:
+        team.close()
+
+
+def test_a_stream_is_mapped_in_order():
+    def function(number):
+        return (
+            number,
+            os.getpid(),
+            "x" * (5000 if number % 3 == 0 else 1),
+        )  # some larger than a slot
+
+    found = list(map_in_order(function, range(50), workers=3, slot_size=1000))
+    assert [number for (number, _, _), _ in found] == list(range(50))
+    assert [worker for _, worker in found] == [number % 3 for number in range(50)]
+    pids = {pid for (_, pid, _), _ in found}
+    assert len(pids) == 3
+    assert os.getpid() not in pids
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (EmbedError("found it", "a hint"), pytest.raises(EmbedError, match="found it")),
+        (ValueError("a bug"), pytest.raises(RuntimeError, match=r"(?s)in a worker:.*a bug")),
+    ],
+)
+def test_errors_of_a_mapped_function(error, expected):
+    def function(number):
+        if number >= 5:
+            raise error
+        return number
+
+    found = []
+    with expected as caught:
+        found.extend(result for result, _ in map_in_order(function, range(50), 2, 1000))
+    assert getattr(caught.value, "hint", None) == getattr(error, "hint", None)

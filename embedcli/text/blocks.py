@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from itertools import chain
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.config import TextSettings
-from embedcli.memory import give_back_freed_memory
-from embedcli.text.corpus import Block
+from embedcli.parallel import keep_freed_memory, map_in_order, resolve_workers, trim_heap
+from embedcli.text.corpus import BLOCK, Block
 from embedcli.text.growing import Growing
 from embedcli.text.numbering import Numbering, Strings, first_places
 from embedcli.text.records import HANDLERS, undecodable
@@ -22,6 +23,10 @@ from embedcli.text.tokenizer import LINE_END, Tokenizer
 _MOST_REMEMBERED = 1 << 22
 # Blocks after which a process gives back memory: else it grows by a tenth of the text.
 _TRIM_EVERY = 32
+# Fewer blocks, less than 4 MB, are encoded sooner than workers are started.
+_FEW_BLOCKS = 4
+# Bytes in which a block, or what it is encoded to, goes to and from a worker.
+_SLOT = 8 * BLOCK
 # Codes that are not of words: the end of a line, a piece without a word, and from there down those
 # of several words.
 _END, _NOTHING, _SEVERAL = -1, -2, -3
@@ -74,7 +79,7 @@ class BlockEncoder:
         ends = codes[others] == _END  # (others,)
         self._encoded += 1
         if self._encoded % _TRIM_EVERY == 0:
-            give_back_freed_memory()
+            trim_heap()
         return BlockIds(
             anew=anew,
             fresh=fresh,
@@ -118,6 +123,31 @@ class BlockEncoder:
                 raise undecodable(block.name, line, offset, "utf-8", error) from None
             return data.decode("utf-8", HANDLERS[self._errors]).encode("utf-8")
         return data
+
+
+def encode_blocks(
+    blocks: Iterator[Block], encoder: BlockEncoder, settings: TextSettings
+) -> Iterator[tuple[Block, BlockIds, int]]:
+    """Yield each block, without its text, its ids, and the number of the worker that encoded it.
+
+    Raises CorpusError for text that cannot be decoded, WorkerError for a worker that died.
+    """
+    keep_freed_memory(4 * BLOCK)  # the size of a block's arrays
+    workers = resolve_workers(settings.workers)
+    first = list(islice(blocks, _FEW_BLOCKS))
+    if workers == 1 or len(first) < _FEW_BLOCKS:
+        for block in chain(first, blocks):
+            yield block._replace(data=b""), encoder.encode(block), 0
+        return
+    given: deque[Block] = deque()  # what the workers do not need, and do not send back
+
+    def items() -> Iterator[Block]:
+        for block in chain(first, blocks):
+            given.append(block._replace(data=b""))
+            yield block if block.rows is None else block._replace(rows=())
+
+    for found, worker in map_in_order(encoder.encode, items(), workers, _SLOT):
+        yield given.popleft(), found, worker
 
 
 class _Memory:

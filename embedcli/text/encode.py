@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from embedcli.config import TextSettings
 from embedcli.errors import UNFIT, CorpusError, VocabularyError
-from embedcli.text.blocks import BlockEncoder, BlockIds
+from embedcli.text.blocks import BlockEncoder, BlockIds, encode_blocks
 from embedcli.text.cache import Cached
 from embedcli.text.corpus import Block, Corpus
 from embedcli.text.labels import (
@@ -25,7 +25,6 @@ from embedcli.text.labels import (
     label_codec,
     parse_labels,
 )
-from embedcli.text.parallel import encode_blocks
 from embedcli.text.spool import Spool, blocks_of, mapped
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.text.words import Known, Words, kept_words, renumber, resolve_min_count

@@ -10,7 +10,7 @@ import numpy as np
 from embedcli.config import TrainSettings
 from embedcli.errors import StoreError
 from embedcli.nn.optimizers import make_optimizer
-from embedcli.parallel import asked
+from embedcli.parallel import resolve_workers
 from embedcli.storage import files
 from embedcli.tasks import TABLES
 from embedcli.tasks.task import Task
@@ -108,7 +108,7 @@ def gradients(task: Task, group: int) -> int:
 def _for_gradients(task: Task, settings: TrainSettings, group: int) -> int:
     """Bytes of a group's gradients, and of the work on them."""
     batches = min(group, task.batches)
-    workers = min(asked(settings.workers), batches)
+    workers = min(resolve_workers(settings.workers), batches)
     most = rows_at_most(task.parameters, task.tables)
     applying = max(
         batches * rows * KEYS * KEY

@@ -21,9 +21,8 @@ from embedcli.autodiff.rows import RowGrad, laid_by
 from embedcli.autodiff.tensor import Array, Gradient
 from embedcli.config import TrainSettings
 from embedcli.errors import TrainingError
-from embedcli.memory import give_back_freed_memory, keep_freed_memory
 from embedcli.nn.optimizers import clip_by_norm, make_optimizer, rate
-from embedcli.parallel import Team, asked, shared_array
+from embedcli.parallel import Team, keep_freed_memory, resolve_workers, shared_array, trim_heap
 from embedcli.tasks.task import Task, Validation
 from embedcli.training.gradients import Accumulator, Boxes, LoneBatch
 
@@ -162,7 +161,7 @@ class Training:
         """
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-        give_back_freed_memory()  # of what came before: it would be every worker's too
+        trim_heap()  # of what came before: it would be every worker's too
         keep_freed_memory()
         with threadpool_limits(1, user_api="blas"):
             team = Team(self.workers, self._work, self._make_ahead)
@@ -333,7 +332,7 @@ class Training:
         del loss, gradients
         self._computed += 1
         if self._computed % TRIM_EVERY == 0:
-            give_back_freed_memory()
+            trim_heap()
 
     def _taken(self) -> dict[str, Gradient]:
         """Take the gradients away from the parameters."""
@@ -418,4 +417,4 @@ def _free(gradient: Gradient, frozen: Array | None) -> Gradient:
 def _useful_workers(task: Task, settings: TrainSettings) -> int:
     if task.batches * settings.epochs < SMALL_RUN:
         return 1
-    return min(asked(settings.workers), settings.group, task.batches)
+    return min(resolve_workers(settings.workers), settings.group, task.batches)

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedcli.config import TextSettings
-from embedcli.errors import CorpusError, StoreError
-from embedcli.text import blocks, corpus, parallel, words
+from embedcli.errors import CorpusError, StoreError, WorkerError
+from embedcli.text import blocks, corpus, words
 from embedcli.text.blocks import BlockEncoder
 from embedcli.text.encode import EncodedCorpus, encode, token_lines
 from embedcli.text.labels import ClassTargets, NumberTargets
@@ -380,7 +380,7 @@ class TestWorkers:
         self, encoded: Encode, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         given_back: list[int] = []
-        monkeypatch.setattr(blocks, "give_back_freed_memory", lambda: given_back.append(1))
+        monkeypatch.setattr(blocks, "trim_heap", lambda: given_back.append(1))
         encoded("letters\n" * 32 * 70, workers=1)  # 70 blocks
         assert len(given_back) == 70 // 32
 
@@ -393,15 +393,14 @@ class TestWorkers:
             found.labels.append(str(os.getpid()))
             return found
 
-        take = parallel._Worker.take
+        def noting(*arguments: Any) -> Any:
+            for block, found, worker in encode_blocks(*arguments):
+                seen.add(found.labels.pop())
+                yield block, found, worker
 
-        def noting(self: parallel._Worker) -> Any:
-            found = take(self)
-            seen.add(found.labels.pop())
-            return found
-
+        encode_blocks = blocks.encode_blocks
         monkeypatch.setattr(BlockEncoder, "encode", telling)
-        monkeypatch.setattr(parallel._Worker, "take", noting)
+        monkeypatch.setattr("embedcli.text.encode.encode_blocks", noting)
         encoded(self.TEXT, workers=3)
         assert len(seen) == 3
         assert str(os.getpid()) not in seen
@@ -418,14 +417,14 @@ class TestWorkers:
     def test_results_larger_than_a_slot(
         self, encoded: Encode, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(parallel, "_SLOT", 600)
+        monkeypatch.setattr(blocks, "_SLOT", 600)
         assert lines(encoded(self.TEXT, workers=2)) == lines(encoded(self.TEXT, workers=1))
 
     def test_a_worker_that_dies(self, encoded: Encode, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(
             BlockEncoder, "encode", lambda self, block: os.kill(os.getpid(), signal.SIGKILL)
         )
-        with pytest.raises(CorpusError, match="ended by signal 9"):
+        with pytest.raises(WorkerError, match=r"worker \d died \(signal 9\)"):
             encoded(self.TEXT, workers=2)
         with pytest.raises(ChildProcessError):
             os.waitpid(-1, os.WNOHANG)
@@ -443,17 +442,13 @@ class TestWorkers:
             "import os, sys, time\n"
             "from pathlib import Path\n"
             "from embedcli.config import TextSettings\n"
-            "from embedcli.text import corpus, encode, parallel\n"
+            "from embedcli import parallel\n"
+            "from embedcli.text import corpus, encode\n"
             "corpus.BLOCK = 256\n"
-            "def told(self):\n"
-            "    print(*(worker._pid for worker in told.all), flush=True)\n"
+            "def told(self, member):\n"
+            "    print(*self._pids, flush=True)\n"
             "    time.sleep(60)\n"
-            "told.all = []\n"
-            "plain = parallel._Worker.__init__\n"
-            "def noted(self, *rest):\n"
-            "    plain(self, *rest)\n"
-            "    told.all.append(self)\n"
-            "parallel._Worker.__init__, parallel._Worker.take = noted, told\n"
+            "parallel.Team.wait = told\n"
             "settings = TextSettings(workers=3, cache=False)\n"
             "encode.encode([sys.argv[1] + '/text'], settings, folder=Path(sys.argv[1]))\n"
         )

@@ -171,9 +171,7 @@ def test_a_word_that_fills_up_batches_is_not_trained_by_that(kind, tmp_path):
 
 def test_freed_memory_is_given_back_now_and_then(make, monkeypatch):
     given_back = []
-    monkeypatch.setattr(
-        "embedcli.training.loop.give_back_freed_memory", lambda: given_back.append(1)
-    )
+    monkeypatch.setattr("embedcli.training.loop.trim_heap", lambda: given_back.append(1))
     monkeypatch.setattr("embedcli.training.loop.TRIM_EVERY", 10)
     training, _ = run(make())
     assert len(given_back) == 1 + 3 * training.task.batches // 10
