@@ -55,10 +55,12 @@ def setting(
     exclusive_minimum: bool = False,
     pattern: str | None = None,
     form: str | None = None,
+    formerly: str | None = None,
 ) -> Any:
     """Declare one setting: its default and what is said and checked of it.
 
-    Text must match `pattern` as a whole; `form` says so in words.
+    Text must match `pattern` as a whole; `form` says so in words. `formerly` is an old name of the
+    setting, which files that hold settings may still use.
     """
     return dataclasses.field(
         default=default,
@@ -71,6 +73,7 @@ def setting(
             "exclusive_minimum": exclusive_minimum,
             "pattern": pattern,
             "form": form,
+            "formerly": formerly,
         },
     )
 
@@ -91,6 +94,7 @@ class Spec(NamedTuple):
     exclusive_minimum: bool
     pattern: str | None
     form: str | None
+    formerly: str | None
 
     @property
     def flag(self) -> str:
@@ -278,8 +282,13 @@ class TrainSettings(TextSettings):
         minimum=1,
         maximum=10_000,
     )
-    tile_noise: int = setting(
-        32, "Noise words drawn for each tile.", group="Task", minimum=1, maximum=10_000
+    tile_negatives: int = setting(
+        32,
+        "Negative samples drawn for each tile.",
+        group="Task",
+        minimum=1,
+        maximum=10_000,
+        formerly="tile_noise",
     )
     pool: Literal["mean", "sum", "max", "flatten"] = setting(
         "mean", "How the vectors of a text become one.", group="Head"
@@ -476,7 +485,7 @@ def explicit(
     known = schema(settings)
     for name in given:
         if name not in known:
-            raise ConfigError(f"{name}: no such setting", nearest(name, known))
+            raise ConfigError(f"{name}: no such setting", nearest_setting(name, settings))
     chosen = {} if config is None else _read_config(config, settings)
     return {**chosen, **given}
 
@@ -518,6 +527,17 @@ def presets() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
+def former_names(settings: type[Settings]) -> dict[str, str]:
+    """Return the old names of settings, each with the name that replaced it."""
+    return {spec.formerly: name for name, spec in schema(settings).items() if spec.formerly}
+
+
+def with_current_names(settings: type[Settings], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings that were read from a file, with old names replaced."""
+    former = former_names(settings)
+    return {former.get(name, name): value for name, value in values.items()}
+
+
 def nearest(name: str, known: Mapping[str, Any]) -> str | None:
     """Hint at the known name that is spelt most like this one, if any is."""
     from difflib import get_close_matches
@@ -526,17 +546,25 @@ def nearest(name: str, known: Mapping[str, Any]) -> str | None:
     return f"Did you mean {found[0]}?" if found else None
 
 
+def nearest_setting(name: str, settings: type[Settings]) -> str | None:
+    """Hint at the setting that `name` was an old name of, or that is spelt most like it."""
+    renamed = former_names(settings).get(name.replace("-", "_"))
+    return f"Did you mean {renamed}?" if renamed else nearest(name, schema(settings))
+
+
 def read_yaml(path: Path, settings: type[Settings]) -> dict[str, Any]:
     """Read a settings file: one level of `key: value`, each key once, each value checked.
 
     A plain value is read as its setting's type wants it (so `1e-3` is a number and `1.5` not a
-    whole one); a quoted value is text. Raises ConfigError with the line.
+    whole one); a quoted value is text. Old names of settings are accepted. Raises ConfigError
+    with the line.
     """
-    known = schema(settings)
+    known, former = schema(settings), former_names(settings)
     values: dict[str, Any] = {}
     for line, key, scalar in _pairs(path):
         where = f"{path}:{line}"
         name = key.replace("-", "_")
+        name = former.get(name, name)
         if name not in known:
             raise ConfigError(f"{where}: {key}: no such setting", nearest(name, known))
         if name in values:

@@ -126,6 +126,18 @@ def test_an_unknown_key_gets_the_nearest(tmp_path):
     assert caught.value.hint == "Did you mean epochs?"
 
 
+def test_the_old_name_of_a_setting_is_accepted_in_a_file(tmp_path):
+    assert read(tmp_path, "tile-noise: 7") == {"tile_negatives": 7}
+    with pytest.raises(ConfigError, match=r"c\.yaml:2: tile_noise: given twice"):
+        read(tmp_path, "tile_negatives: 7\ntile_noise: 7")
+
+
+def test_the_old_name_of_a_setting_is_an_error_in_python_that_names_the_new_one():
+    with pytest.raises(ConfigError, match="tile_noise: no such setting") as caught:
+        config.resolve(TrainSettings, given={"tile_noise": 7})
+    assert caught.value.hint == "Did you mean tile_negatives?"
+
+
 @pytest.mark.parametrize(
     "values", [{"dim": 1.5}, {"dim": True}, {"dim": "7"}, {"lr": float("nan")}, {"task": "x"}]
 )

@@ -50,10 +50,10 @@ CASES = {
         "pad_side": "left",
     },
     "skipgram-sgd": {"task": "skipgram", "optimizer": "sgd", "lr": 0.02, "window": 2},
-    "skipgram-damped": {"task": "skipgram", "lr": 0.3, "tile": 4, "tile_noise": 3},
+    "skipgram-damped": {"task": "skipgram", "lr": 0.3, "tile": 4, "tile_negatives": 3},
     "skipgram-adagrad": {"task": "skipgram", "optimizer": "adagrad", "lr": 0.1, "subsample": 0.01},
     "cbow-sgd": {"task": "cbow", "optimizer": "sgd", "lr": 0.05, "negatives": 2},
-    "cbow-damped": {"task": "cbow", "lr": 0.3, "tile": 4, "tile_noise": 3},
+    "cbow-damped": {"task": "cbow", "lr": 0.3, "tile": 4, "tile_negatives": 3},
 }  # fmt: skip
 ANSWERS = {"classify": ["good"], "regress": ["0.5", "15"], "skipgram": [], "cbow": []}
 

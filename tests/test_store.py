@@ -76,6 +76,17 @@ def test_what_is_saved_is_loaded(saved):
             np.testing.assert_array_equal(found[key], array)
 
 
+def test_the_settings_of_a_model_may_have_their_old_names(monkeypatch, tmp_path):
+    written = store.to_yaml
+    monkeypatch.setattr(
+        store,
+        "to_yaml",
+        lambda settings: written(settings).replace("tile_negatives: 32", "tile_noise: 7"),
+    )
+    store.save(tmp_path / "old", make_model())
+    assert store.load_settings(tmp_path / "old").tile_negatives == 7
+
+
 def test_the_folder_is_read_with_plain_tools(saved):
     assert sorted(entry.name for entry in saved.iterdir()) == FILES
     table = np.load(saved / "table.npy")

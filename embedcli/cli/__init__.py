@@ -77,7 +77,8 @@ def _run(argv: Sequence[str]) -> int:
     except typer.TyperException as error:
         command = getattr(error, "ctx", None)
         path = command.command_path if command else "embed"
-        return _fail(error.format_message(), f"{path} --help", code=MISUSED)
+        hint = _renamed_flag(error) or f"{path} --help"
+        return _fail(error.format_message(), hint, code=MISUSED)
     except typer.Abort:
         return _fail(STOPS[signal.SIGINT], code=INTERRUPTED)
     except BrokenPipeError:
@@ -86,6 +87,15 @@ def _run(argv: Sequence[str]) -> int:
         return DONE
     except OSError as error:
         return _fail(f"{error.filename or 'output'}: {error.strerror or error}")
+
+
+def _renamed_flag(error: Exception) -> str | None:
+    """Hint at the flag that replaced the unknown one, where that is an old name of a setting."""
+    from embedcli.config import TrainSettings, former_names
+
+    unknown = getattr(error, "option_name", "").removeprefix("--").replace("-", "_")
+    name = former_names(TrainSettings).get(unknown)
+    return f"Did you mean --{name.replace('_', '-')}?" if name else None
 
 
 def _fail(message: str, hint: str | None = None, *, code: int = FAILED) -> int:

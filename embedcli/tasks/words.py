@@ -154,7 +154,7 @@ class WordStream:
         size = self._padded(self._length)
         tiles = size // of.tile
         halos = 2 * of.window * pieces_of(tiles, of.tile, of.dim)
-        return size + halos + tiles * of.tile_noise
+        return size + halos + tiles * of.tile_negatives
 
     def tiles(self, epoch: int, index: int) -> tuple[int, Tiles]:
         """Make a batch: how many tokens it is, and its tiles as `WordTask.weighed` takes them."""
@@ -171,7 +171,7 @@ class WordStream:
         words = np.zeros(size + 2 * window, np.int32)  # (n + 2w,)
         words[window : window + len(kept)] = tokens[kept]
         near = in_reach(left.reshape(shape), right.reshape(shape), window)  # (g, b, S, S + 2w)
-        noise = draw_noise(self._noise, len(near), settings.tile_noise, rng)  # (g, K)
+        noise = draw_noise(self._noise, len(near), settings.tile_negatives, rng)  # (g, K)
         self._read += 1
         if self._read % LET_GO_EVERY == 0:
             let_go(self._ids)

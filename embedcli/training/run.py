@@ -22,7 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli import __version__, store
-from embedcli.config import TrainSettings, explicit, interval, require_same, schema
+from embedcli.config import (
+    TrainSettings,
+    explicit,
+    interval,
+    require_same,
+    schema,
+    with_current_names,
+)
 from embedcli.errors import (
     UNFIT,
     ConfigError,
@@ -183,7 +190,9 @@ class Checkpoint:
                     f"go on with embed {state['embed']}, or remove the checkpoint to start anew",
                 )
             _require_facts(state["text"])
-            given = explicit(TrainSettings, given=state["settings"])
+            given = explicit(
+                TrainSettings, given=with_current_names(TrainSettings, state["settings"])
+            )
             earlier = state["earlier"]
             if (earlier is None) != (given["update"] is None):
                 raise ValueError("the model that is updated is not the one of the settings")

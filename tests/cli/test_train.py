@@ -236,9 +236,15 @@ def test_checkpoints_by_steps_change_nothing(embed, reviews, tmp_path):
     assert embed("train", "reviews.txt", "--checkpoint-every", "often").code == 2
 
 
-@pytest.mark.parametrize("flag", ["--dim", "--hidden", "--length", "--tile", "--tile-noise"])
+@pytest.mark.parametrize("flag", ["--dim", "--hidden", "--length", "--tile", "--tile-negatives"])
 def test_a_size_beyond_reason_is_misuse(embed, flag):
     found = embed("train", flag, "999999999999999999")
     assert found.code == 2
     assert flag in found.err
     assert "found 999999999999999999; expected a whole number" in found.err
+
+
+def test_the_old_name_of_a_flag_is_misuse_that_names_the_new_one(embed):
+    found = embed("train", "--tile-noise", "4")
+    assert found.code == 2
+    assert "hint: Did you mean --tile-negatives?" in found.err

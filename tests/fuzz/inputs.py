@@ -664,7 +664,7 @@ def resuming(random: Random) -> Case:
 
 
 # What may rightly make a run take long, or more processes, as on a command line.
-COSTLY = ("epochs", "workers", "length", "hidden", "tile", "tile_noise", "window", "batch_size")
+COSTLY = ("epochs", "workers", "length", "hidden", "tile", "tile_negatives", "window", "batch_size")
 
 
 def _spoilt_checkpoint(random: Random, data: bytes) -> bytes:

@@ -23,7 +23,7 @@ from embedcli.tasks.words import (
 )
 from tests.tasks.corpora import COMMON, TOPICS, make_task, trained
 
-SMALL = {"tile": 8, "tile_noise": 4, "batch_size": 20, "window": 3, "optimizer": "damped_sgd"}
+SMALL = {"tile": 8, "tile_negatives": 4, "batch_size": 20, "window": 3, "optimizer": "damped_sgd"}
 
 
 def planted_lines(count, seed):
@@ -248,7 +248,7 @@ def test_rows_meet_the_squared_lengths_of_their_partners(tmp_path):
 @pytest.mark.parametrize("kind", ["skipgram", "cbow"])
 def test_words_of_a_topic_come_together(kind, tmp_path):
     chosen = resolve(TrainSettings, given={"task": kind})
-    preset = {name: getattr(chosen, name) for name in ("optimizer", "lr", "tile", "tile_noise")}
+    preset = {name: getattr(chosen, name) for name in ("optimizer", "lr", "tile", "tile_negatives")}
     preset |= {"batch_size": chosen.batch_size, "group": chosen.group, "init": chosen.init}
     task = make_task(tmp_path, planted_lines(500, 4), task=kind, **preset)
     words = list(dict.fromkeys(" ".join(planted_lines(500, 4)).split()))
@@ -263,7 +263,14 @@ def test_words_of_a_topic_come_together(kind, tmp_path):
 @pytest.mark.parametrize("kind", ["skipgram", "cbow"])
 def test_frequent_words_in_large_batches_do_not_diverge(kind, tmp_path):
     lines = ["the the of the " + line for line in planted_lines(400, 5)]
-    settings = {**SMALL, "batch_size": 4096, "tile": 128, "tile_noise": 16, "group": 16, "lr": 0.5}
+    settings = {
+        **SMALL,
+        "batch_size": 4096,
+        "tile": 128,
+        "tile_negatives": 16,
+        "group": 16,
+        "lr": 0.5,
+    }
     task = make_task(tmp_path, lines, task=kind, **settings)
     state = trained(task)
     assert all(np.abs(array).max() < 20 for array in state.parameters.values())

@@ -18,7 +18,7 @@ from tests.tasks.test_words import planted_lines
 SETTINGS = {
     "task": "skipgram",
     "tile": 16,
-    "tile_noise": 8,
+    "tile_negatives": 8,
     "batch_size": 48,
     "group": 4,
     "epochs": 3,

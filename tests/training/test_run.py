@@ -390,6 +390,16 @@ def test_a_checkpoint_that_does_not_fit_is_one_error(stop, tmp_path, change, sai
         resume(tmp_path)
 
 
+def test_a_checkpoint_may_hold_the_old_name_of_a_setting(train, stop, tmp_path):
+    whole = train("whole", task="skipgram", batch_size=64, tile_negatives=8)
+    stop(2, task="skipgram", batch_size=64, tile_negatives=8)
+    arrays, state = store.load_checkpoint(tmp_path / "m")
+    arrays = {name: array.copy() for name, array in arrays.items()}
+    state["settings"]["tile_noise"] = state["settings"].pop("tile_negatives")
+    store.save_checkpoint(tmp_path / "m", arrays, state)
+    assert resume(tmp_path).digest == whole.digest
+
+
 def test_any_flipped_byte_of_a_checkpoint_is_found(stop, tmp_path):
     stop(4)
     path = tmp_path / "m.checkpoint/state.npz"
