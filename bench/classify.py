@@ -221,11 +221,11 @@ def _embed(made: Set, seed: int, args: argparse.Namespace) -> list[str]:
 
 
 def _embed_accuracy(made: Set, seed: int, args: argparse.Namespace) -> float:
-    from embedcli import evaluate, store
+    from embedcli import evaluation, store
 
     measure.run(_embed(made, seed, args), every=9)
     model = store.load(made.train.with_suffix(""))
-    return evaluate.classification(model, [made.test]).accuracy
+    return evaluation.classification(model, [made.test]).accuracy
 
 
 def _cells(result: Result) -> list[str]:

@@ -126,15 +126,15 @@ def _quality(
     vectors: Path, similarity: Sequence[Path], analogies: Sequence[Path]
 ) -> dict[str, float]:
     """Spearman's correlation on each file of pairs, accuracy on each of analogies, their mean."""
-    from embedcli import evaluate, formats
+    from embedcli import evaluation, formats
 
     table = formats.open_table(vectors)
     scores = {
-        file.stem: evaluate.similarity(table, evaluate.read_pairs(file)).spearman
+        file.stem: evaluation.similarity(table, evaluation.read_pairs(file)).spearman
         for file in similarity
     }
     scores |= {
-        file.stem: evaluate.analogies(table, evaluate.read_questions(file)).total.accuracy
+        file.stem: evaluation.analogies(table, evaluation.read_questions(file)).total.accuracy
         for file in analogies
     }
     return scores | ({"mean": statistics.fmean(scores.values())} if scores else {})

@@ -18,9 +18,9 @@ from embedcli.table import EmbeddingTable
 from embedcli.text.vocabulary import Coverage, Oov
 
 if TYPE_CHECKING:
-    from embedcli import explain as explaining
+    from embedcli import explanation
     from embedcli.config import TextSettings, TrainSettings
-    from embedcli.evaluate import Analogies, Classification, Regression, Similarity
+    from embedcli.evaluation import Analogies, Classification, Regression, Similarity
     from embedcli.formats.base import Options, Read
     from embedcli.text.tokenizer import Tokenizer
     from embedcli.text.vocabulary import Vocabulary
@@ -387,7 +387,7 @@ def predict(
     a model without labels.
     """
     from embedcli import store
-    from embedcli.predict import Predictor, predict_labels, predict_numbers
+    from embedcli.prediction import Predictor, predict_labels, predict_numbers
 
     opened = store.load(Path(model))
     places = _places(sources)
@@ -412,7 +412,7 @@ def text_vectors(
     read to the end first; `oov` is as in `predict`. Raises VocabularyError where the table has no
     counts to weigh by.
     """
-    from embedcli.predict import vectors_of_lines
+    from embedcli.prediction import vectors_of_lines
 
     table, coverage = load(model), Coverage()
     texts = _places(sources), settings_of(model)
@@ -435,7 +435,7 @@ def evaluate(
     raises VocabularyError, is left out with its pair or question, or counts as zeros, by `oov`.
     Raises CorpusError for a file that holds something else.
     """
-    from embedcli import evaluate as judge
+    from embedcli import evaluation as judge
     from embedcli import store
 
     place = Path(path)
@@ -530,7 +530,7 @@ def explain(
     labels: Sequence[str] = (),
     seed: int | None = None,
     oov: Literal["error", "skip"] = "skip",
-) -> explaining.Step:
+) -> explanation.Step:
     """Take one step of learning on a text, in a copy, and lay open all that it met.
 
     `labels` are the right ones, or numbers, for a supervised model; `seed` draws other windows and
@@ -538,15 +538,15 @@ def explain(
     StoreError, VocabularyError or ConfigError.
     """
     from embedcli import store
-    from embedcli.explain import explain_step
+    from embedcli.explanation import explain_step
 
     return explain_step(store.load(Path(model)), text, labels, seed, oov)
 
 
-def explain_word(word: str, model: str | Path = "embeddings") -> explaining.Word:
+def explain_word(word: str, model: str | Path = "embeddings") -> explanation.Word:
     """Tell what became of a word in training; raises StoreError or VocabularyError."""
     from embedcli import store
-    from embedcli.explain import explain_word as tell
+    from embedcli.explanation import explain_word as tell
 
     opened = store.load(Path(model))
     return tell(opened, find(opened.table, [word], spelt_as=model).words[0])

@@ -6,7 +6,7 @@ import pytest
 import embedcli
 from embedcli import store
 from embedcli.errors import CorpusError, VocabularyError
-from embedcli.evaluate import (
+from embedcli.evaluation import (
     Pair,
     analogies,
     classification,

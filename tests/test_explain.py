@@ -11,7 +11,7 @@ from embedcli import api, store
 from embedcli.cli.explain import step_record
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, CorpusError, VocabularyError
-from embedcli.explain import explain_step, explain_word
+from embedcli.explanation import explain_step, explain_word
 from embedcli.nn.initializers import first_rows
 from embedcli.store import Model
 from embedcli.table import EmbeddingTable
@@ -285,7 +285,7 @@ def test_a_long_text_is_read_as_far_as_the_first_batch(models):
 
 
 def corpus_of(ids: list[int], model: Model, labels: list[str]):
-    from embedcli.explain.step import _corpus, _targets
+    from embedcli.explanation.step import _corpus, _targets
 
     return _corpus(np.array(ids, np.int32), model.table.vocabulary, _targets(labels, model))
 

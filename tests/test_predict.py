@@ -8,7 +8,7 @@ from embedcli import store
 from embedcli.autodiff.tensor import Tensor
 from embedcli.config import TextSettings
 from embedcli.errors import StoreError, VocabularyError
-from embedcli.predict import (
+from embedcli.prediction import (
     Predictor,
     predict_labels,
     predict_numbers,

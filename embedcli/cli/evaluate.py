@@ -14,7 +14,7 @@ from embedcli.cli.app import examples
 from embedcli.views import terminal
 
 if TYPE_CHECKING:
-    from embedcli.evaluate import Analogies, Classification, Section
+    from embedcli.evaluation import Analogies, Classification, Section
 
 MARGIN = 2  # before the lines about a file
 LARGEST_MATRIX = 8  # labels of a confusion matrix that is shown; JSON has any

@@ -16,7 +16,7 @@ from embedcli.cli.app import examples
 from embedcli.views import story, terminal
 
 if TYPE_CHECKING:
-    from embedcli.explain import Change, Example, Step, Word
+    from embedcli.explanation import Change, Example, Step, Word
 
 FORMATS = ("text", "json", "svg", "html")
 ROWS_SHOWN = 20  # of each table's changes, on the terminal

@@ -14,7 +14,7 @@ from embedcli.cli.app import examples
 from embedcli.views import terminal
 
 if TYPE_CHECKING:
-    from embedcli.predict import Label
+    from embedcli.prediction import Label
 
 Texts = Annotated[
     list[str] | None,

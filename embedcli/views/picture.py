@@ -29,7 +29,7 @@ from embedcli.views.canvas import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from embedcli.explain import Candidate, Change, Example, Neighbor, Step, Word
+    from embedcli.explanation import Candidate, Change, Example, Neighbor, Step, Word
 
 RIGHT, WRONG = "#12805c", "#b4540a"
 WORD_COLORS = (

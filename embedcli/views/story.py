@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from embedcli.explain import Change, Step, Word
+    from embedcli.explanation import Change, Step, Word
 
 
 def title(step: Step) -> str:

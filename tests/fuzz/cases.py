@@ -22,7 +22,7 @@ from unittest import mock
 
 import numpy as np
 
-from embedcli import evaluate, formats, store
+from embedcli import evaluation, formats, store
 from embedcli.cli import main
 from embedcli.config import TextSettings, TrainSettings, resolve
 from embedcli.errors import EmbedError
@@ -336,7 +336,7 @@ READERS: dict[str, Callable[[Case, Path], object]] = {
     "model": _model,
     "settings": lambda case, _: resolve(TrainSettings, config="config.yaml"),
     "checkpoint": lambda case, _: Checkpoint.load(Path("model")),
-    "pairs": lambda case, _: evaluate.read_pairs(Path("pairs")),
-    "questions": lambda case, _: evaluate.read_questions(Path("questions")),
+    "pairs": lambda case, _: evaluation.read_pairs(Path("pairs")),
+    "questions": lambda case, _: evaluation.read_questions(Path("questions")),
     "vocabulary": lambda case, _: Vocabulary.read(Path("vocab.txt")),
 }

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from embedcli import __version__, api, explain, predict, store
+from embedcli import __version__, api, explanation, prediction, store
 from embedcli.cli import main
 from embedcli.errors import EmbedError, StoreError
 from embedcli.storage.files import map_npz, write_npz
@@ -78,10 +78,10 @@ def test_a_head_of_another_shape_is_not_applied(folder):
     change_arrays(folder, "head.npz", lambda array: np.concatenate([array, array]))
     model = store.load(folder)
     with pytest.raises(StoreError, match="the head is of"):
-        explain.explain_step(model, "a warm film", ["1"])
+        explanation.explain_step(model, "a warm film", ["1"])
     if model.settings.task != "skipgram":
         with pytest.raises(StoreError, match="the head is of"):
-            predict.Predictor(model, model.settings.task)
+            prediction.Predictor(model, model.settings.task)
 
 
 def test_a_start_that_no_run_had_is_refused(folder):
@@ -90,7 +90,7 @@ def test_a_start_that_no_run_had_is_refused(folder):
         told = {**manifest, "start": {**manifest["start"], **start}}
         (folder / "manifest.json").write_text(json.dumps(told))
         with pytest.raises(EmbedError):
-            explain.explain_word(store.load(folder), "film")
+            explanation.explain_word(store.load(folder), "film")
 
 
 def test_half_a_character_in_the_manifest_is_damage(folder):
@@ -136,7 +136,7 @@ def test_numbers_that_are_not_finite_do_no_harm(folder, value, capsys, monkeypat
 def test_a_table_alone_is_not_explained_by_a_step(folder):
     api.convert(folder, folder.parent / "alone", "model")
     with pytest.raises(StoreError, match="vectors alone"):
-        explain.explain_step(store.load(folder.parent / "alone"), "a warm film")
+        explanation.explain_step(store.load(folder.parent / "alone"), "a warm film")
 
 
 @pytest.mark.parametrize(

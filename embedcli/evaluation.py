@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from embedcli import metrics
 from embedcli.errors import CorpusError
-from embedcli.predict import Predictor
+from embedcli.prediction import Predictor
 from embedcli.storage.files import read_text
 from embedcli.store import Model
 from embedcli.table import EmbeddingTable

@@ -15,9 +15,9 @@ from embedcli.autodiff.rows import RowGrad
 from embedcli.autodiff.tensor import Gradient
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, VocabularyError
-from embedcli.explain.examples import Candidate, Example, examples_of
+from embedcli.explanation.examples import Candidate, Example, examples_of
 from embedcli.nn.optimizers import Optimizer, make_optimizer
-from embedcli.predict import require_head
+from embedcli.prediction import require_head
 from embedcli.store import Model
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
