@@ -99,13 +99,13 @@ def open_stream(path: Path, options: Options) -> Iterator[Stream]:
     size = path.stat().st_size
     try:
         # Absolute, for `-` would be standard input.
-        with open_source(Source(str(path.absolute())), options.max_expansion) as (opened, read):
+        with open_source(Source(str(path.absolute())), options.max_expansion) as (opened, content):
 
             def step() -> None:
                 if options.progress is not None:
                     options.progress(opened.size, size)
 
-            yield Stream(path, read, step)
+            yield Stream(path, content.read, step)
     except CorpusError as error:
         raise FormatError(error.message, error.hint) from error
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import importlib
 import itertools
-import lzma
 import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +26,7 @@ from embedcli.formats.base import (
 )
 from embedcli.storage.files import atomic_write
 from embedcli.table import EmbeddingTable
+from embedcli.text.compression import COMPRESSIONS
 
 _HEADER = re.compile(rb"\s*(\d{1,19})[ \t]+(\d{1,9})\s*")
 _NUMBER = re.compile(rb"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)", re.I)
@@ -211,27 +208,16 @@ def shortest_digits(rows: NDArray[np.float32]) -> list[list[bytes]]:
 @contextmanager
 def _compressed(path: Path, file: BinaryIO) -> Iterator[BinaryIO]:
     """Compress what is written to `file`, by the extension of `path`."""
-    if path.suffix == ".gz":
-        with gzip.GzipFile("", "wb", 6, file, mtime=0) as out:
-            yield cast("BinaryIO", out)
-    elif path.suffix == ".bz2":
-        with bz2.BZ2File(file, "wb") as out:
-            yield cast("BinaryIO", out)
-    elif path.suffix == ".xz":
-        with lzma.LZMAFile(file, "wb") as out:
-            yield cast("BinaryIO", out)
-    elif path.suffix == ".zst":
-        with _zstandard(path).ZstdCompressor().stream_writer(file, closefd=False) as out:
-            yield out
-    else:
+    compression = COMPRESSIONS.get(path.suffix)
+    if compression is None:
         yield file
-
-
-def _zstandard(path: Path) -> Any:
+        return
     try:
-        return importlib.import_module("zstandard")
+        writer = compression.writer(file)
     except ImportError:
         raise FormatError(
             f"{path}: needs the zstandard library, which is not installed",
             "pip install 'embedcli[zst]'",
         ) from None
+    with writer as out:
+        yield out

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from embedcli.config import TextSettings
 from embedcli.parallel import keep_freed_memory, map_in_order, resolve_workers, trim_heap
-from embedcli.text.corpus import BLOCK, Block
+from embedcli.text.corpus import BLOCK
 from embedcli.text.growing import Growing
+from embedcli.text.lines import Block, valid_utf8
 from embedcli.text.numbering import Numbering, Strings, first_places
-from embedcli.text.records import HANDLERS, undecodable
 from embedcli.text.tokenizer import LINE_END, Tokenizer
 
 # Bytes of pieces and words remembered from one block to the next; with more all are forgotten.
@@ -106,23 +106,9 @@ class BlockEncoder:
         return lines
 
     def _text(self, block: Block) -> bytes:
-        """Return the block's bytes, surely UTF-8, with a newline after its last line."""
-        data = self._decodable(block)
+        """Return the block's bytes, valid UTF-8, with a newline after its last line."""
+        data = valid_utf8(block, self._errors)
         return data + b"\n" if block.whole and not data.endswith(b"\n") else data
-
-    def _decodable(self, block: Block) -> bytes:
-        data = block.data
-        if data.isascii():
-            return data
-        try:
-            data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            if self._errors == "strict":
-                line = block.line + data.count(b"\n", 0, error.start)
-                offset = block.offset + error.start
-                raise undecodable(block.name, line, offset, "utf-8", error) from None
-            return data.decode("utf-8", HANDLERS[self._errors]).encode("utf-8")
-        return data
 
 
 def encode_blocks(

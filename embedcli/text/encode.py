@@ -15,7 +15,7 @@ from embedcli.config import TextSettings
 from embedcli.errors import UNFIT, CorpusError, VocabularyError
 from embedcli.text.blocks import BlockEncoder, BlockIds, encode_blocks
 from embedcli.text.cache import Cached
-from embedcli.text.corpus import Block, Corpus
+from embedcli.text.corpus import Corpus
 from embedcli.text.labels import (
     ClassNames,
     ClassTargets,
@@ -25,6 +25,7 @@ from embedcli.text.labels import (
     label_codec,
     parse_labels,
 )
+from embedcli.text.lines import Block
 from embedcli.text.spool import Spool, blocks_of, mapped
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.text.words import Known, Words, kept_words, renumber, resolve_min_count

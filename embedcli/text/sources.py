@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import bz2
 import glob
-import gzip
 import hashlib
-import importlib
-import lzma
 import os
 import stat
 import sys
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 from embedcli.errors import CorpusError
+from embedcli.text.compression import COMPRESSIONS, DamagedDataError, decompress
 
 STDIN = "-"
 # A compressed file may expand to this many bytes whatever its own size.
 EXPANSION_FLOOR = 4 << 20
-_READ = 1 << 18
-# Of Zstandard: a block of four bytes may hold 128 KiB of text, so these hold at most 32 MiB.
-_FED = 1 << 10
+READ = 1 << 18  # bytes that are read at once
 
-Kind = Literal["text", "csv", "tsv", "jsonl"]
+Kind = Literal["plain", "csv", "tsv", "jsonl"]
 _KINDS: dict[str, Kind] = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-_COMPRESSED = {".gz", ".bz2", ".xz", ".zst"}
 
 
 class Source(NamedTuple):
@@ -39,19 +31,19 @@ class Source(NamedTuple):
 
     @property
     def kind(self) -> Kind:
-        """How its records are written, by the extension (that of a compressed file set aside)."""
+        """The kind of file by its extension, before that of a compressed file."""
         suffixes = [suffix.lower() for suffix in Path(self.path).suffixes]
-        if suffixes and suffixes[-1] in _COMPRESSED:
+        if suffixes and suffixes[-1] in COMPRESSIONS:
             suffixes.pop()
-        return _KINDS.get(suffixes[-1], "text") if suffixes else "text"
+        return _KINDS.get(suffixes[-1], "plain") if suffixes else "plain"
 
 
 def find_sources(places: Sequence[str | Path]) -> list[Source]:
     """List the files that `places` name: files, folders, patterns such as `*.txt`, `-`.
 
-    A folder gives every regular file in it and below, in the order of their paths, without hidden
-    ones; a folder reached twice through links is read once. No place at all is standard input.
-    Raises CorpusError for a place without a file.
+    A folder stands for every regular file in it and below, in the order of their paths, without
+    hidden ones; a folder reached twice through links is read once. No place at all is standard
+    input. Raises CorpusError for a place without a file.
     """
     found: list[Source] = []
     for place in [os.fspath(place) for place in places] or [STDIN]:
@@ -112,38 +104,62 @@ def _files_below(folder: str) -> list[Source]:
     return sorted(found, key=lambda source: Path(source.path).parts)
 
 
-class Opened:
-    """A source being read: its bytes as stored, counted and hashed while they pass."""
+class Chunks:
+    """Bytes that an iterator yields in chunks of any size, read in sizes of one's own."""
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
-        self.name = name
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._ready = b""
+
+    def peek(self, size: int) -> bytes:
+        """Return the next `size` bytes without taking them; fewer only at the end."""
+        parts, length = [self._ready], len(self._ready)
+        while length < size and (chunk := next(self._chunks, None)) is not None:
+            parts.append(chunk)
+            length += len(chunk)
+        self._ready = b"".join(parts)
+        return self._ready[:size]
+
+    def read(self, size: int) -> bytes:
+        """Return the next `size` bytes; fewer only at the end."""
+        data = self.peek(size)
+        self._ready = self._ready[size:]
+        return data
+
+
+class Opened:
+    """A file or standard input as it is stored, counted and hashed while it is read."""
+
+    def __init__(self, path: str) -> None:
+        """Open it; raises OSError or ValueError."""
+        self.name = "standard input" if path == STDIN else path
         self.size = 0
-        self._file = file
+        # Standard input is read as it comes: a terminal's line, what a pipe holds.
+        self._file: Any = sys.stdin.buffer if path == STDIN else open(path, "rb", buffering=0)  # noqa: PTH123, SIM115 - closed by open_source
+        self._read = getattr(self._file, "read1", self._file.read)
+        self._ended = False
         self._hash = hashlib.sha256()
-        self._before = os.fstat(file.fileno()) if _has_descriptor(file) else None
+        try:
+            self._before: os.stat_result | None = os.fstat(self._file.fileno())
+        except (OSError, AttributeError):
+            self._before = None
         if self._before is not None and not stat.S_ISREG(self._before.st_mode):
             self._before = None  # a pipe may change
 
-    def read(self, size: int = -1) -> bytes:
-        """Read up to `size` bytes as they are stored."""
-        data = self._file.read(_READ if size < 0 else size)
+    def read(self, size: int) -> bytes:
+        """Read up to `size` bytes; raises CorpusError for a file that grew meanwhile."""
+        # A terminal would wait for another Ctrl-D if it were read again after its end.
+        data: bytes = b"" if self._ended else self._read(size)
+        self._ended = not data
         self._hash.update(data)
         self.size += len(data)
         if self._before is not None and 0 < self._before.st_size < self.size:
-            self._refuse_change()  # or a file that grows as fast as it is read had no end
+            self._refuse_change()  # a file that grows as fast as it is read would have no end
         return data
-
-    def peek(self, size: int) -> bytes:
-        """Read ahead: the first bytes, which the next `read` gives again."""
-        head = b""
-        while len(head) < size and (more := self._file.read(size - len(head))):
-            head += more
-        self._file = _Rejoined(head, self._file)  # type: ignore[assignment]
-        return head
 
     def finish(self) -> str:
         """Read what is left and return the SHA-256; raises CorpusError if the file changed."""
-        while self.read(_READ):
+        while self.read(READ):
             pass
         if self._before is not None:
             before, after = self._before, os.fstat(self._file.fileno())
@@ -152,6 +168,11 @@ class Opened:
             ):
                 self._refuse_change()
         return self._hash.hexdigest()
+
+    def close(self) -> None:
+        """Close a file; standard input stays open."""
+        if self._file is not sys.stdin.buffer:
+            self._file.close()
 
     def _refuse_change(self) -> NoReturn:
         before = 0 if self._before is None else self._before.st_size
@@ -162,151 +183,56 @@ class Opened:
         )
 
 
-class _Rejoined:
-    """A file and the bytes already taken from its beginning."""
+@contextmanager
+def open_source(source: Source, max_expansion: int) -> Iterator[tuple[Opened, Chunks]]:
+    """Open a source; yields it as it is stored, and its content, decompressed.
 
-    def __init__(self, head: bytes, file: BinaryIO) -> None:
-        self._head = head
-        self._file = file
-
-    def read(self, size: int) -> bytes:
-        if self._head:
-            data, self._head = self._head[:size], self._head[size:]
-            return data
-        return self._file.read(size)
-
-    def fileno(self) -> int:
-        return self._file.fileno()
-
-
-class _StandardInput:
-    """Standard input as it comes, and not read again after its end.
-
-    At a terminal every further reading would wait for one more Ctrl-D.
+    The compression is recognised by the first bytes. Raises CorpusError, at once or while the
+    content is read, if the file cannot be read, is damaged, or expands to more than
+    `max_expansion` times its own size and more than `EXPANSION_FLOOR`.
     """
-
-    def __init__(self) -> None:
-        self._file: Any = sys.stdin.buffer
-        self._ended = False
-
-    def read(self, size: int) -> bytes:
-        data: bytes = b"" if self._ended else self._file.read1(size)
-        self._ended = self._ended or (size > 0 and not data)
-        return data
-
-    def fileno(self) -> int:
-        number: int = self._file.fileno()
-        return number
-
-
-def _has_descriptor(file: BinaryIO) -> bool:
+    name = "standard input" if source.path == STDIN else source.path
+    with _read_errors(name):
+        opened = Opened(source.path)
     try:
-        file.fileno()
-    except (OSError, AttributeError):
-        return False
-    return True
+        yield opened, Chunks(_expanded(opened, max_expansion))
+    finally:
+        opened.close()
+
+
+def _expanded(opened: Opened, max_expansion: int) -> Iterator[bytes]:
+    """Yield the content of a file, decompressed."""
+    with _read_errors(opened.name):
+        stored = Chunks(iter(lambda: opened.read(READ), b""))
+        head = stored.peek(6)
+        pieces = iter(lambda: stored.read(READ), b"")
+        for compression in COMPRESSIONS.values():
+            if compression.magic.match(head):
+                pieces = decompress(stored.read, compression)
+        expanded = 0
+        for piece in pieces:
+            expanded += len(piece)
+            if expanded > max(EXPANSION_FLOOR, max_expansion * opened.size):
+                raise CorpusError(
+                    f"{opened.name}: expands to more than {max_expansion} times its size",
+                    hint="if that is right, raise --max-expansion",
+                )
+            yield piece
 
 
 @contextmanager
-def _refusing(name: str) -> Iterator[None]:
-    """Turn what goes wrong in reading `name` into one CorpusError."""
+def _read_errors(name: str) -> Iterator[None]:
+    """Turn the errors of reading the file `name` into CorpusErrors."""
     try:
         yield
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+    except DamagedDataError as error:
         raise CorpusError(f"{name}: compressed data is damaged or cut off ({error})") from error
     except OSError as error:
-        if error.errno is None:  # of bz2, about the data
-            raise CorpusError(f"{name}: compressed data is damaged ({error})") from error
         raise CorpusError(f"{name}: {error.strerror}; expected a readable file") from error
     except ValueError as error:  # a NUL byte in the name
         raise CorpusError(f"{name!r}: {error}; expected the name of a file") from error
-
-
-@contextmanager
-def open_source(
-    source: Source, max_expansion: int
-) -> Iterator[tuple[Opened, Callable[[int], bytes]]]:
-    """Open a source; yields it with a function that reads `size` bytes of its text, decompressed.
-
-    The function returns fewer bytes only at the end. The compression is told by the first bytes
-    (.gz, .bz2, .xz, .zst). Raises CorpusError if the file cannot be read, is damaged, or expands
-    to more than `max_expansion` times its own size and more than `EXPANSION_FLOOR`.
-    """
-    name = "standard input" if source.path == STDIN else source.path
-    with _refusing(name):
-        file = _open(source.path)
-    try:
-        with _refusing(name):
-            opened = Opened(file, name)
-            read = _decompressed(opened)
-        expanded = 0
-
-        def read_fully(size: int) -> bytes:
-            nonlocal expanded
-            parts: list[bytes] = []
-            with _refusing(name):
-                while size and (data := read(min(size, _READ))):
-                    parts.append(data)
-                    size -= len(data)
-                    expanded += len(data)
-                    if expanded > max(EXPANSION_FLOOR, max_expansion * opened.size):
-                        raise CorpusError(
-                            f"{name}: expands to more than {max_expansion} times its size",
-                            hint="if that is right, raise --max-expansion",
-                        )
-            return b"".join(parts)
-
-        yield opened, read_fully
-    finally:
-        if source.path != STDIN:
-            file.close()
-
-
-def _open(path: str) -> BinaryIO:
-    if path == STDIN:
-        return _StandardInput()  # type: ignore[return-value]
-    return open(path, "rb", buffering=0)  # noqa: PTH123 - closed by open_source
-
-
-def _decompressed(opened: Opened) -> Callable[[int], bytes]:
-    head = opened.peek(6)
-    file: Any = opened
-    if head.startswith(b"\x1f\x8b\x08"):
-        return gzip.GzipFile(fileobj=file, mode="rb").read
-    if head.startswith(b"BZh") and head[3:4].isdigit():
-        return bz2.BZ2File(file).read
-    if head.startswith(b"\xfd7zXZ\0"):
-        return lzma.LZMAFile(file).read
-    if head.startswith(b"\x28\xb5\x2f\xfd"):
-        return _zstandard(opened)
-    return opened.read
-
-
-def _zstandard(opened: Opened) -> Callable[[int], bytes]:
-    try:
-        zstandard: Any = importlib.import_module("zstandard")
-    except ImportError:
+    except ImportError as error:
         raise CorpusError(
-            f"{opened.name}: is compressed by zstandard, whose library is not installed",
+            f"{name}: is compressed by zstandard, whose library is not installed",
             hint="pip install 'embedcli[zst]'",
-        ) from None
-    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-    frame, text = decompressor.decompressobj(), BytesIO()
-
-    def read(size: int) -> bytes:
-        nonlocal frame, text
-        while not (data := text.read(size)):
-            stored = frame.unused_data or opened.read(_FED)
-            if not stored and frame.eof:
-                break
-            if not stored:  # the library's own reader takes this for an end
-                raise EOFError("a frame ends before its end")
-            if frame.eof:
-                frame = decompressor.decompressobj()
-            try:
-                text = BytesIO(frame.decompress(stored))
-            except zstandard.ZstdError as error:
-                raise CorpusError(f"{opened.name}: compressed data is damaged ({error})") from error
-        return data
-
-    return read
+        ) from error

@@ -1,14 +1,11 @@
-import bz2
 import gzip
 import json
-import lzma
 import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +16,7 @@ from embedcli.formats.base import Options
 from embedcli.table import EmbeddingTable
 from embedcli.text import sources
 from embedcli.text.vocabulary import Vocabulary
+from tests.packing import PACKERS
 
 WRITABLE = [name for name, each in FORMATS.items() if each.write]
 ENDINGS = {"npy": ".npy", "projector": ".tsv", "safetensors": ".safetensors", "model": ""}
@@ -112,12 +110,7 @@ def test_counts_stay_where_the_format_has_room_for_them(table, tmp_path):
         assert found.vocabulary.counts.tolist() == [9, 7, 5, 3]
 
 
-COMPRESSORS = {
-    ".gz": gzip.compress,
-    ".bz2": bz2.compress,
-    ".xz": lzma.compress,
-    ".zst": zstandard.ZstdCompressor().compress,
-}
+COMPRESSORS = {suffix: pack for suffix, pack in PACKERS.items() if suffix}
 
 
 @pytest.mark.parametrize("ending, compress", COMPRESSORS.items(), ids=COMPRESSORS)

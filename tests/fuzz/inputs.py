@@ -22,7 +22,6 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-import zstandard
 
 from embedcli import api
 from embedcli.config import TextSettings, TrainSettings, schema, to_yaml
@@ -43,6 +42,7 @@ from tests.fuzz.mutations import (
     spoil_json_lines,
     spoil_npy,
 )
+from tests.packing import PACKERS
 
 WORDS = ["the", "naïve", "हिन्दी", "東京", "can't", "x1", "king", "queen"]
 SCRIPTS = (
@@ -69,7 +69,7 @@ SQUEEZE: dict[str, Callable[[bytes], bytes]] = {
     ".gz": functools.partial(gzip.compress, mtime=0),
     ".bz2": bz2.compress,
     ".xz": lzma.compress,
-    ".zst": zstandard.ZstdCompressor().compress,
+    **{suffix: pack for suffix, pack in PACKERS.items() if suffix == ".zst"},
 }
 TASKS = ("skipgram", "cbow", "classify", "regress")
 Make = Callable[[Random], Case]

@@ -1,9 +1,7 @@
 """Bytes of every kind to blocks of whole lines, or to one error."""
 
-import bz2
 import gzip
 import io
-import lzma
 import os
 import pty
 import sys
@@ -11,7 +9,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,16 +16,12 @@ from embedcli.config import TextSettings
 from embedcli.errors import ConfigError, CorpusError
 from embedcli.text import corpus as module
 from embedcli.text import sources
-from embedcli.text.corpus import Block, Corpus
+from embedcli.text.corpus import Corpus
+from embedcli.text.lines import Block
+from tests.packing import PACKERS, ZSTD
 
 TEXT = "Hope to see you soon\nआपसे मिलने की उम्मीद है\n" * 50
-PACKERS = {
-    "": lambda data: data,
-    ".gz": gzip.compress,
-    ".bz2": bz2.compress,
-    ".xz": lzma.compress,
-    ".zst": zstandard.ZstdCompressor().compress,
-}
+COMPRESSED = [suffix for suffix in PACKERS if suffix]
 
 
 def blocks_of(*places: str | Path, **settings: object) -> list[Block]:
@@ -53,21 +46,21 @@ def test_compressions_are_told_by_content(tmp_path: Path, suffix: str, named: bo
     assert text_of(path) == TEXT.encode()
 
 
-@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
+@pytest.mark.parametrize("suffix", COMPRESSED)
 def test_members_one_after_the_other(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / "text"
     path.write_bytes(PACKERS[suffix](b"one\n") + PACKERS[suffix](b"two\n"))
     assert text_of(path) == b"one\ntwo\n"
 
 
-@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
+@pytest.mark.parametrize("suffix", COMPRESSED)
 def test_a_compressed_file_cut_off(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / "text"
     path.write_bytes(PACKERS[suffix](os.urandom(5000))[:-20])
     assert "damaged or cut off" in error_of(path).message
 
 
-@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
+@pytest.mark.parametrize("suffix", COMPRESSED)
 def test_a_compressed_file_damaged(tmp_path: Path, suffix: str) -> None:
     packed = bytearray(PACKERS[suffix](os.urandom(5000)))
     packed[6:60] = b"\xff" * 54
@@ -76,7 +69,7 @@ def test_a_compressed_file_damaged(tmp_path: Path, suffix: str) -> None:
     assert str(path) in error_of(path).message
 
 
-@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
+@pytest.mark.parametrize("suffix", COMPRESSED)
 def test_expansion_without_end(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,8 +85,8 @@ def test_expansion_without_end(
 
 def test_zstandard_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "text.zst"
-    path.write_bytes(PACKERS[".zst"](b"a"))
-    monkeypatch.setitem(sys.modules, "zstandard", None)
+    path.write_bytes(b"\x28\xb5\x2f\xfd")
+    monkeypatch.setitem(sys.modules, ZSTD, None)
     assert error_of(path).hint == "pip install 'embedcli[zst]'"
 
 

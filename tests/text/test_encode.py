@@ -317,7 +317,7 @@ class TestLabels:
             ("t.jsonl", "[" * 100_000, "t.jsonl:1: .*expected a JSON object"),
             ("t.jsonl", '{"text": "a"}', "t.jsonl:1: no key 'label'; the keys are text"),
             ("t.jsonl", '{"text": 1, "label": "a"}', "t.jsonl:1: text is 1; expected text"),
-            ("t.jsonl", '{"text": "a", "label": null}', "t.jsonl:1: label is None; expected"),
+            ("t.jsonl", '{"text": "a", "label": null}', "t.jsonl:1: label is null; expected"),
             ("t.jsonl", '{"text": "\\ud800", "label": "a"}', "t.jsonl:1: half a character"),
         ],
     )
@@ -329,9 +329,14 @@ class TestLabels:
 
     def test_a_record_without_end(self, encoded: Encode, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("embedcli.text.records.LONGEST_RECORD", 1000)
-        for name in ("t.csv", "t.jsonl"):
+        long = "b" * (1 << 19)
+        for name, text in (
+            ("t.csv", 'text\n"' + "a\n" * 600 + long),
+            ("t.csv", "text\n" + long),
+            ("t.jsonl", '{"text": "' + long),
+        ):
             with pytest.raises(CorpusError, match=r"field larger|a line of over"):
-                encoded('text\n"' + "a\n" * 600 + "b" * (1 << 19), name)
+                encoded(text, name)
 
     def test_a_long_record_of_many_blocks(
         self, encoded: Encode, monkeypatch: pytest.MonkeyPatch
