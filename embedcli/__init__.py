@@ -1,26 +1,104 @@
-"""Train, inspect and explain embedding tables; every public name lives in `embedcli.api`."""
+"""Train, inspect and explain word embeddings.
+
+All public names can be imported from here. They are imported from the modules that define them
+when they are first used, so that `import embedcli` costs nothing.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from embedcli.api import Cache as Cache
+    from embedcli.api import analogy as analogy
+    from embedcli.api import cache as cache
+    from embedcli.api import clear_cache as clear_cache
     from embedcli.api import convert as convert
+    from embedcli.api import describe as describe
+    from embedcli.api import evaluate as evaluate
+    from embedcli.api import explain as explain
+    from embedcli.api import explain_word as explain_word
     from embedcli.api import load as load
+    from embedcli.api import lookup as lookup
+    from embedcli.api import neighbors as neighbors
+    from embedcli.api import odd as odd
+    from embedcli.api import predict as predict
+    from embedcli.api import sample as sample
+    from embedcli.api import similarity as similarity
     from embedcli.api import tokenize as tokenize
     from embedcli.api import train as train
+    from embedcli.api import vectors as vectors
+    from embedcli.config import TextSettings as TextSettings
+    from embedcli.config import TrainSettings as TrainSettings
+    from embedcli.description import Description as Description
+    from embedcli.errors import ConfigError as ConfigError
+    from embedcli.errors import CorpusError as CorpusError
+    from embedcli.errors import EmbedError as EmbedError
+    from embedcli.errors import FormatError as FormatError
+    from embedcli.errors import StoreError as StoreError
+    from embedcli.errors import TrainingError as TrainingError
+    from embedcli.errors import VocabularyError as VocabularyError
+    from embedcli.errors import WorkerError as WorkerError
+    from embedcli.evaluation import Analogies as Analogies
+    from embedcli.evaluation import Classification as Classification
+    from embedcli.evaluation import Regression as Regression
+    from embedcli.evaluation import Section as Section
+    from embedcli.evaluation import Similarity as Similarity
+    from embedcli.formats.base import Options as Options
+    from embedcli.formats.base import Read as Read
+    from embedcli.prediction import Label as Label
+    from embedcli.prediction import Results as Results
+    from embedcli.table import Analogy as Analogy
+    from embedcli.table import Answers as Answers
+    from embedcli.table import Comparison as Comparison
+    from embedcli.table import EmbeddingTable as EmbeddingTable
+    from embedcli.table import Found as Found
+    from embedcli.table import Nearest as Nearest
+    from embedcli.table import Neighbor as Neighbor
+    from embedcli.table import Neighbors as Neighbors
+    from embedcli.table import OddOneOut as OddOneOut
+    from embedcli.table import Row as Row
+    from embedcli.text.tokenized import Line as Line
+    from embedcli.text.tokenized import Tokenized as Tokenized
+    from embedcli.text.vocabulary import Coverage as Coverage
+    from embedcli.text.vocabulary import Vocabulary as Vocabulary
+    from embedcli.training.loop import Step as Step
+    from embedcli.training.run import Prepared as Prepared
+    from embedcli.training.run import Stopped as Stopped
+    from embedcli.training.run import Trained as Trained
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "convert", "load", "tokenize", "train"]
+
+_NAMES = {
+    "api": "analogy cache clear_cache convert describe evaluate explain explain_word load lookup "
+    "neighbors odd predict sample similarity tokenize train vectors Cache",
+    "config": "TextSettings TrainSettings",
+    "description": "Description",
+    "errors": "ConfigError CorpusError EmbedError FormatError StoreError TrainingError "
+    "VocabularyError WorkerError",
+    "evaluation": "Analogies Classification Regression Section Similarity",
+    "formats.base": "Options Read",
+    "prediction": "Label Results",
+    "table": "Analogy Answers Comparison EmbeddingTable Found Nearest Neighbor Neighbors OddOneOut "
+    "Row",
+    "text.tokenized": "Line Tokenized",
+    "text.vocabulary": "Coverage Vocabulary",
+    "training.loop": "Step",
+    "training.run": "Prepared Stopped Trained",
+}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
+__all__ = ["__version__", *_MODULE_OF]
 
 
 def __getattr__(name: str) -> Any:
-    """Hand on a name of the API when it is first asked for, so that importing costs nothing."""
-    if name in __all__:
-        import importlib
+    """Import a public name when it is first used."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'embedcli' has no attribute {name!r}")
+    import importlib
 
-        return getattr(importlib.import_module("embedcli.api"), name)
-    raise AttributeError(f"module 'embedcli' has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"embedcli.{_MODULE_OF[name]}"), name)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:

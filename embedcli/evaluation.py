@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,13 +17,14 @@ from embedcli.errors import CorpusError
 from embedcli.prediction import Predictor
 from embedcli.storage.files import read_text
 from embedcli.store import Model
-from embedcli.table import EmbeddingTable
+from embedcli.table import EmbeddingTable, compare
 from embedcli.tasks.classify import THRESHOLD, labelled, targets_of
 from embedcli.tasks.regress import MEAN, errors, numbered
 from embedcli.tasks.supervised import Texts
 from embedcli.text.encode import EncodedCorpus, encode
 from embedcli.text.labels import LabelKind
-from embedcli.text.vocabulary import Coverage, Oov, Vocabulary
+from embedcli.text.tokenizer import Tokenizer
+from embedcli.text.vocabulary import Coverage, Oov
 
 _SYNTACTIC = "gram"  # begins the names of syntactic sections, as in questions-words.txt
 _LABELLED = "labelled text is for --task classify or regress"
@@ -169,12 +170,10 @@ def similarity(
     `dummy4unknown`), by `oov`.
     """
     words = [word for pair in pairs for word in (pair.first, pair.second)]
-    ids = _ids(table.vocabulary, words, fold_case, oov).reshape(-1, 2)  # (N, 2)
+    ids = _ids(table, words, fold_case, oov).reshape(-1, 2)  # (N, 2)
     known = (ids >= 0).all(axis=1)  # (N,)
-    one, two = table.rows(ids[known, 0]), table.rows(ids[known, 1])  # (K, D)
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)  # (K,)
     cosines = np.zeros(len(pairs))  # (N,)
-    cosines[known] = np.einsum("nd,nd->n", one, two) / np.where(lengths > 0, lengths, 1)
+    cosines[known] = compare(table.rows(ids[known, 0]), table.rows(ids[known, 1]))  # (K,)
     used = known | (oov == "zero")  # (N,)
     scores = np.array([pair.score for pair in pairs])  # (N,)
     return Similarity(
@@ -226,7 +225,7 @@ def analogies(
     `oov`.
     """
     words = [word for questions in sections.values() for q in questions for word in q]
-    ids = _ids(table.vocabulary, words, fold_case, oov).reshape(-1, 4)  # (N, 4)
+    ids = _ids(table, words, fold_case, oov).reshape(-1, 4)  # (N, 4)
     ends = np.cumsum([len(questions) for questions in sections.values()])
     scored = []
     for name, asked in zip(sections, np.split(ids, ends[:-1]), strict=True):  # (Q, 4)
@@ -357,28 +356,31 @@ def _answers(table: EmbeddingTable, ids: NDArray[np.int64], fold_case: bool) -> 
 
 
 def _ids(
-    vocabulary: Vocabulary, words: Sequence[str], fold_case: bool, oov: Oov
+    table: EmbeddingTable, words: Sequence[str], fold_case: bool, oov: Oov
 ) -> NDArray[np.int64]:
-    """Find the ids of words, (N,): of the first token that is spelt so, -1 where there is none.
+    """Find the ids of words, (N,), without case if `fold_case`: -1 for an unknown word.
 
-    A word is looked for as it stands, or else composed (NFC), as the tokenizer leaves it. Raises
-    VocabularyError for the first that is not there, where that is an error.
+    The first token of the table that is spelled so is taken, as in gensim; where there is none,
+    the first that is spelled as the table's tokenizer spells the word. Raises VocabularyError for
+    an unknown word where that is an error.
     """
-    asked = [
-        [_folded(spelling, fold_case) for spelling in (word, unicodedata.normalize("NFC", word))]
+    tokenizer = Tokenizer(replace(table.settings, fold_case=fold_case))
+    spellings = {
+        word: [_folded(word, fold_case), _folded(tokenizer.spelt(word), fold_case)]
         for word in words
-    ]
-    wanted = {spelling for spellings in asked for spelling in spellings}
+    }
+    wanted = set(chain.from_iterable(spellings.values()))
     found: dict[str, int] = {}
-    for number, token in enumerate(vocabulary):
+    for number, token in enumerate(table.vocabulary):
         spelling = _folded(token, fold_case)
         if spelling in wanted:
             found.setdefault(spelling, number)
-    ids = np.array(
-        [found.get(stands, found.get(composed, -1)) for stands, composed in asked], np.int64
-    )  # (N,)
-    if oov == "error" and (ids < 0).any():
-        raise vocabulary.unknown(words[int((ids < 0).argmax())])
+    ids = np.empty(len(words), np.int64)  # (N,)
+    for place, word in enumerate(words):
+        as_it_stands, respelled = spellings[word]
+        ids[place] = found.get(as_it_stands, found.get(respelled, -1))
+        if ids[place] < 0 and oov == "error":
+            raise table.vocabulary.unknown(word)
     return ids
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,13 @@ from embedcli.text.vocabulary import Coverage, Oov, Vocabulary
 SIF = 1e-3  # of Arora et al. 2017, who found 1e-4 to 1e-3 to do equally well
 
 _TEXTS_AT_ONCE = 256
+
+
+class Results(NamedTuple):
+    """What a model returns for text, line by line, and how many words it knew so far."""
+
+    lines: Iterator[Any]
+    coverage: Coverage
 
 
 @dataclass(frozen=True)

@@ -1,30 +1,175 @@
-"""A vocabulary and its vectors: look-up, similarity and exact nearest neighbours."""
+"""A vocabulary and its vectors: look-up, similarity and exact nearest neighbours.
+
+Every question to a table is a method of `EmbeddingTable` and returns frozen records, whose fields
+have the names that `--format json` prints. `EmbeddingTable.lookup` is where words become ids: the
+rule of spelling and the policies for unknown words are there and nowhere else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embedcli.text.vocabulary import Vocabulary
+from embedcli.config import TextSettings
+from embedcli.errors import VocabularyError
+from embedcli.text.vocabulary import Oov, Vocabulary
+
+if TYPE_CHECKING:
+    from embedcli.text.tokenizer import Tokenizer
 
 Metric = Literal["cosine", "dot", "euclidean"]
 Method = Literal["3cosadd", "3cosmul"]
+Order = Literal["id", "count", "norm", "token"]
+Questions = Sequence[str] | Sequence[Sequence[str]]  # the words of one question, or of several
 
+Record = TypeVar("Record")
 Score = Callable[[NDArray[np.float32], slice], NDArray[np.float32]]
 
 _BLOCK_BYTES = 1 << 21  # of the table at a time: it and its scores stay in the cache
+_ROWS_AT_ONCE = 1000  # read while records of rows are iterated, so that many take no memory
 _QUERIES = 256  # scored at a time
 _FEW_QUERIES = 64
 _MUL_EPSILON = 1e-6  # of 3CosMul; Levy and Goldberg 2014 use .001, gensim 1e-6
+# Lengths whose squares and products float32 holds with full precision.
+_SHORTEST, _LONGEST = 1e-15, 1e15
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A row of a table: the index is None and the vector zeros for an unknown word."""
+
+    index: int | None
+    token: str
+    count: int | None  # in the corpus; None where it is not known
+    vector: NDArray[np.float32]  # (D,)
+
+
+class Neighbor(NamedTuple):
+    """A word that a search found and its score."""
+
+    token: str
+    score: float
 
 
 @dataclass(frozen=True)
 class Neighbors:
+    """The words nearest to a word, the nearest first; none where the word is unknown."""
+
+    token: str
+    neighbors: tuple[Neighbor, ...]
+
+
+@dataclass(frozen=True)
+class Analogy:
+    """The words A, B and C, and the words D so that A is to B as C is to D, the best first."""
+
+    tokens: tuple[str, ...]
+    neighbors: tuple[Neighbor, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two words and their cosine, dot product or negative distance."""
+
+    tokens: tuple[str, ...]
+    score: float
+
+
+@dataclass(frozen=True)
+class OddOneOut:
+    """The word that fits least to the others, and the cosine of each with the mean of all."""
+
+    tokens: tuple[str, ...]
+    odd: str
+    fits: tuple[Neighbor, ...]  # the odd one first
+
+
+@dataclass(frozen=True)
+class Answers(Sequence[Record], Generic[Record]):
+    """The records of several questions, and how many of their words the table has and has not."""
+
+    records: tuple[Record, ...]
+    known: int
+    unknown: int
+
+    @overload
+    def __getitem__(self, place: int) -> Record: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Record, ...]: ...
+    def __getitem__(self, place: int | slice) -> Record | tuple[Record, ...]:
+        return self.records[place]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+@dataclass(frozen=True, eq=False)
+class Found(Sequence[Row]):
+    """Rows of a table that were looked up; vectors are read when they are asked for.
+
+    `ids` is int64 (N,), -1 for an unknown word that stays. `known` and `unknown` count the words
+    that were asked for, those left out too.
+    """
+
+    table: EmbeddingTable
+    ids: NDArray[np.int64]
+    known: int
+    unknown: int
+    spelled: Sequence[str] | None = None  # the words of the ids; None: those of the vocabulary
+
+    @overload
+    def __getitem__(self, place: int) -> Row: ...
+    @overload
+    def __getitem__(self, place: slice) -> Found: ...
+    def __getitem__(self, place: int | slice) -> Row | Found:
+        if isinstance(place, slice):
+            spelled = None if self.spelled is None else self.spelled[place]
+            return replace(self, ids=self.ids[place], spelled=spelled)
+        index = int(self.ids[place])
+        token = self.table.vocabulary.token(index) if self.spelled is None else self.spelled[place]
+        counts = self.table.vocabulary.counts
+        return Row(
+            index if index >= 0 else None,
+            token,
+            None if counts is None or index < 0 else int(counts[index]),
+            self[place : place + 1 or None].vectors[0],
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Row]:
+        counts = self.table.vocabulary.counts
+        for first in range(0, len(self), _ROWS_AT_ONCE):
+            part = self[first : first + _ROWS_AT_ONCE]
+            for index, token, vector in zip(
+                part.ids.tolist(), part.tokens, part.vectors, strict=True
+            ):
+                known = index >= 0
+                count = int(counts[index]) if known and counts is not None else None
+                yield Row(index if known else None, token, count, vector)
+
+    @property
+    def tokens(self) -> Sequence[str]:
+        """The words, as they are spelled in the vocabulary."""
+        return self.table.vocabulary.tokens(self.ids) if self.spelled is None else self.spelled
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """The vectors, (N, D): zeros for an unknown word."""
+        rows = self.table.rows(np.maximum(self.ids, 0))  # (N, D)
+        rows[self.ids < 0] = 0
+        return rows
+
+
+class Nearest(NamedTuple):
     """What a search found: `ids` int64 and `scores` float32, both (Q, k), the best first.
 
     Where fewer than k rows could be found, the ids that are left are -1 and the scores NaN.
@@ -37,24 +182,31 @@ class Neighbors:
 class EmbeddingTable:
     """A vocabulary of V words and their vectors (V, D), in memory or memory-mapped.
 
-    `table["king"]` is the vector of a word, (D,) float32; raises VocabularyError for a word that
-    is not there.
+    `table["king"]` is the vector of a word, (D,) float32; raises VocabularyError for an unknown
+    word. `spelling` returns the settings of the text that the words come from; without, words are
+    spelled by the default settings.
     """
 
-    def __init__(self, vocabulary: Vocabulary, vectors: NDArray[np.float32]) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        vectors: NDArray[np.float32],
+        spelling: Callable[[], TextSettings] = TextSettings,
+    ) -> None:
         if vectors.ndim != 2 or len(vectors) != len(vocabulary):
             raise ValueError(f"{vectors.shape} vectors for {len(vocabulary)} words")
         self.vocabulary = vocabulary
         self.vectors = vectors
+        self._spelling = spelling
 
     def __len__(self) -> int:
         return len(self.vocabulary)
 
     def __contains__(self, word: str) -> bool:
-        return word in self.vocabulary
+        return self.lookup([word], "skip").known == 1
 
     def __getitem__(self, word: str) -> NDArray[np.float32]:
-        row: NDArray[np.float32] = self.rows([self.vocabulary.id_of(word)])[0]  # (D,)
+        row: NDArray[np.float32] = self.lookup([word]).vectors[0]  # (D,)
         return row
 
     @property
@@ -62,36 +214,168 @@ class EmbeddingTable:
         """Length D of a vector."""
         return int(self.vectors.shape[1])
 
+    @cached_property
+    def settings(self) -> TextSettings:
+        """How text is read and cut for this table."""
+        return self._spelling()
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer whose tokens the words are."""
+        from embedcli.text.tokenizer import Tokenizer  # slow to import, and seldom needed
+
+        return Tokenizer(self.settings)
+
+    def spell(self, word: str) -> str:
+        """Return a word as the tokenizer spells it; as it stands where it is not one token."""
+        tokens = self.tokenizer.tokenize(word)
+        return tokens[0] if len(tokens) == 1 else word
+
+    def lookup(self, words: Iterable[str], oov: Oov = "error", *, together: int = 1) -> Found:
+        """Find words, each as it stands, or else as `spell` spells it.
+
+        `together` words in a row are one question. `oov` says what is done with an unknown word:
+
+        - "error": raise VocabularyError, which names words with a similar spelling;
+        - "skip": leave out the word with all words of its question;
+        - "zero": keep it with the id -1 and a vector of zeros.
+        """
+        spelled = list(words)
+        ids = self.vocabulary.ids_of(spelled, unknown=-1).astype(np.int64)  # (N,)
+        for place in np.flatnonzero(ids < 0).tolist():
+            other = self.spell(spelled[place])
+            index = self.vocabulary.get(other)
+            if index is not None:
+                spelled[place], ids[place] = other, index
+        unknown = ids < 0  # (N,)
+        missing = int(np.count_nonzero(unknown))
+        known = len(ids) - missing
+        if missing and oov == "error":
+            raise self.vocabulary.unknown(spelled[int(unknown.argmax())])
+        if missing and oov == "skip":
+            kept = np.repeat(~unknown.reshape(-1, together).any(axis=1), together)  # (N,)
+            spelled = [word for word, stays in zip(spelled, kept, strict=True) if stays]
+            ids = ids[kept]
+        return Found(self, ids, known, missing, spelled)
+
+    def lookup_ids(self, ids: ArrayLike) -> Found:
+        """Return the rows of ids; raises VocabularyError for one outside the table."""
+        wanted = np.asarray(ids, np.int64)  # (N,)
+        for each in wanted[(wanted < 0) | (wanted >= len(self))][:1]:
+            raise VocabularyError(f"index {each}: not in the table; expected 0 to {len(self) - 1}")
+        return Found(self, wanted, len(wanted), 0)
+
+    def sorted(self, by: Order = "id") -> Found:
+        """Return all rows by id, by count or norm from the largest, or by the words' characters.
+
+        Raises VocabularyError for "count" where the table has no counts.
+        """
+        if by == "id":
+            ids = np.arange(len(self))  # (V,)
+        elif by == "token":
+            tokens = self.vocabulary.tokens(slice(None))
+            ids = np.array(sorted(range(len(self)), key=tokens.__getitem__), np.int64)  # (V,)
+        else:
+            keys = self.norms() if by == "norm" else self.vocabulary.counts  # (V,)
+            if keys is None:
+                raise VocabularyError("the table has no counts", "--sort id, norm or token")
+            ids = np.argsort(-keys, kind="stable")  # (V,)
+        return Found(self, ids, len(ids), 0)
+
     def rows(self, ids: ArrayLike) -> NDArray[np.float32]:
-        """Vectors of ids: a copy, (N, D)."""
+        """Return the vectors of ids: a copy, (N, D)."""
         return _in_float32(self.vectors[np.asarray(ids, np.int64)])  # (N, D)
 
-    def vectors_of(self, words: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of words, (N, D); raises VocabularyError for one that is not there."""
-        return self.rows([self.vocabulary.id_of(word) for word in words])
-
     def blocks(self, size: int | None = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Go through the table in blocks of `size` bytes (2 MiB): first id and rows of each."""
+        """Yield the first id and the rows of each block of `size` bytes (2 MiB)."""
         step = max(1, (size or _BLOCK_BYTES) // (4 * max(1, self.dim)))
         for start in range(0, len(self.vectors), step):
             yield start, _in_float32(self.vectors[start : start + step])
 
     def norms(self) -> NDArray[np.float32]:
-        """Euclidean length of every vector, (V,)."""
+        """Return the Euclidean length of every vector, (V,)."""
         norms = np.empty(len(self), np.float32)  # (V,)
         for start, block in self.blocks():
-            norms[start : start + len(block)] = _lengths(block)
+            norms[start : start + len(block)] = lengths(block)
         return norms
 
-    def similarity(self, word: str, other: str, metric: Metric = "cosine") -> float:
-        """Cosine, dot product or negative distance of two words."""
-        return float(self.similarities([word], [other], metric)[0])
+    def neighbors(
+        self,
+        words: str | Sequence[str],
+        k: int = 10,
+        metric: Metric = "cosine",
+        *,
+        exclude: Sequence[str] = (),
+        oov: Oov = "error",
+    ) -> Answers[Neighbors]:
+        """Find the k words nearest to each of `words`, other than the word and those of `exclude`.
 
-    def similarities(
-        self, words: Sequence[str], others: Sequence[str], metric: Metric = "cosine"
-    ) -> NDArray[np.float32]:
-        """Compare each word with the word at the same place in `others`, (N,)."""
-        return compare(self.vectors_of(words), self.vectors_of(others), metric)
+        Scores are cosines, dot products or negative distances. `oov` is as in `lookup`; a word of
+        zeros has no neighbours.
+        """
+        found = self.lookup([words] if isinstance(words, str) else words, oov)
+        banned = self.lookup(exclude, "error" if oov == "error" else "skip").ids.tolist()
+        left_out = [[each, *banned] for each in found.ids.tolist()]
+        near = self.nearest(found.vectors, k, metric, left_out)
+        near.ids[found.ids < 0] = -1
+        answers = zip(found.tokens, self._named(near), strict=True)
+        return Answers(tuple(Neighbors(*each) for each in answers), found.known, found.unknown)
+
+    def analogy(
+        self,
+        words: Questions,
+        k: int = 10,
+        method: Method = "3cosadd",
+        *,
+        oov: Oov = "error",
+        signs: Sequence[int] = (-1, 1, 1),
+    ) -> Answers[Analogy]:
+        """Find words D so that A is to B as C is to D, for one question A B C or several.
+
+        `signs` says which words D should be close to (1) and far from (-1), so that questions of
+        any length can be asked; the words themselves are no answers. `oov` is as in `lookup`; a
+        question with a word of zeros has no answer.
+
+        "3cosadd" is the cosine with the mean of the unit vectors, "3cosmul" the product of shifted
+        cosines (Levy and Goldberg 2014, "Linguistic regularities"; gensim `most_similar[_cosmul]`).
+        """
+        found = self._lookup_questions(words, len(signs), oov)
+        ids = found.ids.reshape(-1, len(signs))  # (Q, n)
+        near = self.analogies(np.maximum(ids, 0), np.array(signs, np.float32), k, method)
+        near.ids[(ids < 0).any(axis=1)] = -1
+        answers = zip(_grouped(found.tokens, len(signs)), self._named(near), strict=True)
+        return Answers(tuple(Analogy(*each) for each in answers), found.known, found.unknown)
+
+    def similarity(
+        self, words: Questions, metric: Metric = "cosine", *, oov: Oov = "error"
+    ) -> Answers[Comparison]:
+        """Compare the two words of one pair or of several; `oov` is as in `lookup`."""
+        found = self._lookup_questions(words, 2, oov)
+        vectors = found.vectors  # (2·Q, D)
+        scores = compare(vectors[::2], vectors[1::2], metric).tolist()
+        answers = zip(_grouped(found.tokens, 2), scores, strict=True)
+        return Answers(tuple(Comparison(*each) for each in answers), found.known, found.unknown)
+
+    def odd(self, words: Questions, *, oov: Oov = "error") -> Answers[OddOneOut]:
+        """Find the word that fits least to the others, for the words of one question or several.
+
+        Words are ordered by the cosine with the mean of the unit vectors, as in gensim's
+        `doesnt_match`. `oov` is as in `lookup`.
+        """
+        answers = []
+        known = unknown = 0
+        for question in _questions(words):
+            found = self.lookup(question, oov, together=len(question))
+            known, unknown = known + found.known, unknown + found.unknown
+            if len(found):
+                rows = unit(found.vectors)  # (N, D)
+                cosines = rows @ unit(rows.mean(axis=0, keepdims=True))[0]  # (N,)
+                fits = tuple(
+                    Neighbor(found.tokens[place], float(cosines[place]))
+                    for place in np.argsort(cosines, kind="stable").tolist()
+                )
+                answers.append(OddOneOut(tuple(found.tokens), fits[0].token, fits))
+        return Answers(tuple(answers), known, unknown)
 
     def nearest(
         self,
@@ -99,10 +383,10 @@ class EmbeddingTable:
         k: int = 10,
         metric: Metric = "cosine",
         exclude: Sequence[Sequence[int]] | None = None,
-    ) -> Neighbors:
+    ) -> Nearest:
         """Find the k rows nearest to each query vector, exactly.
 
-        `queries` is (Q, D); `exclude` names for each query the ids that may not be found. Scores
+        `queries` is (Q, D); `exclude` lists for each query the ids that must not be found. Scores
         are cosines, dot products or negative Euclidean distances; equal ones are ordered by id.
         The table is read in blocks, so that memory does not grow with V.
         """
@@ -113,43 +397,20 @@ class EmbeddingTable:
             lambda block, part: _scores(block, wanted[part], metric), len(wanted), k, exclude
         )
 
-    def neighbors(self, words: Sequence[str], k: int = 10, metric: Metric = "cosine") -> Neighbors:
-        """Find the k words nearest to each of `words`, itself left out."""
-        ids = [self.vocabulary.id_of(word) for word in words]
-        return self.nearest(self.rows(ids), k, metric, [[each] for each in ids])
-
-    def analogy(
-        self,
-        positive: Sequence[str],
-        negative: Sequence[str],
-        k: int = 10,
-        method: Method = "3cosadd",
-    ) -> Neighbors:
-        """Find words close to all of `positive` and far from `negative`, which are left out.
-
-        `analogy(["woman", "king"], ["man"])` asks what is to woman as king is to man. 3CosAdd is
-        the cosine with the mean of the unit vectors, 3CosMul the product of shifted cosines
-        (Levy and Goldberg 2014, "Linguistic regularities"; gensim `most_similar[_cosmul]`).
-        """
-        plus = [self.vocabulary.id_of(word) for word in positive]
-        minus = [self.vocabulary.id_of(word) for word in negative]
-        signs = np.repeat(np.array([1, -1], np.float32), [len(plus), len(minus)])  # (N,)
-        return self.analogies(np.array([plus + minus]), signs, k, method)
-
     def analogies(
         self, ids: NDArray[np.int64], signs: NDArray[np.float32], k: int, method: Method
-    ) -> Neighbors:
-        """Answer Q questions at once: words `ids` (Q, N), wanted or not by `signs` (N,)."""
-        words = unit(self.rows(ids.ravel())).reshape(*ids.shape, self.dim)  # (Q, N, D)
+    ) -> Nearest:
+        """Answer Q questions as `analogy` does, by ids: words (Q, n) and their signs (n,)."""
+        words = unit(self.rows(ids.ravel())).reshape(*ids.shape, self.dim)  # (Q, n, D)
         exclude = ids.tolist()
         if method == "3cosadd":
             means = np.einsum("n,qnd->qd", signs, words) / ids.shape[1]  # (Q, D)
             return self.nearest(means, k, "cosine", exclude)
 
         def products(block: NDArray[np.float32], part: slice) -> NDArray[np.float32]:
-            asked = words[part]  # (Q, N, D)
-            cosines = _scores(block, asked.reshape(-1, self.dim), "cosine")  # (Q·N, B)
-            shifted = ((1 + cosines) / 2).reshape(*asked.shape[:2], -1)  # (Q, N, B)
+            asked = words[part]  # (Q, n, D)
+            cosines = _scores(block, asked.reshape(-1, self.dim), "cosine")  # (Q·n, B)
+            shifted = ((1 + cosines) / 2).reshape(*asked.shape[:2], -1)  # (Q, n, B)
             far = shifted[:, signs < 0].prod(axis=1)  # (Q, B)
             near: NDArray[np.float32] = shifted[:, signs > 0].prod(axis=1)  # (Q, B)
             near /= far + np.float32(_MUL_EPSILON)
@@ -157,61 +418,70 @@ class EmbeddingTable:
 
         return self._best(products, len(ids), k, exclude)
 
-    def odd_one_out(self, words: Sequence[str]) -> list[tuple[int, float]]:
-        """Order words by how little they fit: (place in `words`, cosine with the mean).
+    def _lookup_questions(self, words: Questions, size: int, oov: Oov) -> Found:
+        """Find the words of questions of `size` words each; raises ValueError for another size."""
+        questions = _questions(words)
+        for question in questions:
+            if len(question) != size:
+                raise ValueError(f"found {list(question)}; expected {size} words in a question")
+        return self.lookup(chain.from_iterable(questions), oov, together=size)
 
-        The mean is that of the unit vectors, as in gensim's `doesnt_match`.
-        """
-        return odd_first(self.vectors_of(words))
+    def _named(self, near: Nearest) -> Iterator[tuple[Neighbor, ...]]:
+        """Yield the words and scores that were found for each query."""
+        for ids, scores in zip(*near, strict=True):  # (k,)
+            there = ids >= 0  # (k,)
+            tokens = self.vocabulary.tokens(ids[there])
+            yield tuple(map(Neighbor, tokens, scores[there].tolist()))
 
     def _best(
         self, score: Score, queries: int, k: int, exclude: Sequence[Sequence[int]] | None
-    ) -> Neighbors:
+    ) -> Nearest:
         """Keep the k best of the scores (Q, B) of every block."""
         k = min(k, len(self))
         ids = np.full((queries, k), -1, np.int64)  # (Q, k)
         best = np.full((queries, k), -np.inf, np.float32)  # (Q, k)
-        banned = _pairs(exclude or [])  # (P, 2)
-        with np.errstate(all="ignore"), _few_threads(queries):  # of rows that are not finite
+        # Every (query, id) that must not be found, (P, 2).
+        pairs = [(query, int(each)) for query, of in enumerate(exclude or []) for each in of]
+        banned = np.array(pairs, np.int64).reshape(-1, 2)
+        threads: AbstractContextManager[object] = nullcontext()
+        if queries <= _FEW_QUERIES:
+            # Products of few queries wait for memory, which more threads make little faster; and
+            # on a busy machine the threads wait for each other at every block: a search then took
+            # seven times as long.
+            from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+            threads = threadpool_limits(1, user_api="blas")
+        with np.errstate(all="ignore"), threads:  # rows may hold numbers that are not finite
             for first in range(0, queries if k else 0, _QUERIES):
                 part = slice(first, first + _QUERIES)
                 for start, block in self.blocks():
                     scores = score(block, part)  # (Q, B)
                     scores[np.isnan(scores)] = -np.inf
-                    _forbid(scores, banned, first, start)
+                    places = banned - (first, start)  # (P, 2)
+                    inside = ((places >= 0) & (places < scores.shape)).all(axis=1)
+                    scores[tuple(places[inside].T)] = -np.inf
                     _merge(ids[part], best[part], scores, start)
         found = np.isfinite(best)
         ids[~found], best[~found] = -1, np.nan
-        return Neighbors(ids, best)
+        return Nearest(ids, best)
 
 
-def _few_threads(queries: int) -> AbstractContextManager[object]:
-    """Keep the products of few queries to one thread.
-
-    They wait for memory, which more threads make little faster; and on a busy machine the threads
-    wait for each other at every block: a search then took seven times as long.
-    """
-    if queries > _FEW_QUERIES:
-        return nullcontext()
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
-    return limits
+def _questions(words: Questions) -> Sequence[Sequence[str]]:
+    """Return the words of one question, or of several, as those of several."""
+    return [words] if words and isinstance(words[0], str) else words  # type: ignore[list-item]
 
 
-def odd_first(rows: NDArray[np.float32]) -> list[tuple[int, float]]:
-    """Order rows (N, D) by how little they fit: (place, cosine with the mean of the unit rows)."""
-    rows = unit(rows)  # (N, D)
-    fits = rows @ unit(rows.mean(axis=0, keepdims=True))[0]  # (N,)
-    return [(int(place), float(fits[place])) for place in np.argsort(fits, kind="stable")]
+def _grouped(words: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:
+    """Yield the words of questions of `size` words each."""
+    return zip(*[iter(words)] * size, strict=True)
 
 
-@np.errstate(over="ignore")  # what float32 cannot hold is not finite in it
+@np.errstate(over="ignore")  # what float32 cannot hold becomes infinite
 def _in_float32(rows: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(rows, np.float32)
 
 
-@np.errstate(all="ignore")  # of rows that are not finite
+@np.errstate(all="ignore")  # rows may hold numbers that are not finite
 def compare(
     one: NDArray[np.float32], two: NDArray[np.float32], metric: Metric = "cosine"
 ) -> NDArray[np.float32]:
@@ -219,23 +489,38 @@ def compare(
     if metric == "cosine":
         one, two = unit(one), unit(two)
     if metric == "euclidean":
-        return 0 - _lengths(one - two)  # no -0 for the same vectors
+        return 0 - lengths(one - two)  # not -0 for equal vectors
     products: NDArray[np.float32] = np.einsum("nd,nd->n", one, two)  # (N,)
     return products
 
 
-@np.errstate(all="ignore")  # of rows that are not finite
+@np.errstate(all="ignore")
 def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale rows (N, D) to length 1; a row of zeros stays as it is."""
-    lengths = _lengths(rows)  # (N,)
-    lengths[lengths == 0] = 1
-    return rows / lengths[:, None]  # (N, D)
+    norms = lengths(rows)  # (N,)
+    norms[norms == 0] = 1
+    scaled: NDArray[np.float32] = rows / norms[:, None]  # (N, D)
+    extreme = _are_extreme(norms)
+    if extreme.any():  # their lengths have few digits in float32, or are infinite there
+        exact = rows[extreme].astype(np.float64)
+        scaled[extreme] = exact / np.linalg.norm(exact, axis=1, keepdims=True)
+    return scaled
 
 
 @np.errstate(all="ignore")
-def _lengths(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths: NDArray[np.float32] = np.sqrt(np.einsum("nd,nd->n", rows, rows))  # (N,)
-    return lengths
+def lengths(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the Euclidean lengths of rows (N, D), (N,)."""
+    found: NDArray[np.float32] = np.sqrt(np.einsum("nd,nd->n", rows, rows))  # (N,)
+    extreme = ~((found > _SHORTEST) & (found < _LONGEST))
+    if extreme.any():  # the squares of their numbers are beyond float32
+        found[extreme] = np.linalg.norm(rows[extreme].astype(np.float64), axis=1)
+    return found
+
+
+def _are_extreme(norms: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether rows of these lengths (N,) cannot be multiplied in float32; zeros can."""
+    usual: NDArray[np.bool_] = (norms > _SHORTEST) & (norms < _LONGEST) | (norms == 0)
+    return ~usual
 
 
 def _scores(
@@ -249,24 +534,21 @@ def _scores(
         distances = np.sqrt(np.maximum(squares - 2 * asked @ rows.T, 0))  # (Q, B)
         nearness: NDArray[np.float32] = (0 - distances).astype(np.float32)
         return nearness
-    products: NDArray[np.float32] = queries @ block.T  # (Q, B)
     if metric == "cosine":
-        lengths = _lengths(block)  # (B,)
-        products /= np.where(lengths > 0, lengths, np.inf).astype(np.float32)
-    return products
-
-
-def _forbid(scores: NDArray[np.float32], banned: NDArray[np.int64], query: int, start: int) -> None:
-    """Strike out the banned (query, id) pairs of scores (Q, B) from `query` and `start` on."""
-    places = banned - (query, start)  # (P, 2)
-    inside = ((places >= 0) & (places < scores.shape)).all(axis=1)
-    scores[tuple(places[inside].T)] = -np.inf
+        norms = lengths(block)  # (B,)
+        if _are_extreme(norms).any():
+            block = unit(block)
+            norms = (norms > 0).astype(np.float32)  # (B,)
+        products: NDArray[np.float32] = queries @ block.T  # (Q, B)
+        products /= np.where(norms > 0, norms, np.inf).astype(np.float32)
+        return products
+    return queries @ block.T  # (Q, B)
 
 
 def _merge(
     ids: NDArray[np.int64], best: NDArray[np.float32], scores: NDArray[np.float32], start: int
 ) -> None:
-    """Take into the k best (Q, k) the scores (Q, B) of the rows from `start` on."""
+    """Merge the scores (Q, B) of the rows from id `start` on into the k best, in place."""
     k = best.shape[1]
     for query in np.flatnonzero(scores.max(axis=1) > best[:, -1]):
         row = scores[query]
@@ -278,16 +560,10 @@ def _merge(
 
 
 def _largest(scores: NDArray[np.float32], places: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """Choose the `places` of the k largest scores (B,); of equal ones at the edge, the first."""
+    """Return those of `places` with the k largest scores (B,); the first of equal ones."""
     if len(places) <= k:
         return places
     values = scores[places]
     edge = np.partition(values, -k)[-k]
     above = places[values > edge]
     return np.concatenate([above, places[values == edge][: k - len(above)]])
-
-
-def _pairs(exclude: Sequence[Sequence[int]]) -> NDArray[np.int64]:
-    """Every (query, id) that may not be found, (P, 2)."""
-    pairs = [(query, int(each)) for query, ids in enumerate(exclude) for each in ids]
-    return np.array(pairs, np.int64).reshape(-1, 2)

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import ast
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import embedcli
+from embedcli.cli import main
 from embedcli.errors import ConfigError, VocabularyError
 from embedcli.training.run import Prepared
 
@@ -19,12 +24,58 @@ def corpus(tmp_path: Path) -> Path:
     return path
 
 
-def test_every_public_name_is_there():
+def test_every_public_name_is_there_and_typed():
     for name in embedcli.__all__:
         assert getattr(embedcli, name) is not None
     assert dir(embedcli) == sorted(embedcli.__all__)
     with pytest.raises(AttributeError):
         embedcli.nothing  # noqa: B018
+    typed = set()
+    for node in ast.walk(ast.parse(Path(embedcli.__file__).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("embedcli."):
+            typed |= {(node.module, alias.asname) for alias in node.names}
+    lazy = {(f"embedcli.{module}", name) for name, module in embedcli._MODULE_OF.items()}
+    assert typed == lazy
+
+
+def test_importing_the_package_imports_next_to_nothing():
+    script = "import sys, embedcli; print(*(set(sys.modules) & {'numpy', 'embedcli.api', 'typer'}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert done.stdout == b"\n"
+
+
+def test_a_name_stays_what_it_is_when_its_module_is_imported():
+    from embedcli import evaluation, explanation, prediction  # noqa: F401
+
+    for name in ("evaluate", "explain", "predict", "describe", "tokenize", "cache", "vectors"):
+        assert callable(getattr(embedcli, name)), name
+
+
+def test_a_question_is_the_same_in_python_and_on_the_command_line(corpus, tmp_path, capsys):
+    embedcli.train(corpus, tmp_path / "m", task="classify", dim=3)
+    words = ["Warm", "cold", "and", "dull"]
+    for name, given in [
+        ("neighbors", words[:2]),
+        ("analogy", words[:3]),
+        ("similarity", words),
+        ("odd", words),
+    ]:
+        assert (
+            main([name, *words[: len(given)], "-m", str(tmp_path / "m"), "--format", "json"]) == 0
+        )
+        printed = json.loads(capsys.readouterr().out)
+        questions = [given[:2], given[2:]] if name == "similarity" else given
+        for model in (tmp_path / "m", embedcli.load(tmp_path / "m")):
+            answers = getattr(embedcli, name)(questions, model)
+            assert answers == getattr(embedcli.load(tmp_path / "m"), name)(questions)
+            told = [
+                list(answer.tokens) if name != "neighbors" else answer.token for answer in answers
+            ]
+            assert told == [record.get("tokens", record.get("token")) for record in printed]
+            if name == "neighbors":
+                best = printed[0]["neighbors"][0]
+                assert answers[0].neighbors[0].token == best["token"]
+                assert answers[0].neighbors[0].score == pytest.approx(best["score"], abs=1e-5)
 
 
 def test_train_then_load(corpus, tmp_path):

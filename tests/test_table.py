@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedcli import table as module
+from embedcli.config import TextSettings
 from embedcli.errors import VocabularyError
 from embedcli.table import EmbeddingTable, unit
 from embedcli.text.vocabulary import Vocabulary
@@ -12,6 +13,10 @@ from embedcli.text.vocabulary import Vocabulary
 def make(rows):
     rows = np.asarray(rows, np.float32)
     return EmbeddingTable(Vocabulary([f"w{i}" for i in range(len(rows))]), rows)
+
+
+def words_of(found):
+    return [neighbor.token for neighbor in found]
 
 
 def cosine(a, b):
@@ -49,7 +54,7 @@ def test_words_ids_and_errors():
     assert "w1" in table
     assert "x" not in table
     assert table["w1"].tolist() == [3, 4]
-    assert table.vectors_of(["w1", "w0", "w1"]).tolist() == [[3, 4], [1, 2], [3, 4]]
+    assert table.lookup(["w1", "w0", "w1"]).vectors.tolist() == [[3, 4], [1, 2], [3, 4]]
     with pytest.raises(VocabularyError, match="'x'"):
         table["x"]
 
@@ -110,7 +115,7 @@ def test_equal_scores_come_by_id(rows, k):
 def test_many_equal_rows_across_blocks():
     table = make([[1.0, 1.0]] * 100)
     assert table.nearest([[1, 1]], 5).ids.tolist() == [[0, 1, 2, 3, 4]]
-    assert table.neighbors(["w2"], 3).ids.tolist() == [[0, 1, 3]]
+    assert words_of(table.neighbors(["w2"], 3)[0].neighbors) == ["w0", "w1", "w3"]
 
 
 def test_rows_that_are_not_finite_are_never_found():
@@ -133,19 +138,26 @@ def test_euclidean_keeps_small_distances_apart():
     np.testing.assert_allclose(found.scores, [[0, -0.001, -0.002]], atol=1e-4)
 
 
+def scores_of(answers):
+    return [answer.score for answer in answers]
+
+
 def test_similarity():
     table = make([[3, 4], [4, 3], [0, 0]])
-    assert table.similarity("w0", "w1") == pytest.approx(0.96)
-    assert table.similarity("w0", "w1", "dot") == pytest.approx(24)
-    assert table.similarity("w0", "w1", "euclidean") == pytest.approx(-(2**0.5))
-    assert table.similarity("w0", "w2") == 0
-    assert table.similarities(["w0", "w1"], ["w0", "w2"]).tolist() == pytest.approx([1, 0])
+    assert scores_of(table.similarity(["w0", "w1"])) == [pytest.approx(0.96)]
+    assert scores_of(table.similarity(["w0", "w1"], "dot")) == [pytest.approx(24)]
+    assert scores_of(table.similarity(["w0", "w1"], "euclidean")) == [pytest.approx(-(2**0.5))]
+    assert scores_of(table.similarity(["w0", "w2"])) == [0]
+    pairs = [("w0", "w1"), ("w1", "w2")]
+    assert scores_of(table.similarity(pairs)) == pytest.approx([0.96, 0])
+    with pytest.raises(ValueError, match="expected 2 words"):
+        table.similarity(["w0", "w1", "w2"])
 
 
 def test_no_distance_is_a_plain_zero():
     table = make([[1, 2], [1, 2]])
     scores = table.nearest([[1, 2]], 2, "euclidean").scores[0]
-    assert not np.signbit([table.similarity("w0", "w1", "euclidean"), *scores]).any()
+    assert not np.signbit([*scores_of(table.similarity(["w0", "w1"], "euclidean")), *scores]).any()
 
 
 def brute_analogy(rows, positive, negative, method):
@@ -165,10 +177,13 @@ def brute_analogy(rows, positive, negative, method):
 @pytest.mark.parametrize("positive, negative", [([0, 1], [2]), ([3], []), ([4, 5, 6], [7, 8])])
 def test_analogy_follows_its_formula(method, positive, negative):
     rows = np.random.default_rng(1).normal(size=(50, 8))
-    found = make(rows).analogy([f"w{i}" for i in positive], [f"w{i}" for i in negative], 5, method)
+    signs = [1] * len(positive) + [-1] * len(negative)
+    words = [f"w{i}" for i in positive + negative]
+    (found,) = make(rows).analogy(words, 5, method, signs=signs)
     expected = brute_analogy(rows, positive, negative, method)[:5]
-    assert found.ids[0].tolist() == [i for i, _ in expected]
-    np.testing.assert_allclose(found.scores[0], [score for _, score in expected], rtol=1e-4)
+    assert words_of(found.neighbors) == [f"w{i}" for i, _ in expected]
+    scores = scores_of(found.neighbors)
+    np.testing.assert_allclose(scores, [score for _, score in expected], rtol=1e-4)
 
 
 def test_an_analogy_of_planted_vectors():
@@ -176,27 +191,73 @@ def test_an_analogy_of_planted_vectors():
     rows = np.float32([[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 1, 1], [-1, -1, 0]])
     table = EmbeddingTable(Vocabulary(words), rows)
     for method in ("3cosadd", "3cosmul"):
-        found = table.analogy(["woman", "king"], ["man"], 1, method)
-        assert table.vocabulary.token(int(found.ids[0, 0])) == "queen"
+        (found,) = table.analogy(["man", "king", "woman"], 1, method)
+        assert words_of(found.neighbors) == ["queen"]
 
 
 def test_many_questions_at_once_equal_one_by_one():
     rows = np.random.default_rng(2).normal(size=(30, 4))
     table = make(rows)
-    ids = np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
-    signs = np.array([1, 1, -1], np.float32)
+    questions = [[f"w{i}" for i in ids] for ids in ([1, 2, 3], [4, 5, 6], [7, 8, 9])]
     for method in ("3cosadd", "3cosmul"):
-        together = table.analogies(ids, signs, 3, method)
-        for question, answer in zip(ids, together.ids, strict=True):
-            a, b, c = (f"w{i}" for i in question)
-            assert table.analogy([a, b], [c], 3, method).ids[0].tolist() == answer.tolist()
+        together = table.analogy(questions, 3, method)
+        for question, answer in zip(questions, together, strict=True):
+            (alone,) = table.analogy(question, 3, method)
+            assert alone.tokens == answer.tokens == tuple(question)
+            assert words_of(alone.neighbors) == words_of(answer.neighbors)
 
 
 def test_the_odd_one_out():
     table = make([[1, 0.1], [10, 0.2], [0, 1], [2, 0.1]])
-    ordered = table.odd_one_out(["w0", "w1", "w2", "w3"])
-    assert ordered[0][0] == 2
-    assert [fit for _, fit in ordered] == sorted(fit for _, fit in ordered)
+    (found,) = table.odd(["w0", "w1", "w2", "w3"])
+    assert found.odd == found.fits[0].token == "w2"
+    assert scores_of(found.fits) == sorted(scores_of(found.fits))
+    several = table.odd([["w0", "w2", "w3"], ["w0", "w1"], ["w1", "zz"]], oov="skip")
+    assert [answer.tokens for answer in several] == [("w0", "w2", "w3"), ("w0", "w1")]
+    assert (several.known, several.unknown) == (6, 1)
+
+
+def royals():
+    words = ["the", "king", "Queen", "café"]
+    counts = np.array([9, 5, 3, 1])
+    return EmbeddingTable(Vocabulary(words, counts), np.eye(4, dtype=np.float32))
+
+
+def test_words_stand_as_they_are_or_as_the_tokenizer_spells_them():
+    table = royals()
+    assert list(table.lookup(["King", "Queen", "cafe\u0301"]).tokens) == ["king", "Queen", "café"]
+    assert table["KING"].tolist() == table["king"].tolist()
+    assert "King" in table
+    assert "queen" not in table
+    cased = EmbeddingTable(table.vocabulary, table.vectors, lambda: TextSettings(fold_case=False))
+    with pytest.raises(VocabularyError, match="'King'"):
+        cased.lookup(["King"])
+
+
+def test_rows_are_records_that_are_read_when_asked_for():
+    found = royals().lookup(["King", "zz", "the"], "zero")
+    assert (len(found), found.known, found.unknown) == (3, 2, 1)
+    assert [row.index for row in found] == [1, None, 0]
+    assert [row.count for row in found] == [5, None, 9]
+    assert found[1].vector.tolist() == [0, 0, 0, 0]
+    assert (found[-1].token, found[-1].index, found[0].count) == ("the", 0, 5)
+    assert found[1:].tokens == ["zz", "the"]
+    assert royals().sorted("norm")[1].token == "king"
+    assert list(royals().lookup_ids([2, 0]).tokens) == ["Queen", "the"]
+    with pytest.raises(VocabularyError, match="index 4"):
+        royals().lookup_ids([4])
+
+
+def test_a_question_with_an_unknown_word_is_left_out_whole():
+    table = royals()
+    words = ["the", "king", "zz", "king", "café", "the"]
+    found = table.lookup(words, "skip", together=2)
+    assert list(found.tokens) == ["the", "king", "café", "the"]
+    assert (found.known, found.unknown) == (5, 1)
+    assert table.neighbors(["zz", "king"], 1, oov="zero")[0].neighbors == ()
+    with pytest.raises(VocabularyError, match="'zz'"):
+        table.neighbors("king", exclude=["zz"])
+    assert len(table.neighbors("king", exclude=["zz", "the"], oov="skip")[0].neighbors) == 2
 
 
 def test_unit_leaves_zeros_and_does_not_change_its_argument():

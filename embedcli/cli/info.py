@@ -15,7 +15,7 @@ from embedcli.cli.progress import in_words
 from embedcli.views import terminal
 
 if TYPE_CHECKING:
-    from embedcli.api import Description
+    from embedcli.description import Description
 
 
 @examples("embed info", "embed info --verify", "embed info --model vectors.txt --format json")

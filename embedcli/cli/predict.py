@@ -117,7 +117,7 @@ def vectors(
             source = str(Path(folder) / "texts")
             lines = (" ".join(re.split("[\r\n]+", text)) for text in texts)
             Path(source).write_text("".join(f"{line}\n" for line in lines), "utf-8", "replace")
-        found = api.text_vectors(source, model, sif=sif, remove_common=remove_common, oov=oov)
+        found = api.vectors(source, model, sif=sif, remove_common=remove_common, oov=oov)
         _write_vectors(found.lines, output, precision)
     terminal.say_found(found.coverage, quiet=quiet)
 

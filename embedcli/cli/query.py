@@ -1,30 +1,29 @@
-"""Ask a table: `neighbors`, `analogy`, `similarity`, `odd`."""
+"""Questions to a table: `neighbors`, `analogy`, `similarity`, `odd`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from embedcli.cli import flags
 from embedcli.cli.app import examples
+from embedcli.errors import VocabularyError
 from embedcli.views import terminal
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from embedcli.table import EmbeddingTable, Neighbors
-    from embedcli.text.vocabulary import Oov
+    from embedcli.table import Answers, EmbeddingTable, Neighbor
 
 QUESTIONS_AT_ONCE = 256  # answered by one product each time
 LEAST_TO_COMPARE = 2  # words of a question, but for the neighbours of one
 FORMATS = ("table", "json", "tsv")
 METRICS = ("cosine", "dot", "euclidean")
+PROMPTS = {1: "word> ", 2: "A B> ", 3: "A B C> ", None: "words> "}
 
 Metric = Annotated[
     Literal["cosine", "dot", "euclidean"],
@@ -39,20 +38,8 @@ Words = Annotated[
         help="Words; none: from standard input, a question a line, or at a prompt.",
     ),
 ]
-
-
-class Asked(NamedTuple):
-    """Questions of n words each: as spelt in the vocabulary, and their ids or -1, (Q, n)."""
-
-    words: list[list[str]]
-    ids: NDArray[np.int64]
-
-
-class Answer(NamedTuple):
-    """A question's words, and the words that answer it with their scores, the best first."""
-
-    question: list[str]
-    found: list[tuple[str, float]]
+# Answers some questions about a table, of which each is a list of words.
+Ask = Callable[["EmbeddingTable", list[list[str]], Any], "Answers[Any]"]
 
 
 @examples(
@@ -74,24 +61,17 @@ def neighbors(
 ) -> None:
     """Find the words nearest to a word.
 
-    The score is the cosine, the dot product, or the distance with a minus. A word of zeros (--oov
+    The score is the cosine, the dot product, or the negative distance. A word of zeros (--oov
     zero) has no neighbours. JSON: a list of {"token", "neighbors": [{"token", "score"}]}. TSV: the
     word, a neighbour, its score.
     """
     from embedcli import api
 
-    table = api.load(model)
-    policy: Oov = "error" if oov == "error" else "skip"
-    banned = api.find(table, exclude or [], oov=policy, spelt_as=model).ids.tolist()
+    def ask(table: EmbeddingTable, questions: list[list[str]], oov: Any) -> Answers[Any]:
+        words = [word for (word,) in questions]
+        return api.neighbors(words, table, k=k, metric=metric, exclude=exclude or (), oov=oov)
 
-    def answers() -> Iterator[Answer]:
-        for asked in _asked(table, words, 1, model, oov, quiet):
-            ids = asked.ids[:, 0]  # (Q,)
-            left_out = [[each, *banned] for each in ids.tolist()]
-            found = table.nearest(api.vectors_of(table, ids), k, metric, left_out)
-            yield from _answers(table, asked, found)
-
-    _write(answers(), output, lambda a: {"token": a.question[0], "neighbors": _scored(a)})
+    _answer(ask, words, 1, model, oov, output, quiet)
 
 
 @examples(
@@ -105,7 +85,7 @@ def analogy(
     k: K = 10,
     method: Annotated[
         Literal["3cosadd", "3cosmul"],
-        flags.one_of("--method", "3cosadd", "3cosmul", help="How the words are weighed."),
+        flags.one_of("--method", "3cosadd", "3cosmul", help="How the words are weighted."),
     ] = "3cosadd",
     oov: flags.Oov = "error",
     output: Output = "table",
@@ -113,23 +93,16 @@ def analogy(
 ) -> None:
     """Find D, so that A is to B as C is to D.
 
-    Looked for is B - A + C, of unit vectors; where one is unknown (--oov zero) there is no answer.
-    JSON: a list of {"tokens": [A, B, C], "neighbors": [{"token", "score"}]}. TSV: A, B, C, an
-    answer, its score.
+    Searched is B - A + C, of unit vectors; a question with an unknown word (--oov zero) has no
+    answer. JSON: a list of {"tokens": [A, B, C], "neighbors": [{"token", "score"}]}. TSV: A, B, C,
+    an answer, its score.
     """
-    import numpy as np
-
     from embedcli import api
 
-    table = api.load(model)
-    signs = np.array([-1, 1, 1], np.float32)  # (N,)
+    def ask(table: EmbeddingTable, questions: list[list[str]], oov: Any) -> Answers[Any]:
+        return api.analogy(questions, table, k=k, method=method, oov=oov)
 
-    def answers() -> Iterator[Answer]:
-        for asked in _asked(table, words, 3, model, oov, quiet):
-            ids = np.maximum(asked.ids, 0)  # (Q, 3)
-            yield from _answers(table, asked, table.analogies(ids, signs, k, method))
-
-    _write(answers(), output, lambda a: {"tokens": a.question, "neighbors": _scored(a)})
+    _answer(ask, words, 3, model, oov, output, quiet)
 
 
 @examples(
@@ -149,21 +122,11 @@ def similarity(
     JSON: a list of {"tokens": [A, B], "score"}. TSV: A, B, their score.
     """
     from embedcli import api
-    from embedcli.table import compare
 
-    table = api.load(model)
+    def ask(table: EmbeddingTable, questions: list[list[str]], oov: Any) -> Answers[Any]:
+        return api.similarity(questions, table, metric=metric, oov=oov)
 
-    def scores() -> Iterator[tuple[list[str], float]]:
-        for asked in _asked(table, words, 2, model, oov, quiet):
-            one, two = (api.vectors_of(table, ids) for ids in asked.ids.T)  # (Q, D)
-            yield from zip(asked.words, compare(one, two, metric).tolist(), strict=True)
-
-    if output == "json":
-        terminal.write_json({"tokens": pair, "score": _rounded(score)} for pair, score in scores())
-    else:
-        line = terminal.tsv_line if output == "tsv" else _spaced
-        for pair, score in scores():
-            sys.stdout.write(terminal.raw(line([*pair, f"{score:.6g}"])))
+    _answer(ask, words, 2, model, oov, output, quiet)
 
 
 @examples("embed odd king queen prince river", "embed odd --format json apple pear bread cat")
@@ -180,101 +143,85 @@ def odd(
     {"tokens", "odd", "fits": [{"token", "score"}]}. TSV: the words, then a word and its score.
     """
     from embedcli import api
-    from embedcli.table import odd_first
 
-    table = api.load(model)
+    def ask(table: EmbeddingTable, questions: list[list[str]], oov: Any) -> Answers[Any]:
+        return api.odd(questions, table, oov=oov)
 
-    def answers() -> Iterator[Answer]:
-        for asked in _asked(table, words, None, model, oov, quiet):
-            for question, ids in zip(asked.words, asked.ids, strict=True):
-                fits = odd_first(api.vectors_of(table, ids))
-                yield Answer(question, [(question[place], score) for place, score in fits])
-
-    _write(
-        answers(),
-        output,
-        lambda a: {"tokens": a.question, "odd": a.found[0][0], "fits": _scored(a)},
-    )
+    _answer(ask, words, None, model, oov, output, quiet)
 
 
-def _asked(
-    table: EmbeddingTable,
-    given: list[str] | None,
+def _answer(
+    ask: Ask,
+    words: list[str] | None,
     size: int | None,
     model: Path,
-    oov: Oov,
+    oov: str,
+    output: str,
     quiet: bool,
-) -> Iterator[Asked]:
-    """Go through the questions, of `size` words each, in blocks; says at the end what was found.
+) -> None:
+    """Ask questions of `size` words each about a table, and print the answers as they come.
 
-    At a prompt an unknown word is said at once, and is no reason to end.
+    At a prompt an unknown word is reported at once, and the next question is awaited.
     """
-    import numpy as np
-
     from embedcli import api
     from embedcli.text.vocabulary import Coverage
 
-    at_prompt = not given and sys.stdin.isatty()
-    coverage, several = Coverage(), not given
-    for questions in _questions(given, size, at_prompt):
-        flat = [word for question in questions for word in question]
-        policy: Oov = "error" if oov == "error" and not at_prompt else "zero"
-        found = api.find(table, flat, oov=policy, spelt_as=model)
-        coverage.add(len(flat), found.missed)
-        several |= len(questions) > 1
-        if found.missed and at_prompt:
-            terminal.note(_unknown(table, found.words, found.ids))
-        each = len(questions[0])
-        ids = found.ids.reshape(-1, each)  # (Q, n)
-        kept = np.ones(len(ids), bool) if oov == "zero" else (ids >= 0).all(axis=1)  # (Q,)
-        places = np.flatnonzero(kept).tolist()
-        words = [list(found.words[place * each : (place + 1) * each]) for place in places]
-        if words:
-            yield Asked(words, ids[kept])
-    if (coverage.unknown or several) and not at_prompt:
+    table = api.load(model)
+    at_prompt = not words and sys.stdin.isatty()
+    coverage, asked = Coverage(), 0
+
+    def records() -> Iterator[Any]:
+        nonlocal asked
+        for questions in _questions(words, size, at_prompt):
+            try:
+                found = ask(table, questions, "error" if at_prompt else oov)
+            except VocabularyError as error:
+                if not at_prompt:
+                    raise
+                terminal.note("; ".join(filter(None, (error.message, error.hint))))
+                continue
+            asked += len(questions)
+            coverage.add(found.known + found.unknown, found.unknown)
+            yield from found
+
+    if output == "json":
+        terminal.write_json(_plain(record) for record in records())
+    else:
+        for record in records():
+            lines = _tsv_lines(record) if output == "tsv" else _table_lines(record)
+            sys.stdout.writelines(map(terminal.raw, lines))
+    if (coverage.unknown or asked > 1 or not words) and not at_prompt:
         terminal.say_found(coverage, quiet=quiet)
-
-
-def _unknown(table: EmbeddingTable, words: Sequence[str], ids: NDArray[np.int64]) -> str:
-    first = next(word for word, each in zip(words, ids, strict=True) if each < 0)
-    error = table.vocabulary.unknown(first)
-    return f"{error.message}; {error.hint}" if error.hint else error.message
 
 
 def _questions(
     given: list[str] | None, size: int | None, at_prompt: bool
 ) -> Iterator[list[list[str]]]:
-    """Go through the questions in blocks: those given, of a prompt, or of standard input."""
+    """Yield the questions in blocks: those given, those of a prompt, or of standard input."""
     if given:
         each = size or max(len(given), LEAST_TO_COMPARE)
         if len(given) % each:
             found = "1 word" if len(given) == 1 else f"{len(given)} words"
             raise typer.BadParameter(f"found {found}; expected {each} for each question")
         yield [given[i : i + each] for i in range(0, len(given), each)]
-        return
-    if at_prompt:
-        for question in _prompted(size):
-            yield [question]
-        return
-    questions = (_split(line, size) for line in terminal.lines_of_stdin() if line.strip())
-    block = QUESTIONS_AT_ONCE if size else 1
-    while several := list(islice(questions, block)):
-        yield several
-
-
-def _prompted(size: int | None) -> Iterator[list[str]]:
-    """Ask for questions until the input ends, with the lines before at hand (arrow keys)."""
-    prompt = {1: "word> ", 2: "A B> ", 3: "A B C> ", None: "words> "}[size]
-    while (line := _line_at_prompt(prompt)) is not None:
-        try:
-            if line.strip():
-                yield _split(line, size)
-        except typer.BadParameter as error:
-            terminal.note(error.message)
+    elif at_prompt:
+        while (line := _line_at_prompt(PROMPTS[size])) is not None:
+            try:
+                if line.strip():
+                    yield [_split(line, size)]
+            except typer.BadParameter as error:
+                terminal.note(error.message)
+    else:
+        questions = (_split(line, size) for line in terminal.lines_of_stdin() if line.strip())
+        while block := list(islice(questions, QUESTIONS_AT_ONCE)):
+            yield block
 
 
 def _line_at_prompt(prompt: str) -> str | None:
-    """Read a line, or None at the end; the prompt is no result, so no file gets it."""
+    """Read a line, None at the end of input; the prompt goes to a terminal only, never to a file.
+
+    The lines before can be edited and asked again (arrow keys).
+    """
     if not sys.stdout.isatty():
         print(prompt, end="", file=sys.stderr, flush=True)
         return sys.stdin.readline() or None
@@ -288,6 +235,7 @@ def _line_at_prompt(prompt: str) -> str | None:
 
 
 def _split(line: str, size: int | None) -> list[str]:
+    """Split a line into the words of a question, by tabs or else by blanks."""
     if size == 1:
         return [line.strip()]
     words = line.split("\t") if "\t" in line else line.split()
@@ -298,37 +246,37 @@ def _split(line: str, size: int | None) -> list[str]:
     return words
 
 
-def _answers(table: EmbeddingTable, asked: Asked, found: Neighbors) -> Iterator[Answer]:
-    for question, asked_ids, ids, scores in zip(*asked, found.ids, found.scores, strict=True):
-        there = (ids >= 0) & bool((asked_ids >= 0).all())  # (k,)
-        words = table.vocabulary.tokens(ids[there])
-        yield Answer(question, list(zip(words, scores[there].tolist(), strict=True)))
+def _parts(record: Any) -> tuple[Sequence[str], Sequence[Neighbor] | None]:
+    """Return the words of a question, and what answers it; None for a comparison."""
+    tokens = getattr(record, "tokens", None) or (record.token,)
+    return tokens, getattr(record, "neighbors", getattr(record, "fits", None))
 
 
-def _write(
-    answers: Iterable[Answer], output: str, record: Callable[[Answer], dict[str, Any]]
-) -> None:
-    if output == "json":
-        terminal.write_json(record(answer) for answer in answers)
-        return
-    for answer in answers:
-        if output == "tsv":
-            for word, score in answer.found:
-                line = terminal.tsv_line([*answer.question, word, f"{score:.6g}"])
-                sys.stdout.write(terminal.raw(line))
-        else:
-            sys.stdout.write(_spaced(answer.question))
-            rows = [[f"{score: .4f}", word] for word, score in answer.found]
-            sys.stdout.writelines(f"  {_spaced(row)}" for row in rows)
+def _tsv_lines(record: Any) -> Iterator[str]:
+    tokens, found = _parts(record)
+    if found is None:
+        yield terminal.tsv_line([*tokens, f"{record.score:.6g}"])
+    else:
+        for neighbor in found:
+            yield terminal.tsv_line([*tokens, neighbor.token, f"{neighbor.score:.6g}"])
 
 
-def _scored(answer: Answer) -> list[dict[str, Any]]:
-    return [{"token": word, "score": _rounded(score)} for word, score in answer.found]
+def _table_lines(record: Any) -> Iterator[str]:
+    tokens, found = _parts(record)
+    if found is None:
+        yield terminal.visible("  ".join([*tokens, f"{record.score:.6g}"])) + "\n"
+    else:
+        yield terminal.visible("  ".join(tokens)) + "\n"
+        for neighbor in found:
+            yield terminal.visible(f"  {neighbor.score: .4f}  {neighbor.token}") + "\n"
 
 
-def _rounded(score: float) -> float:
-    return float(f"{score:.6g}")
-
-
-def _spaced(words: Sequence[str]) -> str:
-    return terminal.visible("  ".join(words)) + "\n"
+def _plain(value: Any) -> Any:
+    """Return the JSON value of a record, its scores rounded to six digits."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if hasattr(value, "_asdict"):
+        return {key: _plain(each) for key, each in value._asdict().items()}
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value

@@ -1,10 +1,9 @@
-"""Look into a table: `lookup` and `show-table`."""
+"""Rows of a table: `lookup` and `show-table`."""
 
 from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,16 +14,11 @@ from embedcli.cli.app import examples
 from embedcli.views import terminal
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from embedcli.table import EmbeddingTable
+    from embedcli.table import Found, Row
 
 FORMATS = ("table", "json", "tsv", "npy")
 ROWS_SHOWN = 20
-Entry = tuple[int, str, int | None, Any]  # index, token, count, vector
-FORMULA = tuple("=+-@＝＋－＠\t\r")  # what a cell begins with that a spreadsheet runs
-ROWS_AT_ONCE = 1000  # read and written at a time, so that a long table takes no memory
+FORMULA = tuple("=+-@＝＋－＠\t\r")  # first characters of a cell that a spreadsheet would run
 
 
 @examples(
@@ -67,61 +61,32 @@ def lookup(
 
     table = api.load(model)
     if ids:
-        found = api.find_ids(table, [flags.whole(each, "--id") for each in ids])
+        found = table.lookup_ids([flags.whole(each, "--id") for each in ids])
     elif text is not None:
-        found = api.find(table, api.tokenizer_of(model).tokenize(text), oov=oov)
+        found = api.lookup(table.tokenizer.tokenize(text), table, oov=oov)
     else:
-        asked = words or terminal.lines_of_stdin()
-        found = api.find(table, asked, oov=oov, spelt_as=model)
-    entries = _entries(table, found.ids, found.words)
+        found = api.lookup(words or terminal.lines_of_stdin(), table, oov=oov)
     if output == "table":
-        sys.stdout.writelines(line for entry in entries for line in _page(entry, precision))
+        for row in found:
+            place = "not in the vocabulary" if row.index is None else f"index {row.index}"
+            count = "" if row.count is None else f", count {row.count}"
+            sys.stdout.write(f"{terminal.visible(row.token)}  ({place}{count})\n")
+            sys.stdout.writelines(terminal.paragraph(row.vector, precision))
     elif output == "json":
-        terminal.write_json(_record(*entry) for entry in entries)
+        terminal.write_json(map(_record, found))
     elif output == "tsv":
-        sys.stdout.writelines(terminal.raw(terminal.tsv_line([e[1], *e[3]])) for e in entries)
+        for row in found:
+            sys.stdout.write(terminal.raw(terminal.tsv_line([row.token, *row.vector])))
     else:
-        _write_npy(api.vectors_of(table, found.ids))
-    coverage = Coverage(int((found.ids >= 0).sum()), found.missed)
-    if found.missed or len(found.ids) > 1:
-        terminal.say_found(coverage, quiet=quiet)
+        import numpy as np
+
+        np.save(sys.stdout.buffer, found.vectors, allow_pickle=False)
+    if found.unknown or len(found) > 1:
+        terminal.say_found(Coverage(found.known, found.unknown), quiet=quiet)
 
 
-def _entries(
-    table: EmbeddingTable, ids: NDArray[np.int64], words: Sequence[str] | None = None
-) -> Iterator[Entry]:
-    """Go through (index, token, count, vector), a block of rows in memory at a time."""
-    from embedcli import api
-
-    for first in range(0, len(ids), ROWS_AT_ONCE):
-        block = slice(first, first + ROWS_AT_ONCE)
-        part = ids[block]
-        tokens = table.vocabulary.tokens(part) if words is None else words[block]
-        counts = api.counts_of(table, part)
-        yield from zip(part.tolist(), tokens, counts, api.vectors_of(table, part), strict=True)
-
-
-def _page(entry: Entry, precision: int) -> Iterator[str]:
-    index, token, count, row = entry
-    place = "not in the vocabulary" if index < 0 else f"index {index}"
-    times = "" if count is None else f", count {count}"
-    yield f"{terminal.visible(token)}  ({place}{times})\n"
-    yield from terminal.paragraph(row, precision)
-
-
-def _record(index: int, token: str, count: int | None, row: Any) -> dict[str, Any]:
-    return {
-        "index": index if index >= 0 else None,
-        "token": token,
-        "count": count,
-        "vector": terminal.numbers(row),
-    }
-
-
-def _write_npy(vectors: NDArray[np.float32]) -> None:
-    import numpy as np
-
-    np.save(sys.stdout.buffer, vectors, allow_pickle=False)
+def _record(row: Row) -> dict[str, Any]:
+    return {**vars(row), "vector": terminal.numbers(row.vector)}
 
 
 @examples(
@@ -164,22 +129,22 @@ def show_table(
 
     table = api.load(model)
     wanted = _slice(rows, len(table), output)
-    ids = api.order(table, sort)[wanted]
-    entries = _entries(table, ids)
+    found = table.sorted(sort)[wanted]
     if output == "table":
-        sys.stdout.writelines(_page_of_rows(list(entries), precision))
-        _say_what_is_left(len(table), wanted, quiet)
+        _write_table(found, precision)
+        left = len(table) - len(found)
+        if left:
+            after = f"{wanted.stop}:{min(len(table), wanted.stop + ROWS_SHOWN)}"
+            more = f" (--rows {after} shows the next)" if wanted.stop < len(table) else ""
+            terminal.note(f"{left:,} of {len(table):,} rows are not shown{more}", quiet=quiet)
     elif output == "json":
-        terminal.write_json(_record(*entry) for entry in entries)
+        terminal.write_json(map(_record, found))
     elif output == "tsv":
-        for index, token, count, row in entries:
-            sys.stdout.write(
-                terminal.raw(
-                    terminal.tsv_line([index, token, "" if count is None else count, *row])
-                )
-            )
+        for row in found:
+            cells = [row.index, row.token, "" if row.count is None else row.count, *row.vector]
+            sys.stdout.write(terminal.raw(terminal.tsv_line(cells)))
     else:
-        _write_csv(entries, table.dim, guard_formulas)
+        _write_csv(found, table.dim, guard_formulas)
 
 
 def _slice(rows: str | None, count: int, output: str) -> slice:
@@ -196,36 +161,22 @@ def _slice(rows: str | None, count: int, output: str) -> slice:
     return slice(*wanted.indices(count)[:2])
 
 
-def _page_of_rows(entries: Sequence[Entry], precision: int) -> Iterator[str]:
+def _write_table(found: Found, precision: int) -> None:
     header = ["index", "token", "count", "vector"]
     cells = [
-        [str(index), token, "" if count is None else str(count)]
-        for index, token, count, _ in entries
+        [str(row.index), row.token, "" if row.count is None else str(row.count)] for row in found
     ]
     room = terminal.room_beside(header[:3], cells)
-    vectors = [terminal.vector_in(row, room, precision) for *_, row in entries]
+    vectors = [terminal.vector_in(row.vector, room, precision) for row in found]
     rows = [[*cell, vector] for cell, vector in zip(cells, vectors, strict=True)]
-    yield from terminal.table_lines(header, rows, right=(True, False, True, False))
+    right = (True, False, True, False)
+    sys.stdout.writelines(terminal.table_lines(header, rows, right=right))
 
 
-def _say_what_is_left(count: int, shown: slice, quiet: bool) -> None:
-    left = count - max(0, shown.stop - shown.start)
-    if left:
-        after = f"{shown.stop}:{min(count, shown.stop + ROWS_SHOWN)}"
-        more = f" (--rows {after} shows the next)" if shown.stop < count else ""
-        terminal.note(f"{left:,} of {count:,} rows are not shown{more}", quiet=quiet)
-
-
-def _write_csv(entries: Iterator[Entry], dim: int, guard: bool) -> None:
-    out = csv.writer(SimpleNamespace(write=_write_raw), lineterminator="\n")
+def _write_csv(found: Found, dim: int, guard: bool) -> None:
+    write = SimpleNamespace(write=lambda line: sys.stdout.write(terminal.raw(line)))
+    out = csv.writer(write, lineterminator="\n")
     out.writerow(["index", "token", "count", *(f"v{i}" for i in range(dim))])
-    for index, token, count, row in entries:
-        out.writerow([index, _no_formula(token) if guard else token, count, *row])
-
-
-def _write_raw(line: str) -> None:
-    sys.stdout.write(terminal.raw(line))
-
-
-def _no_formula(token: str) -> str:
-    return f"'{token}" if token.startswith(FORMULA) else token
+    for row in found:
+        formula = guard and row.token.startswith(FORMULA)
+        out.writerow([row.index, f"'{row.token}" if formula else row.token, row.count, *row.vector])

@@ -17,7 +17,7 @@ from embedcli.config import TextSettings
 from embedcli.views import terminal
 
 if TYPE_CHECKING:
-    from embedcli.api import Line
+    from embedcli.text.tokenized import Line
 
 LABELS = ("label_prefix", "text_column", "label_column", "cache")
 

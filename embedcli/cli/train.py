@@ -199,14 +199,9 @@ def _quoted(path: Path) -> str:
 
 def _telling_word(trained: Trained) -> str:
     """Pick the most frequent of the words that are no mere function words, or else any."""
-    from embedcli import api
-
-    table = trained.table
-    ids = api.order(table, "count")[:500]
-    frequent = table.vocabulary.tokens(ids)
-    counts = api.counts_of(table, ids)
-    total = sum(count or 0 for count in counts)
-    for word, count in zip(frequent, counts, strict=True):
-        if len(word) > 3 and (count or 0) < LARGEST_SHARE * total:
-            return word
-    return frequent[0]
+    frequent = list(trained.table.sorted("count")[:500])
+    total = sum(row.count or 0 for row in frequent)
+    for row in frequent:
+        if len(row.token) > 3 and (row.count or 0) < LARGEST_SHARE * total:
+            return row.token
+    return frequent[0].token

@@ -37,6 +37,16 @@ FORMATS: dict[str, Format] = {
     "glove": glove.FORMAT,
 }
 
+FORMAT_OF_SUFFIX = {
+    "": "model",
+    ".npy": "npy",
+    ".txt": "word2vec",
+    ".vec": "fasttext",
+    ".bin": "word2vec-binary",
+    ".safetensors": "safetensors",
+    ".tsv": "projector",
+}
+
 _PICKLE = "a Python pickle, which can run any program: it is never opened"
 
 # Files that are met where vectors are expected, and why they are not read.
@@ -85,12 +95,15 @@ def open_table(path: Path) -> EmbeddingTable:
     return read(path).table
 
 
-def convert(source: Path, target: Path, to: str, options: Options | None = None) -> Read:
+def convert(
+    source: Path, target: Path, to: str | None = None, options: Options | None = None
+) -> Read:
     """Write the vectors of `source` to `target` in the format named `to`; returns what was read.
 
-    Memory does not grow with the numbers, only with the words. `options` may hold functions that
-    are told how far it is. Raises FormatError, StoreError.
+    Without `to` the name of `target` decides. Memory grows with the words only, not with the
+    numbers. Raises FormatError, StoreError.
     """
+    to = to or format_of_name(target)
     writer = FORMATS[to].write if to in FORMATS else None
     if writer is None:
         writable = ", ".join(name for name, each in FORMATS.items() if each.write)
@@ -100,6 +113,18 @@ def convert(source: Path, target: Path, to: str, options: Options | None = None)
     found = read(source, options)
     writer(target, _Passing(found.table, options or Options()))
     return found
+
+
+def format_of_name(path: Path) -> str:
+    """Return the format that a name stands for; raises FormatError where it stands for none."""
+    name = path.name.lower()
+    for ending in (".gz", ".bz2", ".xz", ".zst"):
+        name = name.removesuffix(ending)
+    suffix = Path(name).suffix
+    if suffix not in FORMAT_OF_SUFFIX:
+        known = ", ".join(suffix or "a folder" for suffix in FORMAT_OF_SUFFIX)
+        raise FormatError(f"{path}: the name tells no format; expected {known}", "--to FORMAT")
+    return FORMAT_OF_SUFFIX[suffix]
 
 
 class _Passing(EmbeddingTable):

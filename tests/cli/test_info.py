@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedcli.api import FORMAT_OF_SUFFIX
+from embedcli.formats import FORMAT_OF_SUFFIX
 
 from .conftest import WORDS
 

@@ -65,7 +65,7 @@ def test_with_all_rows_frozen_the_head_is_a_softmax_regression(place):
     same = {"optimizer": "sgd", "lr": rate, "schedule": "constant", "epochs": epochs}
     model, _ = train(place, freeze="all", init="uniform", batch_size=4, **same)
     texts = [line.split()[1:] for line in TEXT.replace(",", "").splitlines()]
-    rows = np.array([model.table.vectors_of(words).mean(axis=0) for words in texts], np.float64)
+    rows = np.array([model.table.lookup(words).vectors.mean(axis=0) for words in texts], np.float64)
     wanted = np.eye(2)[[0, 1, 0, 1]]  # (B, C)
     weight, bias = np.zeros((3, 2)), np.log([0.5, 0.5])
     for _ in range(epochs):

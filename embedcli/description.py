@@ -1,0 +1,72 @@
+"""What a model folder or a file of vectors is: shape, norms, settings, sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embedcli import formats, store
+from embedcli.config import TrainSettings
+from embedcli.table import EmbeddingTable
+
+
+@dataclass(frozen=True)
+class Description:
+    """A model folder, or a file of vectors (then `settings` is None)."""
+
+    path: Path
+    format: str  # one of `formats.FORMATS`, as found from the content
+    words: int  # V
+    dim: int  # D
+    norms: tuple[float, float, float]  # smallest, mean, largest
+    files: Mapping[str, int]  # name → bytes
+    settings: TrainSettings | None = None
+    digest: str | None = None  # SHA-256 of table.npy
+    corpus: str | None = None  # SHA-256 of the text's bytes
+    version: str | None = None  # of the `embed` that wrote it
+    untrained: int | None = None  # words that no training step used
+    labels: Sequence[str] = ()
+    log: Sequence[Mapping[str, Any]] = ()
+
+
+def of_file(path: Path) -> Description:
+    """Describe a file of vectors, or a folder of them for the projector; raises FormatError."""
+    table = formats.open_table(path)
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    sizes = {each.name: each.stat().st_size for each in files}
+    return Description(path, formats.sniff(path), len(table), table.dim, _norms(table), sizes)
+
+
+def of_model(path: Path, *, verify: bool) -> Description:
+    """Describe a model folder, whose files are compared with their digests first if `verify`.
+
+    Raises StoreError.
+    """
+    if verify:
+        store.verify(path)
+    model = store.load(path)
+    manifest = model.manifest
+    return Description(
+        path=path,
+        format="model",
+        words=len(model.table),
+        dim=model.table.dim,
+        norms=_norms(model.table),
+        files={name: size for name, (size, _) in manifest.files.items()} if manifest else {},
+        settings=model.settings,
+        digest=manifest.digest if manifest else None,
+        corpus=model.corpus,
+        version=manifest.embed if manifest else None,
+        untrained=int(np.count_nonzero(model.trained == 0)),
+        labels=model.labels,
+        log=model.log,
+    )
+
+
+def _norms(table: EmbeddingTable) -> tuple[float, float, float]:
+    norms = table.norms()  # (V,)
+    return float(norms.min()), float(norms.mean()), float(norms.max())

@@ -1,0 +1,75 @@
+"""Text as lines of tokens and ids, read when they are asked for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal, NamedTuple
+
+from embedcli.config import TextSettings
+from embedcli.text.encode import encode, token_lines
+from embedcli.text.vocabulary import Coverage, Vocabulary
+
+OovId = Literal["error", "skip", "unknown"]
+
+
+class Line(NamedTuple):
+    """Tokens of a line and their ids; `ended` is False where a very long line continues."""
+
+    tokens: Sequence[str]
+    ids: Sequence[int]
+    ended: bool
+
+
+class Tokenized:
+    """Lines of text as tokens and ids, read as they are iterated, and then their vocabulary.
+
+    `coverage` counts the words of the lines read so far that a given vocabulary has.
+    """
+
+    def __init__(
+        self,
+        places: Sequence[str | Path],
+        settings: TextSettings,
+        vocabulary: Vocabulary | None,
+        oov: OovId,
+    ) -> None:
+        self._places = places
+        self._settings = settings
+        self._given = vocabulary
+        self._oov = oov
+        self.coverage = Coverage()
+        self._index: defaultdict[str, int] = defaultdict()
+        self._index.default_factory = self._index.__len__
+
+    def __iter__(self) -> Iterator[Line]:
+        settings, vocabulary = self._settings, self._given
+        if vocabulary is not None:
+            for tokens, ended in token_lines(self._places, settings):
+                unknown = None if self._oov == "error" else -1
+                ids = vocabulary.ids_of(tokens, unknown).tolist()
+                self.coverage.add(len(ids), ids.count(-1))
+                if self._oov == "skip":
+                    tokens = [token for token, each in zip(tokens, ids, strict=True) if each >= 0]
+                    ids = [each for each in ids if each >= 0]
+                yield Line(tokens, ids, ended)
+        elif settings.max_vocab or settings.stop_words or settings.min_count not in ("auto", 1):
+            # Which words stay is known at the end of the text only: it is encoded first.
+            with TemporaryDirectory(prefix="embed-") as folder:
+                corpus = encode(self._places, settings, folder=Path(folder))
+                self._given = corpus.vocabulary
+                words = corpus.vocabulary.tokens(slice(None))
+                for start, stop in pairwise(corpus.offsets.tolist()):
+                    ids = corpus.ids[start:stop].tolist()
+                    yield Line([words[each] for each in ids], ids, True)
+        else:
+            for tokens, ended in token_lines(self._places, settings):
+                yield Line(tokens, [self._index[token] for token in tokens], ended)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The given vocabulary, or that of the lines read so far."""
+        return Vocabulary(self._index) if self._given is None else self._given
