@@ -12,7 +12,7 @@ from unittest import mock
 from embedcli.cli import main
 from embedcli.cli.app import COMMANDS
 from embedcli.cli.flags import shown
-from embedcli.config import Spec, TrainSettings, groups, presets
+from embedcli.config import ByTask, Spec, TrainSettings, groups, presets, schema
 
 HERE = Path(__file__).parent / "reference"
 
@@ -39,28 +39,51 @@ def _help_of(name: str) -> str:
 
 
 def settings_page() -> str:
-    """Every setting, by group, and the presets."""
+    """Return every setting by group, the defaults of each task, and the presets."""
     parts = [
         "# Settings\n",
         "Written by `docs/make_reference.py` from `embedcli/config.py`. A setting has one name: "
         "the field in Python, the key in YAML, and, with dashes for underscores, the flag. "
-        "Values come from, the later the stronger: the defaults below, the preset of the task, "
-        "the file or preset named by `--config`, and flags. What is `auto` is chosen from the "
-        "text, printed, and saved with the model.\n",
+        "Later sources override earlier ones: the defaults of the task, the settings of the "
+        "model that `update` names, the file or preset named by `--config`, and flags. A setting "
+        "that is `auto` is chosen from the text, printed, and saved with the model. A setting "
+        "that has no effect beside the others is an error.\n",
+        "## Defaults by task\n\n" + "".join(_defaults()),
     ]
     for group, specs in groups(TrainSettings).items():
         parts.append(f"## {group}\n\n" + "".join(_table(specs)))
-    parts.append("## Presets\n\nNamed as `--config NAME`; a task's own applies without.\n")
+    parts.append(
+        "## Presets\n\nNamed as `--config NAME`. Those of the tasks hold the defaults above, as "
+        "files to copy.\n"
+    )
     for name, path in presets().items():
         parts.append(f"### {name}\n\n```yaml\n{path.read_text(encoding='utf-8')}```\n")
     return "\n".join(parts)
+
+
+def _defaults() -> Iterator[str]:
+    """Yield a table of the settings that are not the same for every task."""
+    every = schema(TrainSettings)
+    tasks = every["task"].choices
+    yield f"| setting | {' | '.join(tasks)} |\n|---|{'---|' * len(tasks)}\n"
+    for spec in every.values():
+        cells = [
+            "" if spec.misplaced({"task": task}) else f"`{shown(spec.default_of(task))}`"
+            for task in tasks
+        ]
+        if len({*cells}) > 1:
+            yield f"| `{spec.name}` | {' | '.join(cells)} |\n"
 
 
 def _table(specs: list[Spec]) -> Iterator[str]:
     yield "| setting | flag | takes | default | |\n|---|---|---|---|---|\n"
     for spec in specs:
         flag = f"`{spec.flag}`, `--no-{spec.flag[2:]}`" if spec.is_switch else f"`{spec.flag}`"
-        cells = [f"`{spec.name}`", flag, spec.allowed(), f"`{shown(spec.default)}`", spec.help]
+        default = f"`{shown(spec.default)}`"
+        if isinstance(spec.default, ByTask):
+            default = "by task"
+        note = f" Only with {'; '.join(spec.conditions())}." if spec.conditions() else ""
+        cells = [f"`{spec.name}`", flag, spec.allowed(), default, spec.help + note]
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 

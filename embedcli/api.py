@@ -70,7 +70,7 @@ def train(
     Raises ConfigError, CorpusError, StoreError or TrainingError; after the last, the last good
     state has been saved.
     """
-    from embedcli.config import TrainSettings, explicit, schema
+    from embedcli.config import TrainSettings, explicit, presets, read_yaml, schema
     from embedcli.config import resolve as resolve_settings
     from embedcli.training import run, update
 
@@ -81,7 +81,7 @@ def train(
     if resume:
         places = None if sources is None else _places(sources)
         return run.resume(places, Path(out), given, say, asked)
-    base = None
+    base: Mapping[str, Any] | None = None
     if given.get("update") is not None:
         if sources is None:
             raise ConfigError("update: found no text to go on with", "embed train TEXT --update …")
@@ -89,7 +89,7 @@ def train(
     if sources is None:
         sources = sample(name, settings)
         if name is None and sources.name == "sample.txt":
-            name = "sample"
+            base = read_yaml(presets()["sample"], TrainSettings)
     chosen = resolve_settings(TrainSettings, config=name, given=settings, base=base)
     return run.start(_places(sources), Path(out), chosen, say, asked)
 

@@ -1,15 +1,16 @@
-"""The one schema of settings: flags, YAML keys, printed defaults and the reference page.
+"""The schema of settings: flags, YAML keys, defaults and the reference page come from it.
 
-A setting is a field of a frozen dataclass. Its annotation says which types and words it takes,
-its metadata what is said and checked of it; nothing about a setting is written anywhere else.
-Values come from, the later the stronger: the defaults here, the preset of the task
-(`configs/TASK.yaml`) or the settings of the model that is updated, a file given as `--config`, and
-flags.
+A setting is a field of a frozen dataclass. The annotation gives the types and words it takes; the
+metadata gives its default for each task, its range, its help, and the other settings it needs to
+have an effect. Nothing about a setting is written anywhere else. Later sources override earlier
+ones: the defaults of the task, the settings of the model that is updated, the file or preset given
+as `--config`, and flags.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 import types
@@ -22,6 +23,10 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from embedcli.errors import ConfigError
 
 Auto = Literal["auto"]
+Task = Literal["skipgram", "cbow", "classify", "regress"]
+DEFAULT_TASK = "skipgram"
+WORDS = ("skipgram", "cbow")  # tasks that learn from words around a word
+TEXTS = ("classify", "regress")  # tasks that learn from labelled texts
 GROUPS = (
     "Task",
     "Run",
@@ -35,18 +40,27 @@ GROUPS = (
 )
 S = TypeVar("S", bound="Settings")
 
-# A settings file is a page of lines; YAML's own reader is slow on megabytes of brackets.
-LARGEST_FILE = 64 * 1024
-# Of a rate, and of what else weights are multiplied by: two of them are still a float32.
-LARGEST_NUMBER = 1e18
+MAX_FILE_SIZE = 64 * 1024  # bytes; PyYAML takes seconds for megabytes of brackets
+MAX_NUMBER = 1e18  # for factors of weights: the product of two of them still fits a float32
 INTEGER = re.compile(r"[-+]?[0-9]+(_[0-9]+)*")
-TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-NOTHING = ("none", "null", "~")
+BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+NULLS = ("none", "null", "~")
+
+
+class ByTask:
+    """A default that depends on the task; a task that is not named has that of the first."""
+
+    def __init__(self, **values: Any) -> None:
+        self.values = values
+
+    def of(self, task: str) -> Any:
+        """Return the default of a task."""
+        return self.values.get(task, next(iter(self.values.values())))
 
 
 def setting(
     default: Any,
-    help: str,  # noqa: A002 - the field's own word, as in typer and argparse
+    help: str,  # noqa: A002 - the same word as in typer and argparse
     *,
     group: str,
     unit: str | None = None,
@@ -56,11 +70,15 @@ def setting(
     pattern: str | None = None,
     form: str | None = None,
     formerly: str | None = None,
+    only: Mapping[str, tuple[str, ...]] | None = None,
+    needs: tuple[str, ...] = (),
 ) -> Any:
-    """Declare one setting: its default and what is said and checked of it.
+    """Declare a setting; `default` is a value or a `ByTask`.
 
-    Text must match `pattern` as a whole; `form` says so in words. `formerly` is an old name of the
-    setting, which files that hold settings may still use.
+    Text must match the whole `pattern`, which `form` describes in words. `formerly` is an old name
+    of the setting, still accepted in files. The setting has an effect `only` where each of the
+    named settings has one of the given values, and, if it `needs` other settings, where one of
+    them is set.
     """
     return dataclasses.field(
         default=default,
@@ -74,12 +92,19 @@ def setting(
             "pattern": pattern,
             "form": form,
             "formerly": formerly,
+            "only": only or {},
+            "needs": needs,
         },
     )
 
 
+word_setting = functools.partial(setting, group="Task", only={"task": WORDS})
+head_setting = functools.partial(setting, group="Head", only={"task": TEXTS})
+valid_setting = functools.partial(setting, group="Validation", only={"task": TEXTS})
+
+
 class Spec(NamedTuple):
-    """What is known of one setting: its types, words, range, default and help."""
+    """Everything the schema knows about one setting; see `setting`."""
 
     name: str
     kinds: tuple[type, ...]
@@ -95,6 +120,8 @@ class Spec(NamedTuple):
     pattern: str | None
     form: str | None
     formerly: str | None
+    only: Mapping[str, tuple[str, ...]]
+    needs: tuple[str, ...]
 
     @property
     def flag(self) -> str:
@@ -103,20 +130,62 @@ class Spec(NamedTuple):
 
     @property
     def is_switch(self) -> bool:
-        """Whether the setting is on or off and nothing else."""
+        """Whether the setting is either on or off."""
         return self.kinds == (bool,) and not self.choices and not self.optional
 
+    def default_of(self, task: str) -> Any:
+        """Return the default for a task."""
+        return self.default.of(task) if isinstance(self.default, ByTask) else self.default
+
     def allowed(self) -> str:
-        """Say in words what this setting takes."""
-        ways = [_kind_in_words(kind, self) for kind in self.kinds]
+        """Describe the values that this setting takes."""
+        ways = [self._kind_in_words(kind) for kind in self.kinds]
         ways += self.choices
         if self.optional:
             ways.append("none")
-        return ways[0] if len(ways) == 1 else ", ".join(ways[:-1]) + " or " + ways[-1]
+        return in_words(ways)
+
+    def _kind_in_words(self, kind: type) -> str:
+        if kind is bool:
+            return "true or false"
+        if kind is str:
+            return self.form or "text"
+        noun = "a whole number" if kind is int else "a number"
+        if self.unit:
+            noun += f" of {self.unit}"
+        low = None if self.minimum is None else f"{self.minimum:g}"
+        high = None if self.maximum is None else f"{self.maximum:g}"
+        if low is None:
+            return noun if high is None else f"{noun} up to {high}"
+        if self.exclusive_minimum:
+            return f"{noun} above {low}" if high is None else f"{noun} above {low}, up to {high}"
+        return f"{noun} from {low}" if high is None else f"{noun} from {low} to {high}"
+
+    def misplaced(self, values: Mapping[str, Any]) -> tuple[str, str] | None:
+        """Return an error and a hint if this setting has no effect beside others, else None.
+
+        Settings that are not among `values` are taken to be right.
+        """
+        for other, allowed in self.only.items():
+            if other in values and values[other] not in allowed:
+                return (
+                    f"{self.name}: has no effect with {other} {values[other]}; it belongs to "
+                    f"{other} {in_words(allowed)}",
+                    f"leave it out, or choose {other} {in_words(allowed)}",
+                )
+        if self.needs and self.needs[0] in values and not any(values[name] for name in self.needs):
+            needed = in_words(self.needs)
+            return f"{self.name}: has no effect without {needed}", f"leave it out, or give {needed}"
+        return None
+
+    def conditions(self) -> list[str]:
+        """Return what the setting needs to have an effect, in words."""
+        needs = [in_words(self.needs)] if self.needs else []
+        return [f"{name} {in_words(values)}" for name, values in self.only.items()] + needs
 
     def parse(self, text: str) -> Any:
         """Read a value as a flag or a plain YAML scalar spells it; raises ConfigError."""
-        if self.optional and text.lower() in NOTHING:
+        if self.optional and text.lower() in NULLS:
             return None
         if text in self.choices:
             return text
@@ -127,9 +196,13 @@ class Spec(NamedTuple):
         raise self._refuse(repr(text))
 
     def check(self, value: Any) -> Any:
-        """Return the value as this setting holds it; raises ConfigError where it may not."""
+        """Return a value with the type of this setting; raises ConfigError if it is not allowed."""
         if (value is None and self.optional) or (
-            isinstance(value, str) and (value in self.choices or self._is_text(value))
+            isinstance(value, str)
+            and (
+                value in self.choices
+                or (str in self.kinds and (not self.pattern or re.fullmatch(self.pattern, value)))
+            )
         ):
             return value
         if isinstance(value, bool):
@@ -140,11 +213,6 @@ class Spec(NamedTuple):
         elif isinstance(value, int | float) and float in self.kinds and math.isfinite(value):
             return self._within(float(value))
         raise self._refuse(repr(value))
-
-    def _is_text(self, value: str) -> bool:
-        return str in self.kinds and (
-            self.pattern is None or re.fullmatch(self.pattern, value) is not None
-        )
 
     def _within(self, value: float) -> float:
         low, high = self.minimum, self.maximum
@@ -158,25 +226,18 @@ class Spec(NamedTuple):
         return ConfigError(f"{self.name}: found {shown}; expected {self.allowed()}")
 
 
-def _kind_in_words(kind: type, spec: Spec) -> str:
-    if kind is bool:
-        return "true or false"
-    if kind is str:
-        return spec.form or "text"
-    noun = "a whole number" if kind is int else "a number"
-    if spec.unit:
-        noun += f" of {spec.unit}"
-    low = None if spec.minimum is None else f"{spec.minimum:g}"
-    high = None if spec.maximum is None else f"{spec.maximum:g}"
-    if low is None:
-        return noun if high is None else f"{noun} up to {high}"
-    if spec.exclusive_minimum:
-        return f"{noun} above {low}" if high is None else f"{noun} above {low}, up to {high}"
-    return f"{noun} from {low}" if high is None else f"{noun} from {low} to {high}"
+def in_words(names: Iterable[str]) -> str:
+    """Join names for a sentence.
+
+    >>> in_words(["a", "b", "c"])
+    'a, b or c'
+    """
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _read_integer(text: str) -> int | None:
-    # int() alone would take any script's digits, and an unbounded string of them.
+    # int() alone would take the digits of any script, and any number of them.
     return int(text) if INTEGER.fullmatch(text) and len(text) <= 20 else None
 
 
@@ -189,7 +250,7 @@ def _read_number(text: str) -> float | None:
 
 
 _READERS: dict[type, Callable[[str], Any]] = {
-    bool: lambda text: TRUTH.get(text.lower()),
+    bool: lambda text: BOOLEANS.get(text.lower()),
     int: _read_integer,
     float: _read_number,
     str: lambda text: text,
@@ -200,11 +261,22 @@ _SCHEMAS: dict[type, Mapping[str, Spec]] = {}
 
 
 class Settings:
-    """Base of the settings: every value is checked when one is made; raises ConfigError."""
+    """Base class of settings: fills in the task's defaults and checks every value.
+
+    Raises ConfigError for a value that is not allowed. Whether a setting has an effect is checked
+    by `resolve`, for the values that were given.
+    """
 
     def __post_init__(self) -> None:
         for name, spec in schema(type(self)).items():
-            object.__setattr__(self, name, spec.check(getattr(self, name)))
+            value = getattr(self, name)
+            if isinstance(value, ByTask):
+                value = value.of(getattr(self, "task", ""))
+            object.__setattr__(self, name, spec.check(value))
+
+    def has_effect(self, name: str) -> bool:
+        """Return whether a setting has an effect beside the others."""
+        return schema(type(self))[name].misplaced(vars(self)) is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +285,9 @@ class TextSettings(Settings):
 
     encoding: str = setting("utf-8", "Encoding of the text.", group="Text")
     errors: Literal["strict", "replace", "skip"] = setting(
-        "strict", "What to do with bytes that are not of that encoding.", group="Text"
+        "strict",
+        "How to handle undecodable bytes: as an error, as U+FFFD, or by leaving them out.",
+        group="Text",
     )
     max_expansion: int = setting(
         200,
@@ -222,28 +296,34 @@ class TextSettings(Settings):
         minimum=1,
     )
     tokenizer: Literal["word", "whitespace", "char"] = setting(
-        "word", "Words (Unicode), what stands between blanks, or grapheme clusters.", group="Text"
+        "word", "Unicode words, text between blanks, or grapheme clusters.", group="Text"
     )
     segmenter: str | None = setting(
-        None, "Library that splits scripts written without spaces into words: icu.", group="Text"
+        None,
+        "Library that splits scripts written without spaces into words: icu.",
+        group="Text",
+        only={"tokenizer": ("word",)},
     )
     normalize: bool = setting(True, "Compose characters first (Unicode NFC).", group="Text")
     fold_case: bool = setting(True, "Fold upper and lower case together.", group="Text")
     min_count: int | Auto = setting(
-        "auto", "Leave out words seen fewer times than this.", group="Vocabulary", minimum=1
+        "auto", "Leave out words that occur fewer times than this.", group="Vocabulary", minimum=1
     )
     max_vocab: int | None = setting(
         None, "Keep at most this many words, by count.", group="Vocabulary", minimum=1
     )
     stop_words: str | None = setting(
-        None, "File of words to leave out, one a line.", group="Vocabulary"
+        None, "File of words to leave out, one per line.", group="Vocabulary"
     )
-    label_prefix: str = setting("__label__", "What marks a label in a line.", group="Labels")
+    label_prefix: str = setting("__label__", "Prefix of a label in a line.", group="Labels")
     text_column: str | None = setting(
         None, "Column (CSV, TSV) or key (JSON lines) of the text.", group="Labels"
     )
     label_column: str | None = setting(
-        None, "Column or key of the label, or of the numbers to learn.", group="Labels"
+        None,
+        "Column or key of the label, or of the numbers to learn.",
+        group="Labels",
+        only={"task": TEXTS},
     )
     cache: bool = setting(True, "Reuse the ids of an unchanged corpus.", group="Text")
     workers: int | Auto = setting(
@@ -253,147 +333,180 @@ class TextSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings(TextSettings):
-    """Everything that decides a training run."""
+    """Everything that decides a training run.
 
-    task: Literal["skipgram", "cbow", "classify", "regress"] = setting(
-        "skipgram", "What the table is learnt for.", group="Task"
-    )
+    >>> TrainSettings().lr, TrainSettings(task="classify").lr
+    (0.1, 0.08)
+    """
+
+    task: Task = setting(DEFAULT_TASK, "What the table is trained for.", group="Task")
     dim: int = setting(100, "Length of a vector.", group="Task", minimum=1, maximum=100_000)
-    window: int = setting(
-        5, "Words on either side that count as context.", group="Task", minimum=1, maximum=100
+    window: int = word_setting(
+        5, "Largest distance between a word and its context words.", minimum=1, maximum=100
     )
-    negatives: int = setting(
-        5, "Noise words weighed against each context word.", group="Task", minimum=1, maximum=1000
+    negatives: int = word_setting(
+        5,
+        "Negative samples per context word: the weight of negative examples.",
+        minimum=1,
+        maximum=1000,
     )
-    noise_power: float = setting(
-        0.75, "Noise words are drawn by count to this power.", group="Task", minimum=0, maximum=1
+    noise_power: float = word_setting(
+        0.75, "Negative samples are drawn by count to this power.", minimum=0, maximum=1
     )
-    subsample: float | Auto | None = setting(
+    subsample: float | Auto | None = word_setting(
         "auto",
-        "Thin out words more frequent than this share (word2vec's -sample).",
-        group="Task",
+        "Drop words more frequent than this share at random (-sample of word2vec).",
         minimum=0,
         maximum=1,
     )
-    tile: int = setting(
-        32,
-        "Neighbouring centres that share their noise words.",
-        group="Task",
+    # A multiple of 16 is fastest.
+    tile: int = word_setting(
+        128,
+        "Consecutive centre words that share their negative samples.",
         minimum=1,
         maximum=10_000,
     )
-    tile_negatives: int = setting(
-        32,
+    # More learn better and take longer.
+    tile_negatives: int = word_setting(
+        ByTask(skipgram=48, cbow=24),
         "Negative samples drawn for each tile.",
-        group="Task",
         minimum=1,
         maximum=10_000,
         formerly="tile_noise",
     )
-    pool: Literal["mean", "sum", "max", "flatten"] = setting(
-        "mean", "How the vectors of a text become one.", group="Head"
+    pool: Literal["mean", "sum", "max", "flatten"] = head_setting(
+        "mean", "How the vectors of a text become one."
     )
-    length: int | None = setting(
+    length: int | None = head_setting(
         None,
-        "Tokens a text is cut or padded to (needed by flatten).",
-        group="Head",
+        "Number of tokens to which a text is cut or padded (needed by flatten).",
         minimum=1,
         maximum=1_000_000,
     )
-    pad_side: Literal["left", "right"] = setting(
-        "right", "Side on which a text is padded or cut.", group="Head"
+    pad_side: Literal["left", "right"] = head_setting(
+        "right", "Side on which a text is padded or cut.", needs=("length",)
     )
-    hidden: int | None = setting(
-        None, "Units of a hidden layer.", group="Head", minimum=1, maximum=100_000
+    hidden: int | None = head_setting(None, "Units of a hidden layer.", minimum=1, maximum=100_000)
+    dropout: float = head_setting(0.0, "Share of pooled units to drop.", minimum=0, maximum=0.99)
+    multi_label: bool | Auto = head_setting(
+        "auto", "Whether a text may have several labels.", only={"task": ("classify",)}
     )
-    dropout: float = setting(
-        0.0, "Share of pooled units to drop.", group="Head", minimum=0, maximum=0.99
+    class_weights: str | None = head_setting(
+        None, "Weights of the classes: balanced, or label=weight,...", only={"task": ("classify",)}
     )
-    multi_label: bool | Auto = setting(
-        "auto", "Whether a text may bear several labels.", group="Head"
-    )
-    class_weights: str | None = setting(
-        None, "Weights of the classes: balanced, or label=weight,...", group="Head"
-    )
+    # word2vec: small random rows, as in word2vec.c; uniform: ±.05, as in Keras.
     init: Literal["uniform", "word2vec", "normal", "zeros"] = setting(
-        "uniform", "How the rows start.", group="Task"
+        ByTask(skipgram="word2vec", cbow="word2vec", classify="uniform", regress="uniform"),
+        "Initial values of the rows.",
+        group="Task",
     )
     init_scale: float = setting(
         0.05,
-        "Half-width (uniform) or deviation (normal) of the first numbers.",
+        "Half-width (uniform) or standard deviation (normal) of the initial values.",
         group="Task",
         minimum=0,
-        maximum=LARGEST_NUMBER,
+        maximum=MAX_NUMBER,
+        only={"init": ("uniform", "normal")},
     )
+    # damped_sgd is stable in large batches, however frequent the words; adagrad keeps a large rate
+    # for rare words, which tell labels apart.
     optimizer: Literal["sgd", "rmsprop", "adagrad", "adam", "damped_sgd"] = setting(
-        "adam", "Rule that turns gradients into steps.", group="Optimizer"
+        ByTask(skipgram="damped_sgd", cbow="damped_sgd", classify="adagrad", regress="adagrad"),
+        "Rule that turns gradients into steps.",
+        group="Optimizer",
     )
+    # CBOW takes a larger rate than skip-gram, as the words of a window share one gradient.
     lr: float = setting(
-        0.001,
+        ByTask(skipgram=0.1, cbow=0.3, classify=0.08, regress=0.06),
         "Learning rate.",
         group="Optimizer",
         minimum=0,
-        maximum=LARGEST_NUMBER,
+        maximum=MAX_NUMBER,
         exclusive_minimum=True,
     )
     schedule: Literal["constant", "linear", "cosine"] = setting(
-        "constant", "How the rate goes down over the run.", group="Optimizer"
+        "linear",
+        "How the learning rate falls over the run: not at all, or to zero.",
+        group="Optimizer",
     )
     warmup: float = setting(
         0.0,
-        "Share of the run over which the rate rises first.",
+        "Share of the run over which the learning rate first rises.",
         group="Optimizer",
         minimum=0,
         maximum=1,
     )
-    momentum: float = setting(0.0, "Momentum of sgd.", group="Optimizer", minimum=0, maximum=1)
-    nesterov: bool = setting(False, "Nesterov's momentum.", group="Optimizer")
-    weight_decay: float = setting(
+    momentum: float = setting(
         0.0,
-        "Share of a weight taken off a step.",
+        "Momentum of sgd.",
         group="Optimizer",
         minimum=0,
-        maximum=LARGEST_NUMBER,
+        maximum=1,
+        only={"optimizer": ("sgd",)},
+    )
+    nesterov: bool = setting(
+        False,
+        "Nesterov momentum.",
+        group="Optimizer",
+        only={"optimizer": ("sgd",)},
+        needs=("momentum",),
+    )
+    weight_decay: float = setting(
+        0.0,
+        "Share of a weight that a step subtracts from it, times the learning rate.",
+        group="Optimizer",
+        minimum=0,
+        maximum=MAX_NUMBER,
     )
     clip_norm: float | None = setting(
         None,
-        "Largest norm a step's gradient may have.",
+        "Largest norm of the gradient of a step.",
         group="Optimizer",
         minimum=0,
         exclusive_minimum=True,
     )
-    epochs: int = setting(5, "Passes over the corpus.", group="Run", minimum=1)
+    epochs: int = setting(
+        ByTask(skipgram=5, cbow=5, classify=3, regress=4),
+        "Passes over the corpus.",
+        group="Run",
+        minimum=1,
+    )
     batch_size: int = setting(
-        32, "Examples (texts, or centre words) of a batch.", group="Run", minimum=1
+        ByTask(skipgram=2048, cbow=2048, classify=128, regress=128),
+        "Examples (texts, or centre words) per batch.",
+        group="Run",
+        minimum=1,
     )
     group: int = setting(
-        1,
-        "Batches computed from the same weights; sets how many workers can share.",
+        ByTask(skipgram=12, cbow=12, classify=1, regress=1),
+        "Batches whose gradients make one step; as many workers can share it.",
         group="Run",
         minimum=1,
         maximum=1024,
     )
-    seed: int = setting(0, "Seed of every random draw.", group="Run", minimum=0)
-    valid: str | None = setting(None, "File to validate on after each epoch.", group="Validation")
-    valid_share: float = setting(
-        0.0, "Share of the corpus kept for validation.", group="Validation", minimum=0, maximum=0.9
+    seed: int = setting(0, "Seed of all random numbers.", group="Run", minimum=0)
+    valid: str | None = valid_setting(None, "File to validate on after each epoch.")
+    valid_share: float = valid_setting(
+        0.0, "Share of the corpus kept for validation.", minimum=0, maximum=0.9
     )
-    patience: int | None = setting(
+    patience: int | None = valid_setting(
         None,
         "Stop after this many epochs without a better validation.",
-        group="Validation",
         minimum=1,
+        needs=("valid", "valid_share"),
     )
     update: str | None = setting(
-        None, "Model to go on training, on new text: its ids and settings stay.", group="Start"
+        None, "Model to train further on new text; its ids and settings stay.", group="Start"
     )
-    vectors: str | None = setting(None, "File of vectors that words start from.", group="Start")
+    vectors: str | None = setting(
+        None, "File of vectors, the initial values of the words it holds.", group="Start"
+    )
     freeze: Literal["none", "found", "all"] = setting(
-        "none", "Rows that are not trained.", group="Start"
+        "none", "Rows that are not trained: none, those found in --vectors, or all.", group="Start"
     )
     checkpoint_every: str = setting(
         "5m",
-        "Keep the run's state this often, to go on from.",
+        "How often to save the state of the run, so that it can be resumed.",
         group="Run",
         pattern=r"[1-9][0-9]{0,8}[smh]?|off",
         form="seconds (30s), minutes (5m), hours (1h), a number of steps (1000), or off",
@@ -401,7 +514,7 @@ class TrainSettings(TextSettings):
 
 
 class Interval(NamedTuple):
-    """How often something is done: after so many seconds or steps; both without end: never."""
+    """How often something is done: after so many seconds or steps; both infinite: never."""
 
     seconds: float = math.inf
     steps: float = math.inf
@@ -421,7 +534,7 @@ def interval(text: str) -> Interval:
 
 
 def schema(settings: type[Settings]) -> Mapping[str, Spec]:
-    """Every setting of a class by name, in the order of the class.
+    """Return every setting of a class by name, in the order of the class.
 
     >>> schema(TextSettings)["min_count"].allowed()
     'a whole number from 1 or auto'
@@ -434,9 +547,10 @@ def schema(settings: type[Settings]) -> Mapping[str, Spec]:
 
 
 def _spec(field: dataclasses.Field[Any], hint: Any) -> Spec:
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     kinds: list[type] = []
     choices: list[str] = []
-    for part in typing.get_args(hint) if _is_union(hint) else (hint,):
+    for part in typing.get_args(hint) if is_union else (hint,):
         if typing.get_origin(part) is Literal:
             choices += typing.get_args(part)
         elif part is not type(None):
@@ -451,10 +565,6 @@ def _spec(field: dataclasses.Field[Any], hint: Any) -> Spec:
     )
 
 
-def _is_union(hint: Any) -> bool:
-    return typing.get_origin(hint) in (typing.Union, types.UnionType)
-
-
 def resolve(
     settings: type[S],
     *,
@@ -462,16 +572,24 @@ def resolve(
     given: Mapping[str, Any] | None = None,
     base: Mapping[str, Any] | None = None,
 ) -> S:
-    """Put the settings together: defaults, the task's preset, `config`, what was `given`.
+    """Return the settings made of the task's defaults, `base`, `config` and what was `given`.
 
-    `config` is the name of a preset or the path of a YAML file. Those of an earlier model, as
-    `base`, take the place of the preset. Raises ConfigError.
+    `config` is the name of a preset or the path of a YAML file; `base` holds the settings of an
+    earlier model, of which those that have no effect beside the others are left out. Raises
+    ConfigError, also for a setting of `config` or `given` that has no effect.
 
     >>> resolve(TextSettings, given={"min_count": 2}).min_count
     2
     """
-    chosen = explicit(settings, config=config, given=given)
-    return settings(**{**(base or _preset_of_task(chosen, settings)), **chosen})
+    base, chosen = base or {}, explicit(settings, config=config, given=given)
+    merged = settings(**{**base, **chosen})
+    for name in chosen:
+        problem = schema(settings)[name].misplaced(vars(merged))
+        if problem is not None:
+            where = "" if name in (given or {}) else f"{config}: "
+            raise ConfigError(where + problem[0], problem[1])
+    kept = {name: value for name, value in base.items() if merged.has_effect(name)}
+    return settings(**{**kept, **chosen})
 
 
 def explicit(
@@ -481,19 +599,25 @@ def explicit(
     given: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the settings that `config` names or that were `given`; raises ConfigError."""
-    given = {} if given is None else given
-    known = schema(settings)
+    given = given or {}
     for name in given:
-        if name not in known:
+        if name not in schema(settings):
             raise ConfigError(f"{name}: no such setting", nearest_setting(name, settings))
-    chosen = {} if config is None else _read_config(config, settings)
-    return {**chosen, **given}
+    if config is None:
+        return dict(given)
+    path = presets().get(config, Path(config))
+    if not path.is_file():
+        names = ", ".join(presets())
+        hint = nearest(config, presets()) or f"The presets are: {names}. Or name a YAML file."
+        what = "not a file" if path.exists() else "no such file or preset"
+        raise ConfigError(f"{config}: {what}", hint)
+    return {**read_yaml(path, settings), **given}
 
 
 def require_same(
     names: Iterable[str], given: Mapping[str, Any], kept: Settings, whose: str, hint: str
 ) -> None:
-    """Raise ConfigError, with a hint, where settings of those names are given otherwise."""
+    """Raise ConfigError if a named setting is given with another value than the kept one."""
     differing = [name for name in names if getattr(kept, name) != given[name]]
     if differing:
         found = ", ".join(f"{name} {given[name]!r}" for name in differing)
@@ -501,27 +625,8 @@ def require_same(
         raise ConfigError(f"found {found}; {whose} has {known}", hint)
 
 
-def _preset_of_task(values: Mapping[str, Any], settings: type[S]) -> dict[str, Any]:
-    task = schema(settings).get("task")
-    if task is None:
-        return {}
-    path = presets().get(task.check(values.get("task", task.default)))
-    return {} if path is None else read_yaml(path, settings)
-
-
-def _read_config(name: str, settings: type[S]) -> dict[str, Any]:
-    if name in presets():
-        return read_yaml(presets()[name], settings)
-    if not Path(name).is_file():
-        names = ", ".join(presets())
-        hint = nearest(name, presets()) or f"The presets are: {names}. Or name a YAML file."
-        what = "not a file" if Path(name).exists() else "no such file or preset"
-        raise ConfigError(f"{name}: {what}", hint)
-    return read_yaml(Path(name), settings)
-
-
 def presets() -> dict[str, Path]:
-    """Find the presets by name: `configs/` of the repository, shipped beside the package."""
+    """Return the presets by name: the files of `configs/`, which lies beside the package."""
     here = Path(__file__).resolve().parent
     folder = here / "configs" if (here / "configs").is_dir() else here.parent / "configs"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
@@ -538,16 +643,16 @@ def with_current_names(settings: type[Settings], values: Mapping[str, Any]) -> d
     return {former.get(name, name): value for name, value in values.items()}
 
 
-def nearest(name: str, known: Mapping[str, Any]) -> str | None:
-    """Hint at the known name that is spelt most like this one, if any is."""
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return a hint at the known name that is spelt most like this one, or None."""
     from difflib import get_close_matches
 
-    found = get_close_matches(name.replace("-", "_"), known, n=1)
+    found = get_close_matches(name.replace("-", "_"), [*known], n=1)
     return f"Did you mean {found[0]}?" if found else None
 
 
 def nearest_setting(name: str, settings: type[Settings]) -> str | None:
-    """Hint at the setting that `name` was an old name of, or that is spelt most like it."""
+    """Return a hint at the setting that replaced `name`, or that is spelt most like it."""
     renamed = former_names(settings).get(name.replace("-", "_"))
     return f"Did you mean {renamed}?" if renamed else nearest(name, schema(settings))
 
@@ -555,9 +660,9 @@ def nearest_setting(name: str, settings: type[Settings]) -> str | None:
 def read_yaml(path: Path, settings: type[Settings]) -> dict[str, Any]:
     """Read a settings file: one level of `key: value`, each key once, each value checked.
 
-    A plain value is read as its setting's type wants it (so `1e-3` is a number and `1.5` not a
-    whole one); a quoted value is text. Old names of settings are accepted. Raises ConfigError
-    with the line.
+    A plain value is read by the type of its setting (so `1e-3` is a number, and `1.5` is refused
+    for a whole number); a quoted value is text. Old names of settings are accepted. Raises
+    ConfigError with the line.
     """
     known, former = schema(settings), former_names(settings)
     values: dict[str, Any] = {}
@@ -580,10 +685,10 @@ def read_yaml(path: Path, settings: type[Settings]) -> dict[str, Any]:
 
 
 def _pairs(path: Path) -> list[tuple[int, str, Any]]:
-    """Read (line, key, scalar event) of a file that is one flat mapping.
+    """Read (line, key, scalar event) for each pair of a file that is one flat mapping.
 
-    YAML's events are enough and nothing is built from them, so neither aliases nor nesting can
-    make a small file large.
+    Only YAML's events are read and no objects are built, so neither aliases nor nesting can make a
+    small file large.
     """
     import yaml
 
@@ -594,55 +699,49 @@ def _pairs(path: Path) -> list[tuple[int, str, Any]]:
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             line = 1 + (event.start_mark.line if event.start_mark else 0)
+            tag = getattr(event, "tag", None)
             if isinstance(event, yaml.MappingStartEvent) and depth == 0 and not pairs:
                 depth = 1
             elif isinstance(event, yaml.MappingEndEvent):
                 depth = 0
-            elif isinstance(event, yaml.ScalarEvent) and depth == 1 and event.tag is None:
+            elif isinstance(event, yaml.ScalarEvent) and depth == 1 and tag is None:
                 if key is None:
                     key, key_line = event, line
                 else:
                     pairs.append((key_line, key.value, event))
                     key = None
-            elif isinstance(event, yaml.NodeEvent) and not _is_empty_document(event, depth):
+            elif isinstance(event, yaml.NodeEvent):
+                if depth == 0 and getattr(event, "value", None) == "" and tag is None:
+                    continue  # an empty document
+                found = f"the tag {tag}" if tag else _NODES[type(event).__name__]
                 where = f"{path}:{line}: " + (f"{key.value}: " if key else "")
-                raise ConfigError(f"{where}found {_node_in_words(event)}; expected key: value")
+                raise ConfigError(f"{where}found {found}; expected key: value")
     except yaml.YAMLError as error:
-        raise _yaml_trouble(path, text, error) from None
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line if mark else text.count("\n", 0, getattr(error, "position", 0))
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
+        raise ConfigError(
+            f"{path}:{line + 1}: not YAML ({problem}); expected lines of key: value"
+        ) from None
     return pairs
 
 
-def _is_empty_document(event: Any, depth: int) -> bool:
-    return depth == 0 and getattr(event, "value", None) == "" and event.tag is None
-
-
-def _node_in_words(event: Any) -> str:
-    if getattr(event, "tag", None):
-        return f"the tag {event.tag}"
-    if type(event).__name__ == "ScalarEvent":
-        return "text alone"
-    return {
-        "AliasEvent": "an alias",
-        "SequenceStartEvent": "a list",
-        "MappingStartEvent": "a mapping inside",
-    }[type(event).__name__]
-
-
-def _yaml_trouble(path: Path, text: str, error: Any) -> ConfigError:
-    mark = getattr(error, "problem_mark", None)
-    line = mark.line if mark else text.count("\n", 0, getattr(error, "position", 0))
-    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
-    return ConfigError(f"{path}:{line + 1}: not YAML ({problem}); expected lines of key: value")
+_NODES = {
+    "AliasEvent": "an alias",
+    "MappingStartEvent": "a mapping inside",
+    "ScalarEvent": "text alone",
+    "SequenceStartEvent": "a list",
+}
 
 
 def _read_small(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST_FILE + 1)
+            data = file.read(MAX_FILE_SIZE + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    if len(data) > LARGEST_FILE:
-        raise ConfigError(f"{path}: larger than {LARGEST_FILE} bytes; expected a page of settings")
+    if len(data) > MAX_FILE_SIZE:
+        raise ConfigError(f"{path}: larger than {MAX_FILE_SIZE} bytes; expected a page of settings")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -651,20 +750,22 @@ def _read_small(path: Path) -> str:
 
 
 def to_yaml(settings: Settings) -> str:
-    """Write settings as YAML that `read_yaml` reads back to the same values.
+    """Write the settings that have an effect as YAML, which `read_yaml` reads to the same values.
 
     >>> print(to_yaml(TextSettings(max_vocab=9)).splitlines()[0])
     # Run
     """
     lines: list[str] = []
     for group, specs in groups(type(settings)).items():
-        lines.append(f"# {group}")
-        lines += [f"{spec.name}: {_scalar(spec, getattr(settings, spec.name))}" for spec in specs]
+        used = [spec for spec in specs if settings.has_effect(spec.name)]
+        if used:
+            lines.append(f"# {group}")
+        lines += [f"{spec.name}: {_scalar(spec, getattr(settings, spec.name))}" for spec in used]
     return "\n".join(lines) + "\n"
 
 
 def groups(settings: type[Settings]) -> dict[str, list[Spec]]:
-    """Sort the settings by their groups, in the order of `GROUPS`."""
+    """Return the settings by group, in the order of `GROUPS`."""
     specs = schema(settings).values()
     grouped = {group: [spec for spec in specs if spec.group == group] for group in GROUPS}
     return {group: members for group, members in grouped.items() if members}

@@ -146,16 +146,146 @@ def test_settings_made_in_python_are_checked_too(values):
         TrainSettings(**values)
 
 
-def test_later_layers_are_stronger(tmp_path):
+# What each task trained with when its values were in a preset file, where that is not the default.
+WORDS = {
+    "init": "word2vec",
+    "optimizer": "damped_sgd",
+    "schedule": "linear",
+    "epochs": 5,
+    "batch_size": 2048,
+    "group": 12,
+    "tile": 128,
+}
+TEXTS = {
+    "init": "uniform",
+    "optimizer": "adagrad",
+    "schedule": "linear",
+    "batch_size": 128,
+    "group": 1,
+}
+OF_TASKS = {
+    "skipgram": {**WORDS, "lr": 0.1, "tile_negatives": 48},
+    "cbow": {**WORDS, "lr": 0.3, "tile_negatives": 24},
+    "classify": {**TEXTS, "lr": 0.08, "epochs": 3},
+    "regress": {**TEXTS, "lr": 0.06, "epochs": 4},
+}
+OF_ALL = {
+    "dim": 100,
+    "init_scale": 0.05,
+    "warmup": 0.0,
+    "momentum": 0.0,
+    "nesterov": False,
+    "weight_decay": 0.0,
+    "clip_norm": None,
+    "seed": 0,
+    "min_count": "auto",
+    "freeze": "none",
+    "window": 5,
+    "negatives": 5,
+    "noise_power": 0.75,
+    "subsample": "auto",
+    "pool": "mean",
+    "length": None,
+    "hidden": None,
+    "dropout": 0.0,
+    "multi_label": "auto",
+    "valid_share": 0.0,
+    "patience": None,
+}
+
+
+@pytest.mark.parametrize("task", OF_TASKS)
+def test_the_defaults_are_what_a_task_uses(task):
+    expected = {**OF_ALL, **OF_TASKS[task]}
+    for settings in (
+        TrainSettings(task=task),
+        config.resolve(TrainSettings, given={"task": task}),
+        config.resolve(TrainSettings, config=task),
+    ):
+        assert {name: getattr(settings, name) for name in expected} == expected
+
+
+def test_a_task_without_a_default_of_its_own_has_that_of_the_first():
+    assert config.ByTask(skipgram=1, cbow=2).of("classify") == 1
+
+
+def test_later_sources_override_earlier_ones(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("task: regress\ndim: 3\nepochs: 9\n")
     resolved = config.resolve(TrainSettings, config=str(path), given={"epochs": 2})
-    preset = config.read_yaml(config.presets()["regress"], TrainSettings)
     assert (resolved.task, resolved.dim, resolved.epochs) == ("regress", 3, 2)
-    assert resolved.optimizer == preset["optimizer"]
-    plain = config.resolve(TrainSettings, config=str(path), given={"task": "classify"})
-    assert plain.dim == 3
-    assert plain.lr == config.read_yaml(config.presets()["classify"], TrainSettings)["lr"]
+    assert resolved.optimizer == "adagrad"
+    other = config.resolve(TrainSettings, config=str(path), given={"task": "classify"})
+    assert (other.dim, other.lr) == (3, TrainSettings(task="classify").lr)
+    updated = config.resolve(TrainSettings, base={"dim": 7, "lr": 0.5}, given={"lr": 0.25})
+    assert (updated.dim, updated.lr) == (7, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("given", "message", "hint"),
+    [
+        (
+            {"task": "classify", "window": 5},
+            "task classify; it belongs to task skipgram or cbow",
+            "",
+        ),
+        ({"task": "regress", "class_weights": None}, "it belongs to task classify", ""),
+        ({"pool": "max"}, "with task skipgram; it belongs to task classify or regress", ""),
+        ({"valid_share": 0.1}, "it belongs to task classify or regress", ""),
+        ({"optimizer": "adam", "momentum": 0.5}, "with optimizer adam; it belongs to", "sgd"),
+        ({"optimizer": "sgd", "nesterov": True}, "without momentum", "or give momentum"),
+        ({"init_scale": 0.1}, "with init word2vec; it belongs to init uniform or normal", ""),
+        ({"task": "classify", "patience": 3}, "without valid or valid_share", "valid_share"),
+        ({"task": "classify", "pad_side": "left"}, "without length", "length"),
+        ({"tokenizer": "char", "segmenter": "icu"}, "it belongs to tokenizer word", ""),
+    ],
+)
+def test_a_setting_without_an_effect_is_an_error(given, message, hint, tmp_path):
+    name = [*given][-1]
+    with pytest.raises(ConfigError, match=f"^{name}: has no effect .*{message}") as caught:
+        config.resolve(TrainSettings, given=given)
+    assert caught.value.hint.startswith("leave it out, or ")
+    assert hint in caught.value.hint
+    path = tmp_path / "c.yaml"
+    path.write_text("".join(f"{key}: {value}\n" for key, value in given.items()))
+    with pytest.raises(ConfigError, match=rf"c\.yaml: {name}: has no effect"):
+        config.resolve(TrainSettings, config=str(path))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"optimizer": "sgd", "momentum": 0.5, "nesterov": True},
+        {"init": "normal", "init_scale": 0.1},
+        {"task": "classify", "valid": "v.txt", "patience": 3},
+        {"task": "classify", "valid_share": 0.1, "patience": 3},
+        {"task": "cbow", "window": 2},
+    ],
+)
+def test_a_setting_with_an_effect_is_kept(given):
+    settings = config.resolve(TrainSettings, given=given)
+    assert {name: getattr(settings, name) for name in given} == given
+
+
+def test_settings_of_an_earlier_model_that_have_no_effect_any_more_are_left_out():
+    base = {"optimizer": "sgd", "momentum": 0.5, "tile": 32, "window": 3, "task": "classify"}
+    settings = config.resolve(TrainSettings, base=base, given={"optimizer": "adam"})
+    assert (settings.optimizer, settings.momentum) == ("adam", 0.0)
+    assert settings.tile == TrainSettings().tile
+
+
+def test_a_file_that_names_every_setting_is_read(tmp_path):
+    lines = [
+        f"{name}: {'null' if value is None else value}"
+        for name, value in dataclasses.asdict(TrainSettings(task="classify")).items()
+    ]
+    assert read(tmp_path, "\n".join(lines))["tile"] == 128
+
+
+def test_only_settings_that_have_an_effect_are_written():
+    names = {line.split(":")[0] for line in config.to_yaml(TrainSettings(task="cbow")).split("\n")}
+    assert {"window", "tile_negatives"} <= names
+    assert not {"momentum", "pool", "patience", "init_scale"} & names
 
 
 def test_a_preset_by_name_or_a_hint():
@@ -169,7 +299,7 @@ def test_a_preset_by_name_or_a_hint():
 def test_presets_are_read_and_explained(name):
     path = config.presets()[name]
     settings = config.resolve(TrainSettings, config=name)
-    assert name in ("question", "sample") or settings.task == name
+    assert name in ("question", "sample") or settings == TrainSettings(task=name)
     assert path.read_text(encoding="utf-8").startswith("#")
 
 

@@ -81,7 +81,7 @@ def test_the_settings_of_a_model_may_have_their_old_names(monkeypatch, tmp_path)
     monkeypatch.setattr(
         store,
         "to_yaml",
-        lambda settings: written(settings).replace("tile_negatives: 32", "tile_noise: 7"),
+        lambda settings: written(settings).replace("tile_negatives: 48", "tile_noise: 7"),
     )
     store.save(tmp_path / "old", make_model())
     assert store.load_settings(tmp_path / "old").tile_negatives == 7

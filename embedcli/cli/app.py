@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import os
 import sys
@@ -11,6 +10,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 import typer.core
+
+from embedcli.cli import flags
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,34 +45,42 @@ def examples(*lines: str) -> Callable[[F], F]:
     return decorate
 
 
-def _process_value(param: Any, ctx: Any, value: Any) -> Any:
-    if value is None and (param.multiple or param.nargs == -1):
-        value = ()
-    if param.required and param.value_is_missing(value):
-        raise typer.BadParameter("missing", ctx=ctx, param=param)
-    return value if param.callback is None else param.callback(ctx, param, value)
+class _AsTyped:
+    """Passes values to the callbacks of `embedcli.cli.flags` as they were typed.
+
+    typer would check each value with pydantic, whose import takes longer than the rest of a
+    command like `lookup`.
+    """
+
+    @staticmethod
+    def coerce(value: Any, param: Any, ctx: Any) -> Any:
+        """Return the value, or an empty tuple for an absent list."""
+        del ctx
+        return () if value is None and (param.multiple or param.nargs == -1) else value
 
 
 class _Unchecked:
-    """Parameters that hand their values to their callbacks and do no more.
-
-    typer would check each value with pydantic, which takes longer to import than all else here;
-    our flags are read by `embedcli.cli.flags`.
-    """
+    """A command whose parameters are not checked by pydantic."""
 
     def get_params(self, ctx: Any) -> Any:
+        """Return the parameters."""
         params = super().get_params(ctx)  # type: ignore[misc]
         for param in params:
-            param.__dict__["process_value"] = functools.partial(_process_value, param)
+            param.__dict__["_runtime_param"] = _AsTyped  # or typer would make one of pydantic's
         return params
 
 
 class Command(_Unchecked, typer.core.TyperCommand):
-    """A command whose help is plain text, in sections."""
+    """A command with a flag for each setting it takes, and help as plain text in sections."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.params += [flags.Setting(spec) for spec in flags.settings_of(self.callback)]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the arguments, the command's own options, then the settings by group."""
+        """Write the arguments, the command's own options, then its settings by group."""
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        param: Any
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record is not None:
@@ -143,12 +152,18 @@ def embed(
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Say the version."),
     ] = False,
+    no_color: Annotated[
+        bool, typer.Option("--no-color", help="Print without colour, as $NO_COLOR does.")
+    ] = False,
 ) -> None:
     """Train word embeddings on your text, look into them, and see how they learn.
 
     Start with `embed train`, which trains on a small text that comes along, and then
     `embed lookup king`.
     """
+    del version
+    if no_color:
+        os.environ["NO_COLOR"] = "1"  # for `views`, and for rich
 
 
 def run(argv: Sequence[str]) -> int:

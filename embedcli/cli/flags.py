@@ -2,71 +2,87 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import typer
+import typer.core
 
-from embedcli.config import Settings, Spec, groups
+from embedcli.config import DEFAULT_TASK, Settings, Spec, groups
 from embedcli.errors import ConfigError
 
 METAVARS = {bool: "true|false", int: "N", float: "X", str: "TEXT"}
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def with_settings(
-    settings: type[Settings], *, leave_out: tuple[str, ...] = ()
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command one flag for each setting, save those named in `leave_out`.
+def with_settings(settings: type[Settings], *, leave_out: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """Give a command one flag for each setting, except those named in `leave_out`.
 
-    The command's own `**settings` then holds, by field name, the values of the flags that were
-    given, and no others.
+    `given` returns the values of the flags on the command line.
     """
-    every = (spec for specs in groups(settings).values() for spec in specs)
-    specs = {spec.name: spec for spec in every if spec.name not in leave_out}
 
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        signature = inspect.signature(function, eval_str=True)
-        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-
-        @functools.wraps(function)
-        def command(**values: Any) -> None:
-            given = {
-                name: _read(specs[name], value)
-                for name, value in values.items()
-                if name in specs and value is not None
-            }
-            rest = {name: value for name, value in values.items() if name not in specs}
-            function(**rest, **given)
-
-        command.__dict__["__signature__"] = signature.replace(
-            parameters=own + [_parameter(spec) for spec in specs.values()]
-        )
-        return command
+    def decorate(function: F) -> F:
+        every = [spec for specs in groups(settings).values() for spec in specs]
+        function.__dict__["settings"] = [spec for spec in every if spec.name not in leave_out]
+        return function
 
     return decorate
 
 
-def _parameter(spec: Spec) -> inspect.Parameter:
-    flag = f"{spec.flag}/--no-{spec.flag[2:]}" if spec.is_switch else spec.flag
-    option = typer.Option(
-        flag,
-        help=f"{spec.help} [default: {shown(spec.default)}]",
-        metavar=None if spec.is_switch else metavar(spec),
-        show_default=False,
-        rich_help_panel=spec.group,
-        # typer looks into each function it is given, which takes longer than all else here.
-        autocompletion=_completer(spec.choices) if spec.choices else None,
-    )
-    kind: Any = bool if spec.is_switch else str
-    return inspect.Parameter(
-        spec.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=None,
-        annotation=Annotated[kind, option],
-    )
+def settings_of(command: Any) -> list[Spec]:
+    """Return the settings that `with_settings` gave a command's function."""
+    return getattr(command, "settings", [])
+
+
+def given(ctx: typer.Context) -> dict[str, Any]:
+    """Return the settings given as flags, by name."""
+    return ctx.ensure_object(dict)
+
+
+class Setting(typer.core.TyperOption):
+    """The flag of a setting; the schema reads its value and knows its default for each task."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        super().__init__(
+            param_decls=[spec.name, "/".join(_flags(spec))],
+            type_descriptor=None,  # type: ignore[arg-type]  # only `process_value` would use it
+            metavar=None if spec.is_switch else metavar(spec),
+            is_flag=spec.is_switch,
+            is_eager=spec.name == "task",  # the help that comes after it is for that task
+            expose_value=False,
+            rich_help_panel=spec.group,
+            autocompletion=lambda *call: _starting(spec.choices, call[-1]),
+        )
+
+    def process_value(self, ctx: Any, value: Any) -> Any:
+        """Read a value that was given, and keep it for `given`."""
+        if isinstance(value, str):
+            try:
+                value = self.spec.parse(value)
+            except ConfigError as error:
+                message = error.message.removeprefix(f"{self.spec.name}: ")
+                raise typer.BadParameter(message, param_hint=self.spec.flag) from None
+        elif value is None:
+            return
+        ctx.ensure_object(dict)[self.spec.name] = value
+
+    def get_help_record(self, ctx: Any) -> tuple[str, str] | None:
+        """Return the flag and its help for the task that was given, None if it has no effect."""
+        task = given(ctx).get("task", DEFAULT_TASK)
+        if self.spec.misplaced({"task": task}) is not None:
+            return None
+        flag = ", ".join(_flags(self.spec))
+        if not self.spec.is_switch:
+            flag += f" {self.metavar}"
+        notes = [f"with {words}" for words in self.spec.conditions() if "task" not in words]
+        notes.append(f"default: {shown(self.spec.default_of(task))}")
+        return flag, f"{self.spec.help} [{'; '.join(notes)}]"
+
+
+def _flags(spec: Spec) -> list[str]:
+    return [spec.flag, f"--no-{spec.flag[2:]}"] if spec.is_switch else [spec.flag]
 
 
 def shown(value: Any) -> str:
@@ -81,26 +97,9 @@ def shown(value: Any) -> str:
 
 
 def metavar(spec: Spec) -> str:
-    """Say in a word what the flag takes: `N`, `word|whitespace|char`, `X|auto`."""
+    """Return what stands for the value in help: `N`, `word|whitespace|char`, `X|auto`."""
     kinds = [METAVARS[kind] for kind in spec.kinds]
     return "|".join([*kinds, *spec.choices])
-
-
-def _read(spec: Spec, value: Any) -> Any:
-    if isinstance(value, bool):
-        return value
-    try:
-        return spec.parse(value)
-    except ConfigError as error:
-        message = error.message.removeprefix(f"{spec.name}: ")
-        raise typer.BadParameter(message, param_hint=spec.flag) from None
-
-
-def _completer(words: tuple[str, ...]) -> Callable[[str], list[str]]:
-    def complete(incomplete: str) -> list[str]:
-        return [word for word in words if word.startswith(incomplete)]
-
-    return complete
 
 
 def one_of(*words: str, help: str) -> Any:  # noqa: A002 - typer's word
@@ -117,7 +116,7 @@ def one_of(*words: str, help: str) -> Any:  # noqa: A002 - typer's word
         *flags,
         metavar="|".join(choices),
         callback=read,
-        autocompletion=_completer(choices),
+        autocompletion=lambda incomplete: _starting(choices, incomplete),
         help=help,
     )
 
@@ -203,3 +202,7 @@ Precision = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but the results.")]
 EMBEDDINGS = Path("embeddings")
+
+
+def _starting(words: Iterable[str], beginning: str) -> list[str]:
+    return [word for word in words if word.startswith(beginning)]

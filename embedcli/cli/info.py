@@ -70,12 +70,14 @@ def _rows(found: Description, verified: bool) -> Iterator[tuple[str, str]]:
 
 
 def _settings_in_words(settings: Any) -> str:
-    """List the settings that are not the defaults."""
+    """List the settings that have an effect and are not the defaults of the task."""
     from embedcli.config import schema
 
     told = {
         name: getattr(settings, name)
         for name, spec in schema(type(settings)).items()
-        if getattr(settings, name) != spec.default and name != "task"
+        if name != "task"
+        and settings.has_effect(name)
+        and getattr(settings, name) != spec.default_of(settings.task)
     }
     return ", ".join(f"{name} {flags.shown(value)}" for name, value in told.items()) or "defaults"

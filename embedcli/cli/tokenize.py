@@ -30,6 +30,7 @@ LABELS = ("label_prefix", "text_column", "label_column", "cache")
 )
 @flags.with_settings(TextSettings, leave_out=LABELS)
 def tokenize(
+    ctx: typer.Context,
     corpus: Annotated[
         list[str] | None,
         typer.Argument(
@@ -58,7 +59,6 @@ def tokenize(
         Path | None, flags.path("--save-vocab", help="Write the vocabulary, one word a line.")
     ] = None,
     quiet: flags.Quiet = False,
-    **settings: Any,
 ) -> None:
     """Cut text into tokens and number them.
 
@@ -70,7 +70,7 @@ def tokenize(
     from embedcli.text.vocabulary import Vocabulary
 
     given = None if vocab is None else Vocabulary.read(vocab)
-    lines = api.tokenize(corpus or ["-"], vocabulary=given, oov=oov, **settings)
+    lines = api.tokenize(corpus or ["-"], vocabulary=given, oov=oov, **flags.given(ctx))
     if save_ids is None:
         _print(lines, output)
     else:

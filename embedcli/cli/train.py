@@ -34,6 +34,7 @@ LARGEST_SHARE = 0.003  # of the 500 most frequent words; a word above it says li
 )
 @flags.with_settings(TrainSettings)
 def train(
+    ctx: typer.Context,
     corpus: Annotated[
         list[str] | None,
         typer.Argument(
@@ -52,13 +53,13 @@ def train(
         typer.Option("--resume", help="Go on with the run that was stopped before it wrote --out."),
     ] = False,
     quiet: flags.Quiet = False,
-    **settings: Any,
 ) -> None:
     """Train a table on text and save it as a model folder.
 
-    Settings come from, the later the stronger: the defaults, the preset of the task, --config,
-    and flags. A setting that is `auto` is chosen from the text, and said. Ctrl-C keeps the run's
-    state and says how to go on; a second one leaves at once.
+    Flags override --config, which overrides the defaults of the task. The settings below are those
+    of one task; `embed train --task classify --help` shows those of another. A setting that is
+    `auto` is chosen from the text and reported. Ctrl-C saves the state of the run and prints how
+    to resume it; a second Ctrl-C leaves at once.
     """
     # Before NumPy is imported: threads of BLAS, of which training uses one, spin at their start.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -66,6 +67,7 @@ def train(
     from embedcli.cli.progress import progress
     from embedcli.training.run import Prepared, Stopped
 
+    settings = flags.given(ctx)
     if not corpus and not resume and "update" not in settings:
         text = api.sample(config, settings)
         terminal.note(f"no corpus given: training on the sample, {text}", quiet=quiet)

@@ -21,7 +21,6 @@ import numpy as np
 from embedcli.autodiff.rows import RowGrad, put_rows
 from embedcli.autodiff.tensor import Array, Gradient
 from embedcli.config import TrainSettings
-from embedcli.errors import ConfigError
 
 State = Mapping[str, Array]
 
@@ -223,17 +222,9 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 
 
 def make_optimizer(settings: TrainSettings) -> Optimizer:
-    """Make the optimizer the settings name, with those of its constants that are settings.
-
-    Raises ConfigError for momentum with an optimizer that has none.
-    """
+    """Return the optimizer that the settings name, with its constants that are settings."""
     kind = OPTIMIZERS[settings.optimizer]
     names = {field.name for field in dataclasses.fields(kind)}
-    for name in ("momentum", "nesterov"):
-        if getattr(settings, name) and name not in names:
-            raise ConfigError(
-                f"{name} with optimizer {settings.optimizer}: it has none", "--optimizer sgd"
-            )
     shared = names & {field.name for field in dataclasses.fields(settings)}
     return kind(**{name: getattr(settings, name) for name in shared})
 

@@ -46,7 +46,7 @@ def test_version(embed):
         (["train", "--dim", "0"], "--dim: found 0"),
         (["train", "--task", "x"], "expected skipgram, cbow, classify or regress"),
         (["neighbors", "-k", "-3", "king"], "expected a whole number"),
-        (["convert", "one"], "missing"),
+        (["convert", "one"], "Missing argument 'OUT'"),
     ],
 )
 def test_a_wrong_command_line_ends_with_2(embed, argv, said):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from embedcli.cli import progress
+from embedcli.config import TrainSettings
 
 REVIEWS = """\
 __label__good what a lovely warm film
@@ -248,3 +249,29 @@ def test_the_old_name_of_a_flag_is_misuse_that_names_the_new_one(embed):
     found = embed("train", "--tile-noise", "4")
     assert found.code == 2
     assert "hint: Did you mean --tile-negatives?" in found.err
+
+
+def test_help_shows_the_defaults_of_a_task(embed):
+    words = " ".join(embed("train", "--help").out.split())
+    assert "Learning rate. [default: 0.1]" in words
+    assert "[default: damped_sgd]" in words
+    assert "per batch. [default: 2048]" in words
+    assert "--window N" in words
+    assert "--pool" not in words
+    texts = " ".join(embed("train", "--task", "classify", "--help").out.split())
+    assert f"Learning rate. [default: {TrainSettings(task='classify').lr}]" in texts
+    assert "--pool" in texts
+    assert "--window N" not in texts
+
+
+def test_a_flag_without_an_effect_is_an_error(embed, reviews, tmp_path):
+    found = embed("train", "reviews.txt", "--task", "classify", "--window", "3")
+    assert found.code == 1
+    assert "window: has no effect with task classify; it belongs to task skipgram or" in found.err
+    assert not (tmp_path / "embeddings").exists()
+
+
+def test_no_sample_for_regression_is_said_of_the_text(embed):
+    found = embed("train", "--task", "regress")
+    assert found.code == 1
+    assert "sample.txt" in found.err

@@ -54,7 +54,8 @@ def make_task(path, lines, valid=None, weights=None, **settings):
 
     It goes on from `weights` if there are any.
     """
-    chosen = TrainSettings(**{"workers": 1, "cache": False, **PRESET, **settings})
+    fixed = {"workers": 1, "cache": False, "batch_size": 32, "group": 1}
+    chosen = TrainSettings(**{**fixed, **PRESET, **settings})
     kind = {"classify": "class", "regress": "number"}.get(chosen.task, "none")
     path.mkdir(parents=True, exist_ok=True)
     corpus = encode([write(path / "train.txt", lines)], chosen, folder=path, labels=kind)
