@@ -15,10 +15,10 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from embedcli.autodiff import ops
-from embedcli.autodiff.rows import RowGrad, packed, sum_rows
-from embedcli.autodiff.sampling import CBOWPiece, SkipGramPiece, Tiles, sampled_loss
+from embedcli.autodiff.rows import RowGrad, pack, sum_keyed_rows
 from embedcli.autodiff.tensor import Tensor
 from embedcli.nn.optimizers import OPTIMIZERS
+from embedcli.nn.sampling import CBOW, SKIP_GRAM, Objective, Tiles, negative_sampling_gradients
 from embedcli.parallel import keep_freed_memory
 from embedcli.tasks.words import in_reach
 
@@ -44,16 +44,14 @@ IDS = natural_ids(N)
 LOGITS = Tensor(numbers(N // TILE, TILE, NOISE), requires_grad=True)
 TILES = Tiles(
     words=natural_ids(N + 2 * WINDOW),
-    near=in_reach(*rng.integers(0, WINDOW, (2, N // TILE, TILE // BAND, BAND)), WINDOW),
-    noise=natural_ids(N // TILE * NOISE).reshape(-1, NOISE),
-    noise_weights=np.full((N // TILE, TILE // BAND, BAND), 0.5, np.float32),
+    context_weights=in_reach(*rng.integers(0, WINDOW, (2, N // TILE, TILE // BAND, BAND)), WINDOW),
+    negatives=natural_ids(N // TILE * NOISE).reshape(-1, NOISE),
+    negative_weights=np.full((N // TILE, TILE // BAND, BAND), 0.5, np.float32),
 )
 
 CASES = {
     "gather": lambda: ops.gather(TABLE, IDS),
     "sigmoid cross-entropy": lambda: ops.sigmoid_cross_entropy(LOGITS, 0.0),
-    "skip-gram": lambda: sampled_loss(SkipGramPiece, TABLE, OUTPUT, TILES, every=16),
-    "CBOW": lambda: sampled_loss(CBOWPiece, TABLE, OUTPUT, TILES, every=16),
 }
 
 
@@ -81,10 +79,22 @@ def test_forward_and_back(benchmark: Any, name: str) -> None:
     benchmark(step)
 
 
+@pytest.mark.parametrize("objective", [SKIP_GRAM, CBOW], ids=["skip-gram", "CBOW"])
+def test_kernel(benchmark: Any, objective: Objective) -> None:
+    def rows(*ids: Any) -> Any:
+        return tuple(
+            RowGrad(each, np.empty((len(each), D), np.float32), (V, D), np.empty(len(each)))
+            for each in ids
+        )
+
+    arrays = TABLE.data, OUTPUT.data
+    benchmark(lambda: negative_sampling_gradients(objective, *arrays, TILES, rows, every=16))
+
+
 def test_sum_rows_of_a_group(benchmark: Any) -> None:
-    keys = np.sort(packed(natural_ids(ROWS)))
-    rows, met = numbers(ROWS, D), np.ones(ROWS, np.float32)
-    benchmark(lambda: [len(piece.ids) for piece in sum_rows(keys, rows, met, (V, D))])
+    keys = np.sort(pack(natural_ids(ROWS)))
+    rows, ones = numbers(ROWS, D), np.ones(ROWS, np.float32)
+    benchmark(lambda: [len(part.ids) for part in sum_keyed_rows(keys, rows, ones, (V, D))])
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

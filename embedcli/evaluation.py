@@ -19,7 +19,7 @@ from embedcli.storage.files import read_text
 from embedcli.store import Model
 from embedcli.table import EmbeddingTable, compare
 from embedcli.tasks.classify import THRESHOLD, labelled, targets_of
-from embedcli.tasks.regress import MEAN, errors, numbered
+from embedcli.tasks.regress import MEAN, errors, regression_targets
 from embedcli.tasks.supervised import Texts
 from embedcli.text.encode import EncodedCorpus, encode
 from embedcli.text.labels import LabelKind
@@ -253,7 +253,7 @@ def classification(
         examples = examples.take(np.flatnonzero(np.diff(examples.offsets)))
     shares = np.zeros((len(examples), len(names)))  # (B, C)
     shares[:, : len(model.labels)] = predictor.probabilities(examples.texts)
-    bears = examples.bears(len(names))  # (B, C)
+    bears = examples.multi_hot(len(names))  # (B, C)
     several = model.settings.multi_label is True
     return _classified(names, shares, bears, several, ks, predictor.coverage)
 
@@ -264,7 +264,7 @@ def regression(model: Model, places: Sequence[str | Path], oov: Oov = "skip") ->
     predictor = Predictor(model, "regress", oov)
     with TemporaryDirectory() as folder:
         read = _read(predictor, places, "number", Path(folder))
-        values = np.array(numbered(read.corpus).values)  # (L, R)
+        values = np.array(regression_targets(read.corpus).values)  # (L, R)
     known = np.flatnonzero(np.isfinite(values).all(axis=1))
     truth = values[known]  # (B, R)
     mean = np.broadcast_to(model.head[MEAN], truth.shape)  # (B, R)

@@ -16,8 +16,8 @@ from embedcli.config import TextSettings
 from embedcli.errors import StoreError, VocabularyError
 from embedcli.store import Model
 from embedcli.table import EmbeddingTable
-from embedcli.tasks.classify import CLASS_WEIGHTS
-from embedcli.tasks.regress import MEAN, SCALE, numbers_of
+from embedcli.tasks import TASKS
+from embedcli.tasks.regress import in_units
 from embedcli.tasks.supervised import Network, Texts
 from embedcli.text.encode import token_lines
 from embedcli.text.vocabulary import Coverage, Oov, Vocabulary
@@ -126,7 +126,7 @@ class Predictor:
             parameters = {**parameters, "table": Tensor(rows)}
         outputs = self.network.outputs(parameters, texts)
         if self.model.settings.task == "regress":
-            return numbers_of(outputs, self.parameters)
+            return in_units(outputs, self.parameters)
         return outputs
 
     def probabilities(self, texts: Texts) -> NDArray[np.float64]:
@@ -145,19 +145,15 @@ def _with_zeros(texts: Texts, table: EmbeddingTable) -> tuple[Texts, NDArray[np.
 
 def require_head(model: Model) -> None:
     """Raise StoreError unless the head has the shapes that settings, labels and table ask for."""
-    task, found = model.settings.task, {name: each.shape for name, each in model.head.items()}
+    found = {name: each.shape for name, each in model.head.items()}
     if not found:
         raise StoreError(
             "the model holds vectors alone, without what was learnt beside them",
             "embed train makes a model that has it",
         )
-    expected: dict[str, tuple[int, ...]] = {"output": model.table.vectors.shape}
-    if task in ("classify", "regress"):
-        mean = model.head.get(MEAN, np.zeros(0))  # (R,)
-        outputs = mean.size if task == "regress" else len(model.labels)
-        expected = Network(model.settings).head_shapes(outputs)
-        constants = (MEAN, SCALE) if task == "regress" else found.keys() & {CLASS_WEIGHTS}
-        expected |= dict.fromkeys(constants, (outputs,))
+    expected = TASKS[model.settings.task].head_shapes(
+        model.settings, len(model.table), model.labels, model.head
+    )
     if found != expected:
         raise StoreError(
             f"damaged: the head is of {found}; expected {expected}",

@@ -12,7 +12,7 @@ from embedcli.cli.explain import step_record
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, CorpusError, VocabularyError
 from embedcli.explanation import explain_step, explain_word
-from embedcli.nn.initializers import first_rows
+from embedcli.nn.initializers import initial_rows
 from embedcli.store import Model
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
@@ -115,7 +115,7 @@ def pooled(record: dict, example: dict, weights: Weights) -> np.ndarray:
 
 def classify_loss(record: dict, example: dict, weights: Weights) -> float:
     logits = pooled(record, example, weights)
-    wanted = np.array([each["wanted"] for each in example["candidates"]])
+    wanted = np.array([each["target"] for each in example["candidates"]])
     weight = np.array([each["weight"] for each in example["candidates"]])
     if record["settings"]["multi_label"]:
         return float((weight * (np.log1p(np.exp(logits)) - wanted * logits)).sum())
@@ -124,7 +124,7 @@ def classify_loss(record: dict, example: dict, weights: Weights) -> float:
 
 
 def regress_loss(record: dict, example: dict, weights: Weights) -> float:
-    wanted = np.array([each["wanted"] for each in example["candidates"]])
+    wanted = np.array([each["target"] for each in example["candidates"]])
     return float(((pooled(record, example, weights) - wanted) ** 2).sum())
 
 
@@ -133,7 +133,7 @@ def words_loss(record: dict, example: dict, weights: Weights) -> float:
     total = 0.0
     for each in example["candidates"]:
         score = np.mean(rows, axis=0) @ weights["output", each["id"]]
-        total += each["weight"] * np.log1p(np.exp(-score if each["wanted"] else score))
+        total += each["weight"] * np.log1p(np.exp(-score if each["target"] else score))
     return float(total)
 
 
@@ -220,7 +220,7 @@ def adam(record: dict, change: dict) -> np.ndarray:
 
 
 def damped_sgd(record: dict, change: dict) -> np.ndarray:
-    damping = 1 + record["rate"] * record["optimizer"]["damping"] * change["met"]
+    damping = 1 + record["rate"] * record["optimizer"]["damping"] * change["curvature"]
     return change["before"] - record["rate"] / damping * np.array(change["gradient"])
 
 
@@ -285,15 +285,16 @@ def test_a_long_text_is_read_as_far_as_the_first_batch(models):
 
 
 def corpus_of(ids: list[int], model: Model, labels: list[str]):
-    from embedcli.explanation.step import _corpus, _targets
+    from embedcli.explanation.step import _corpus
 
-    return _corpus(np.array(ids, np.int32), model.table.vocabulary, _targets(labels, model))
+    answer = TASKS[model.settings.task].parse_answer(labels, model.labels, model.head)
+    return _corpus(np.array(ids, np.int32), model.table.vocabulary, answer)
 
 
 def test_several_labels_and_the_model_left_as_it_was(tmp_path):
     model = trained(tmp_path, SEVERAL, task="classify", optimizer="sgd", lr=0.5)
     record = as_json(explain_step(model, ASKED, ["new", "warm"]))
-    assert [c["wanted"] for c in record["examples"][0]["candidates"]] == [1, 1, 0]
+    assert [c["target"] for c in record["examples"][0]["candidates"]] == [1, 1, 0]
     assert record["loss"] == pytest.approx(loss_of(record, Weights(record)) / 1, rel=1e-5)
     for key in Weights(record):
         found = next(c for c in record["changes"] if (c["parameter"], c["row"]) == key)
@@ -378,7 +379,7 @@ def test_the_story_of_a_word(models):
     assert (told.count, told.first_line, told.trained) == (9, 1, model.trained[told.id])
     assert told.rank == 1 + sum(c > 9 for c in model.table.vocabulary.counts)
     assert told.share == pytest.approx(9 / sum(model.table.vocabulary.counts))
-    begun = first_rows("uniform", 0, range(len(model.table)), 4, 0.05)
+    begun = initial_rows("uniform", 0, range(len(model.table)), 4, 0.05)
     np.testing.assert_array_equal(told.start, begun[told.id])
     assert told.moved == pytest.approx(np.linalg.norm(model.table.vectors[told.id] - told.start))
     moves = np.linalg.norm(model.table.vectors - begun, axis=1)

@@ -20,7 +20,7 @@ from embedcli.prediction import (
     without_common_component,
 )
 from embedcli.table import EmbeddingTable
-from embedcli.tasks.regress import numbers_of
+from embedcli.tasks.regress import in_units
 from embedcli.tasks.supervised import Network, Texts
 from embedcli.text.vocabulary import Coverage, Vocabulary
 
@@ -127,7 +127,7 @@ def test_unknown_words_as_zeros_are_a_row_more(models, name, pool):
     parameters = {**predictor.parameters, "table": Tensor(rows)}
     expected = predictor.network.outputs(parameters, texts)
     if name == "regress":
-        expected = numbers_of(expected, parameters)
+        expected = in_units(expected, parameters)
     np.testing.assert_allclose(predictor.outputs(texts), expected, rtol=1e-4, atol=1e-5)
 
 

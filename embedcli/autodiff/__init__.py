@@ -2,14 +2,14 @@
 
 >>> from embedcli.autodiff import Tensor, ops
 >>> x = Tensor([0.0, 1.0], requires_grad=True)
->>> ops.exp(x).sum().backward()
+>>> (x * x).sum().backward()
 >>> [round(float(slope), 3) for slope in x.grad]
-[1.0, 2.718]
+[0.0, 2.0]
 """
 
 from embedcli.autodiff import ops
 from embedcli.autodiff.check import check_gradient
 from embedcli.autodiff.rows import RowGrad
-from embedcli.autodiff.tensor import PRIMITIVES, Primitive, Tensor, no_grad
+from embedcli.autodiff.tensor import PRIMITIVES, Tensor, primitive
 
-__all__ = ["PRIMITIVES", "Primitive", "RowGrad", "Tensor", "check_gradient", "no_grad", "ops"]
+__all__ = ["PRIMITIVES", "RowGrad", "Tensor", "check_gradient", "ops", "primitive"]

@@ -1,12 +1,11 @@
-"""Arrays that remember how they were made, and the way back through what they remember."""
+"""Arrays that record how they were computed, and reverse-mode differentiation over that record."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,51 +15,31 @@ from embedcli.autodiff.rows import RowGrad
 Array = NDArray[Any]
 Gradient = Array | RowGrad
 Operand = Any  # a Tensor, or a number or array that is taken as a constant
+Rule = Callable[[Array], Gradient]  # from the gradient of a result to that of one operand
 
-_recording: ContextVar[bool] = ContextVar("recording", default=True)
+PRIMITIVES: dict[str, Callable[..., Tensor]] = {}  # filled by `primitive`, for the gradient check
+
 _numbers = itertools.count()
 
 
-class Primitive(NamedTuple):
-    """An operation and its rule of differentiation.
-
-    `forward(*arrays, **options)` returns the result and what the rule needs of it;
-    `backward(gradient, saved, index)` returns the gradient of input `index`, given that of the
-    result. A rule may use up what was saved for it, never the gradient it is given.
-    """
-
-    forward: Callable[..., tuple[Any, Any]]
-    backward: Callable[[Array, Any, int], Gradient]
-
-
-PRIMITIVES: dict[str, Primitive] = {}  # filled by ops.py and sampling.py
-
-
 class _Node:
-    """One entry of the tape: a primitive, its inputs (None where no gradient is wanted)."""
+    """One entry of the tape: the operands of an operation and the rule for each."""
 
-    __slots__ = ("inputs", "number", "primitive", "saved")
+    __slots__ = ("number", "operands", "rules")
 
-    def __init__(self, primitive: Primitive, inputs: Sequence[Tensor | None], saved: Any) -> None:
+    def __init__(self, operands: Sequence[Tensor | None], rules: Sequence[Rule]) -> None:
         self.number = next(_numbers)
-        self.primitive: Primitive | None = primitive
-        self.inputs = inputs
-        self.saved = saved
-
-    def release(self) -> None:
-        """Let go of everything, so that memory is freed while the way back is still going."""
-        self.primitive = None
-        self.inputs = ()
-        self.saved = None
+        self.operands: Sequence[Tensor | None] | None = operands  # None: no gradient is needed
+        self.rules = rules
 
 
 class Tensor:
     """An array of float32 or float64 on the tape.
 
-    Arrays of float64 stay so; anything else is taken as float32.
-    `grad` is None, an array, or a `RowGrad` where the tensor was a gathered table; it is only
-    kept for tensors made with `requires_grad`, and added to by each `backward`. Gradients may
-    share memory: treat them as read-only.
+    Arrays of float64 stay so; anything else is converted to float32. `grad` is None, an array, or
+    a `RowGrad` where the tensor is a table that was gathered from; it is kept only for tensors
+    made with `requires_grad`, and each `backward` adds to it. Gradients may share memory: treat
+    them as read-only.
 
     >>> x = Tensor([1.0, 2.0], requires_grad=True)
     >>> (x * x).sum().backward()
@@ -91,11 +70,6 @@ class Tensor:
         """float32 or float64."""
         return self.data.dtype
 
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return self.data.ndim
-
     def __len__(self) -> int:
         return len(self.data)
 
@@ -103,15 +77,16 @@ class Tensor:
         return f"Tensor({self.data!r}, requires_grad={self.requires_grad})"
 
     def item(self) -> float:
-        """Return the one number the tensor holds."""
+        """Return the only number of the tensor."""
         return float(self.data.item())
 
     def backward(self, gradient: Array | None = None) -> None:
-        """Add the gradient of this tensor to `grad` of every tensor it was made from.
+        """Add the gradient of this tensor to `grad` of every tensor it was computed from.
 
-        `gradient` is that of what comes after, 1 by default for a tensor of one number. The tape
-        behind the tensor is used up. Raises ValueError for a tensor of several numbers without
-        `gradient`, RuntimeError where no gradient was asked for or the tape is used up.
+        `gradient` is that of a later result with respect to this tensor, 1 by default for a tensor
+        of one number. The tape behind the tensor is used up. Raises ValueError for a tensor of
+        several numbers without `gradient`, RuntimeError for a tensor that does not require a
+        gradient or whose tape is used up.
         """
         if not self.requires_grad:
             raise RuntimeError("backward() of a tensor that does not require a gradient")
@@ -120,154 +95,110 @@ class Tensor:
                 raise ValueError(f"backward() of shape {self.shape} needs a gradient of that shape")
             gradient = np.ones_like(self.data)
         if self._node is None:
-            _keep(self, gradient)
+            self.grad = gradient if self.grad is None else _sum(self.grad, gradient)
             return
+        # 1. Order the nodes: an operation comes after those that use its result, so the latest
+        #    number comes first.
+        nodes = {self._node.number: self._node}
+        stack = [self._node]
+        while stack:
+            for operand in stack.pop().operands or ():
+                node = None if operand is None else operand._node
+                if node is not None and node.number not in nodes:
+                    nodes[node.number] = node
+                    stack.append(node)
+        # 2. Apply the chain rule to each, adding up the gradients of results used several times.
         pending: dict[int, Gradient] = {self._node.number: gradient}
-        for node in _latest_first(self._node):
-            _step_back(node, pending)
+        for number in sorted(nodes, reverse=True):
+            node, total = nodes[number], pending.pop(number)
+            if node.operands is None:
+                raise RuntimeError("backward() a second time; add the losses and call it once")
+            if isinstance(total, RowGrad):  # the operation computed a table
+                total = total.dense()
+            for operand, rule in zip(node.operands, node.rules, strict=True):
+                if operand is None:
+                    continue
+                part = rule(total)
+                if operand._node is None:
+                    operand.grad = part if operand.grad is None else _sum(operand.grad, part)
+                else:
+                    earlier = operand._node.number
+                    pending[earlier] = _sum(pending[earlier], part) if earlier in pending else part
+            # 3. Free what the rules hold while the others are still to come.
+            node.operands, node.rules = None, ()
 
     def __add__(self, other: Operand) -> Tensor:
-        return apply("add", self, other)
+        return PRIMITIVES["add"](self, other)
 
     __radd__ = __add__
 
-    def __sub__(self, other: Operand) -> Tensor:
-        return apply("sub", self, other)
-
-    def __rsub__(self, other: Operand) -> Tensor:
-        return apply("sub", other, self)
-
     def __mul__(self, other: Operand) -> Tensor:
-        return apply("mul", self, other)
+        return PRIMITIVES["multiply"](self, other)
 
     __rmul__ = __mul__
 
-    def __truediv__(self, other: Operand) -> Tensor:
-        return apply("div", self, other)
-
-    def __rtruediv__(self, other: Operand) -> Tensor:
-        return apply("div", other, self)
-
-    def __neg__(self) -> Tensor:
-        return apply("neg", self)
-
-    def __pow__(self, exponent: float) -> Tensor:
-        return apply("pow", self, exponent=float(exponent))
-
     def __matmul__(self, other: Operand) -> Tensor:
-        return apply("matmul", self, other)
+        return PRIMITIVES["matmul"](self, other)
 
     def __rmatmul__(self, other: Operand) -> Tensor:
-        return apply("matmul", other, self)
+        return PRIMITIVES["matmul"](other, self)
 
-    def __getitem__(self, index: Any) -> Tensor:
-        return apply("slice", self, index=index)
+    @property
+    def mT(self) -> Tensor:  # noqa: N802 - NumPy's name
+        """The tensor with its last two axes exchanged."""
+        return PRIMITIVES["transpose"](self)
 
-    def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+    def sum(self, axis: int | tuple[int, ...] | None = None) -> Tensor:
         """Sum over some axes, or all."""
-        return apply("sum", self, axis=axis, keepdims=keepdims)
-
-    def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-        """Mean over some axes, or all."""
-        return apply("mean", self, axis=axis, keepdims=keepdims)
-
-    def max(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-        """Largest over some axes, or all; equal ones share the gradient."""
-        return apply("max", self, axis=axis, keepdims=keepdims)
+        return PRIMITIVES["sum"](self, axis)
 
     def reshape(self, *shape: int) -> Tensor:
         """Return the same numbers in another shape."""
-        return apply("reshape", self, shape=shape)
-
-    def transpose(self, *axes: int) -> Tensor:
-        """Return the axes in another order; reversed by default."""
-        return apply("transpose", self, axes=axes or None)
+        return PRIMITIVES["reshape"](self, shape)
 
 
-def apply(name: str, *operands: Operand, **options: Any) -> Tensor:
-    """Run a primitive on tensors and constants, and note it on the tape if a gradient is wanted.
+def primitive(
+    operands: int = 1,
+) -> Callable[[Callable[..., tuple[Any, Sequence[Rule]]]], Callable[..., Tensor]]:
+    """Make an operation on tensors of a function on arrays.
 
-    Constants take the tensors' dtype. Raises TypeError if tensors of both dtypes meet.
+    The function returns its result and, for each of its first `operands` arguments, the rule that
+    turns the gradient of the result into that of the argument. Those arguments are tensors, or
+    constants, which take the tensors' dtype; all others are passed on as they are. A rule is
+    called once at most and may overwrite what was kept for it, never the gradient it is given. The
+    operation raises TypeError where tensors of float32 and float64 are mixed.
     """
-    primitive = PRIMITIVES[name]
-    data, saved = primitive.forward(*_arrays(name, operands), **options)
-    result = Tensor(data)
-    if _recording.get():
-        inputs = [
-            operand if isinstance(operand, Tensor) and operand.requires_grad else None
-            for operand in operands
-        ]
-        if inputs.count(None) < len(inputs):
-            result.requires_grad = True
-            result._node = _Node(primitive, inputs, saved)
-    return result
 
+    def decorate(forward: Callable[..., tuple[Any, Sequence[Rule]]]) -> Callable[..., Tensor]:
+        name = forward.__name__.rstrip("_")
 
-@contextmanager
-def no_grad() -> Iterator[None]:
-    """Within, nothing is noted on the tape.
-
-    >>> with no_grad():
-    ...     (Tensor([1.0], requires_grad=True) * 2).requires_grad
-    False
-    """
-    token = _recording.set(False)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
-
-
-def _arrays(name: str, operands: tuple[Operand, ...]) -> list[Array]:
-    dtype = None
-    for operand in operands:
-        if isinstance(operand, Tensor):
-            dtype = dtype or operand.data.dtype
-            if operand.data.dtype != dtype:
+        @wraps(forward)
+        def operation(*arguments: Any, **options: Any) -> Tensor:
+            given = arguments[:operands]
+            dtypes = {each.data.dtype for each in given if isinstance(each, Tensor)}
+            if len(dtypes) > 1:
                 raise TypeError(f"{name}: tensors of float32 and float64 do not mix")
-    return [
-        operand.data if isinstance(operand, Tensor) else np.asarray(operand, dtype)
-        for operand in operands
-    ]
+            dtype = next(iter(dtypes), None)
+            arrays = [
+                each.data if isinstance(each, Tensor) else np.asarray(each, dtype) for each in given
+            ]
+            data, rules = forward(*arrays, *arguments[operands:], **options)
+            result = Tensor(data)
+            inputs = [
+                each if isinstance(each, Tensor) and each.requires_grad else None for each in given
+            ]
+            if inputs.count(None) < len(inputs):
+                result.requires_grad = True
+                result._node = _Node(inputs, rules)
+            return result
+
+        PRIMITIVES[name] = operation
+        return operation
+
+    return decorate
 
 
-def _latest_first(last: _Node) -> list[_Node]:
-    """Return all nodes behind `last`, each after those made from it: made later comes first."""
-    seen = {last.number: last}
-    stack = [last]
-    while stack:
-        for source in stack.pop().inputs:
-            node = None if source is None else source._node
-            if node is not None and node.number not in seen:
-                seen[node.number] = node
-                stack.append(node)
-    return [seen[number] for number in sorted(seen, reverse=True)]
-
-
-def _step_back(node: _Node, pending: dict[int, Gradient]) -> None:
-    """Hand the gradient of a node's result on to its inputs, and let go of the node."""
-    if node.primitive is None:
-        raise RuntimeError("backward() a second time; add the losses and call it once")
-    gradient = pending.pop(node.number)
-    if isinstance(gradient, RowGrad):  # a table that is itself computed
-        gradient = gradient.dense()
-    for index, source in enumerate(node.inputs):
-        if source is None:
-            continue
-        part = node.primitive.backward(gradient, node.saved, index)
-        if source._node is None:
-            _keep(source, part)
-        else:
-            number = source._node.number
-            pending[number] = _total(pending[number], part) if number in pending else part
-    node.release()
-
-
-def _keep(leaf: Tensor, gradient: Gradient) -> None:
-    leaf.grad = gradient if leaf.grad is None else _total(leaf.grad, gradient)
-
-
-def _total(first: Gradient, second: Gradient) -> Gradient:
+def _sum(first: Gradient, second: Gradient) -> Gradient:
     if isinstance(first, RowGrad) and isinstance(second, RowGrad):
         return first + second
     dense = [part.dense() if isinstance(part, RowGrad) else part for part in (first, second)]

@@ -151,7 +151,10 @@ def step_record(step: Step) -> dict[str, Any]:
 
 
 def _example_record(example: Example) -> dict[str, Any]:
-    names = ("kind", "id", "name", "place", "wanted", "weight", "score", "said", "right", "loss")
+    names = (
+        "kind", "id", "name", "place", "target", "weight", "score", "prediction",
+        "target_in_units", "loss",
+    )  # fmt: skip
     return {
         "centre": example.centre,
         "inputs": list(example.inputs),
@@ -166,7 +169,7 @@ def _change_record(change: Change) -> dict[str, Any]:
         "parameter": change.parameter,
         "row": change.row,
         "name": change.name,
-        "met": change.met,
+        "curvature": change.curvature,
         "parts": _nested(change.parts),
         "gradient": _nested(change.gradient),
         "before": _nested(change.before),
@@ -215,13 +218,13 @@ def _text_of_step(step: Step, precision: int) -> Iterator[str]:
     names = {token.id: token.token for token in step.tokens}
     yield from _rows([(str(i), names[i], row) for i, row in step.rows.items()], precision)
     yield from _heading(3, "The right answer")
-    yield from _paragraph(story.answer(step))
+    yield from _paragraph(step.describe_target)
     yield from _heading(4, "Forward, to the loss")
     for example in step.examples:
         if example.centre is None:
             yield from _outputs(example, precision)
         else:
-            yield from _words_asked(step, example, precision)
+            yield from _words_asked(example, precision)
     yield from _paragraph(story.loss(step))
     yield from _heading(5, "Backward: the gradient of each row")
     yield from _paragraph(story.backward())
@@ -271,15 +274,15 @@ def _rows(cells: Sequence[tuple[str, str, Any]], precision: int) -> Iterator[str
 
 def _outputs(example: Example, precision: int) -> Iterator[str]:
     """Show what the head says of the text, and what is right."""
-    shown = sorted(example.candidates, key=lambda each: (-each.wanted, -each.said))
+    shown = sorted(example.candidates, key=lambda each: (-each.target, -each.prediction))
     if shown[0].kind == "number":
         shown = list(example.candidates)
     rows = [
         [
             each.name or f"number {each.id + 1}",
             f"{each.score:.{precision}f}",
-            f"{each.said:.{precision}f}",
-            f"{each.right:g}",
+            f"{each.prediction:.{precision}f}",
+            f"{each.target_in_units:g}",
             f"{each.loss:.{precision}f}",
         ]
         for each in shown[:ROWS_SHOWN]
@@ -289,17 +292,14 @@ def _outputs(example: Example, precision: int) -> Iterator[str]:
     yield from _rest(len(shown) - ROWS_SHOWN, f"{shown[0].kind}s")
 
 
-def _words_asked(step: Step, example: Example, precision: int) -> Iterator[str]:
+def _words_asked(example: Example, precision: int) -> Iterator[str]:
     """Show which words were asked for at one place, and the probability that each was given."""
-    centre = step.tokens[example.centre or 0].token
-    inputs = " ".join(step.tokens[place].token for place in example.inputs)
-    question = centre if step.task == "skipgram" else f"{inputs} → {centre}"
-    yield f"\n{terminal.visible(question)}\n"
-    right = [each for each in example.candidates if each.wanted]
-    noise = [each for each in example.candidates if not each.wanted]
+    yield f"\n{terminal.visible(example.title)}\n"
+    right = [each for each in example.candidates if each.target]
+    noise = [each for each in example.candidates if not each.target]
     for wanted, answers in (("right, 1:", right), ("noise, 0:", noise)):
         cells = [
-            f"{terminal.visible(each.name)} {each.said:.{precision}f}"
+            f"{terminal.visible(each.name)} {each.prediction:.{precision}f}"
             for each in answers[:ANSWERS_SHOWN]
         ]
         if len(answers) > ANSWERS_SHOWN:

@@ -1,8 +1,8 @@
-"""What training does, laid open: one step of learning on a text, and the story of a word."""
+"""What training does, laid open: one step of learning on a text, and what became of a word."""
 
-from embedcli.explanation.examples import Candidate, Example
 from embedcli.explanation.step import Change, Step, Token, explain_step
 from embedcli.explanation.word import Neighbor, Word, explain_word
+from embedcli.tasks.task import Candidate, Example
 
 __all__ = [
     "Candidate",

@@ -1,10 +1,10 @@
-"""One step of learning on one text: training's own code, with all that it met written down."""
+"""One step of learning on one text: training's own code, with all its intermediate results."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,18 +14,17 @@ from numpy.typing import NDArray
 from embedcli.autodiff.rows import RowGrad
 from embedcli.autodiff.tensor import Gradient
 from embedcli.config import TrainSettings
-from embedcli.errors import ConfigError, VocabularyError
-from embedcli.explanation.examples import Candidate, Example, examples_of
+from embedcli.errors import VocabularyError
 from embedcli.nn.optimizers import Optimizer, make_optimizer
 from embedcli.prediction import require_head
 from embedcli.store import Model
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
-from embedcli.tasks.regress import MEAN
+from embedcli.tasks.task import Example, Targets
 from embedcli.text.encode import EncodedCorpus
-from embedcli.text.labels import ClassTargets, Numbers, NumberTargets, parse_labels
 from embedcli.text.tokenizer import Tokenizer
 from embedcli.text.vocabulary import Vocabulary
+from embedcli.training.gradients import LocalGradients
 from embedcli.training.loop import settled
 
 Rows = NDArray[np.float32]
@@ -43,7 +42,7 @@ class Token:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A row of a table, or a whole parameter of the head, and what the step does to it.
+    """A row of a table, or a whole parameter of the head, before and after the step.
 
     Arrays are (D,) for a row, and of the parameter's shape where `row` is None; `parts` holds
     the gradient of each look-up, (times, D). They add up to `gradient`, unless it was clipped.
@@ -54,7 +53,7 @@ class Change:
     name: str  # the word of a row, otherwise empty
     parts: Rows
     gradient: Rows  # as the optimizer gets it: summed, and clipped where the settings say so
-    met: float  # what an optimizer may damp by; see RowGrad
+    curvature: float  # what an optimizer may damp by; see RowGrad
     before: Rows
     after: Rows
     state_before: Mapping[str, Rows]  # the optimizer's, by slot
@@ -66,11 +65,13 @@ class Step:
     """Everything that one step of learning on a text reads, computes and changes."""
 
     task: str
+    describe_target: str  # where the right answer comes from, in words
+    loss_formula: str  # in words
     text: str
     settings: TrainSettings
     shape: tuple[int, int]  # (V, D) of the table
     tokens: Sequence[Token]
-    rows: Mapping[int, Rows]  # rows (D,) that the look-up picked, by id
+    rows: Mapping[int, Rows]  # rows (D,) that were looked up, by id
     one_hot_difference: float  # largest |one-hot × W - the row looked up|
     examples: Sequence[Example]
     loss: float  # what is differentiated
@@ -99,37 +100,50 @@ def explain_step(
     and where no word is known, ConfigError where the answer is missing or is not one.
     """
     require_head(model)
-    settings = _settings(model.settings, seed)
-    vocabulary = model.table.vocabulary
+    # 1. Read the text as a corpus of one line, of which no word is left out.
+    settings = dataclasses.replace(
+        model.settings,
+        seed=model.settings.seed if seed is None else seed,
+        subsample=None,
+        valid=None,
+        valid_share=0.0,
+    )
+    vocabulary, kind = model.table.vocabulary, TASKS[settings.task]
     tokens = Tokenizer(settings).tokenize(text)
     every = vocabulary.ids_of(tokens, unknown=None if oov == "error" else -1)  # (N,)
     known = np.flatnonzero(every >= 0)  # (n,)
     ids = every[known]  # (n,)
+    if not len(tokens):
+        raise VocabularyError("the text has no word; expected one that the table knows")
     if not len(ids):
-        raise _no_known_word(tokens, vocabulary)
-    if len(ids) == 1 and settings.task in ("skipgram", "cbow"):
+        raise vocabulary.unknown(tokens[0])
+    answers = kind.parse_answer(answer, model.labels, model.head)
+    if len(ids) == 1 and answers is None:
         raise VocabularyError(
             f"{tokens[known[0]]!r} stands alone; expected two or more words that the table knows, "
             "as the right answers are its neighbours"
         )
-    task = TASKS[settings.task](
-        _corpus(ids, vocabulary, _targets(answer, model)),
-        settings,
-        weights={"table": model.table.vectors, **model.head},
-    )
-    loss = task.loss(task.batch(0, 0))
-    loss.value.backward()
-    raw = {name: each.grad for name, each in task.parameters.items() if each.grad is not None}
-    kept, examples = examples_of(task, task.batch(0, 0), len(ids))
+    # 2. Compute loss and gradients as training does.
+    weights = {"table": model.table.vectors, **model.head}
+    task = kind(_corpus(ids, vocabulary, answers), settings, weights=weights)
+    trainable = {name: each for name, each in task.parameters.items() if each.requires_grad}
+    found = LocalGradients(trainable)
+    loss = task.gradients(task.batch(0, 0), found)
+    kept, examples = task.examples(task.batch(0, 0), len(ids))
+    # 3. Take the step, in copies of the rows that change.
     step = _Stepper(make_optimizer(settings), model, ids[kept])
     changes = [
         change
-        for name, gradient in settled(raw, settings, _frozen(model)).items()
-        for change in step.changes(name, raw[name], gradient)
+        for name, gradient in settled(found.by_name, settings, _frozen(model)).items()
+        for change in step.changes(name, found.by_name[name], gradient)
     ]
+    changed = Counter(change.parameter for change in changes)
+    # 4. Describe it all by positions in the text, and by words.
     counts, picked = vocabulary.counts, np.unique(ids[kept])
     return Step(
         task=settings.task,
+        describe_target=task.describe_target(model.settings),
+        loss_formula=task.loss_formula,
         text=text,
         settings=dataclasses.replace(model.settings, seed=settings.seed),
         shape=(len(model.table), model.table.dim),
@@ -144,15 +158,19 @@ def explain_step(
         ],
         rows=dict(zip(picked.tolist(), model.table.rows(picked), strict=True)),
         one_hot_difference=one_hot_difference(model.table, picked),
-        examples=[_in_text(example, known, _namer(model)) for example in examples],
-        loss=loss.value.item(),
+        examples=[_in_text(example, known, tokens, model) for example in examples],
+        loss=loss.value,
         total=loss.total,
         count=loss.count,
         optimizer={"name": settings.optimizer, **dataclasses.asdict(step.optimizer)},
         rate=settings.lr,
         number=step.number,
         changes=changes,
-        unchanged=_unchanged(raw, changes),
+        unchanged={
+            name: gradient.shape[0] - changed[name]
+            for name, gradient in found.by_name.items()
+            if isinstance(gradient, RowGrad)
+        },
     )
 
 
@@ -179,7 +197,7 @@ class _Stepper:
         self._times = Counter(ids.tolist())
 
     def changes(self, name: str, raw: Gradient, gradient: Gradient) -> Iterator[Change]:
-        """Go through what changes of a parameter, in the order of its rows."""
+        """Yield what changes of a parameter, in the order of its rows."""
         weights = self._model.table.vectors if name == "table" else self._model.head[name]
         if isinstance(gradient, RowGrad) and isinstance(raw, RowGrad):
             yield from self._rows(name, weights, raw, gradient)
@@ -189,7 +207,7 @@ class _Stepper:
     def _rows(self, name: str, weights: Rows, raw: RowGrad, gradient: RowGrad) -> Iterator[Change]:
         ids = gradient.ids  # (U,)
         local = RowGrad(
-            np.arange(len(ids)), gradient.rows, (len(ids), weights.shape[1]), gradient.met
+            np.arange(len(ids)), gradient.rows, (len(ids), weights.shape[1]), gradient.curvature
         )
         before = weights[ids]  # (U, D)
         state_before = self._state(name, before, ids)
@@ -206,7 +224,7 @@ class _Stepper:
                     name=tokens[place],
                     parts=self._parts(name, raw, row),
                     gradient=gradient.rows[place],
-                    met=float(gradient.met[place]),
+                    curvature=float(gradient.curvature[place]),
                     before=before[place],
                     after=after[place],
                     state_before={slot: array[place] for slot, array in state_before.items()},
@@ -224,7 +242,7 @@ class _Stepper:
             name="",
             parts=raw[None],  # (1, ...)
             gradient=gradient,
-            met=1.0,
+            curvature=1.0,
             before=weights,
             after=stepped,
             state_before=before,
@@ -249,30 +267,11 @@ class _Stepper:
         times = self._times[row]
         if name == "table" and len(parts) == 1 and times > 1:
             return np.repeat(parts / times, times, axis=0)  # (times, D)
-        met: Rows = parts[parts.any(axis=1)]
-        return met
+        used: Rows = parts[parts.any(axis=1)]
+        return used
 
 
-def _settings(settings: TrainSettings, seed: int | None) -> TrainSettings:
-    """Return the settings for a corpus of one text, of which no word is left out."""
-    return dataclasses.replace(
-        settings,
-        seed=settings.seed if seed is None else seed,
-        subsample=None,
-        valid=None,
-        valid_share=0.0,
-    )
-
-
-def _no_known_word(tokens: Sequence[str], vocabulary: Vocabulary) -> VocabularyError:
-    if not tokens:
-        return VocabularyError("the text has no word; expected one that the table knows")
-    return vocabulary.unknown(tokens[0])
-
-
-def _corpus(
-    ids: NDArray[np.int32], vocabulary: Vocabulary, targets: ClassTargets | NumberTargets | None
-) -> EncodedCorpus:
+def _corpus(ids: NDArray[np.int32], vocabulary: Vocabulary, targets: Targets) -> EncodedCorpus:
     """Make a corpus of one line, with the vocabulary and the counts of the whole one."""
     return EncodedCorpus(
         ids=ids,
@@ -285,41 +284,8 @@ def _corpus(
     )
 
 
-def _targets(answer: Sequence[str], model: Model) -> ClassTargets | NumberTargets | None:
-    """Read the labels or numbers that are right for the text."""
-    task = model.settings.task
-    if task == "classify":
-        return _labels(answer, model.labels)
-    if task == "regress":
-        return _numbers(answer, model.head[MEAN].shape[0])
-    if answer:
-        raise ConfigError(f"label: a {task} model makes its own; expected none")
-    return None
-
-
-def _labels(answer: Sequence[str], names: Sequence[str]) -> ClassTargets:
-    known = f"the labels are {', '.join(names[:10])}{', …' if len(names) > 10 else ''}"
-    if not answer:
-        raise ConfigError("label: none given; expected the right one for this text", known)
-    for label in answer:
-        if label not in names:
-            raise ConfigError(f"label: {label!r} is no label of this model", known)
-    ids = np.array([names.index(label) for label in answer], np.int32)  # (n,)
-    return ClassTargets(tuple(names), ids, np.array([0, len(ids)]))
-
-
-def _numbers(answer: Sequence[str], width: int) -> NumberTargets:
-    if len(answer) != width:
-        raise ConfigError(
-            f"label: found {len(answer)} numbers; this model says {width} for a text",
-            " ".join(["--label 1.5"] * width),
-        )
-    values = parse_labels(Numbers(), answer, lambda _: "label")  # (R,)
-    return NumberTargets(values[None])  # (1, R)
-
-
 def _frozen(model: Model) -> dict[str, NDArray[np.bool_]]:
-    """Say which rows the settings keep from changing; those of words `found` were never trained."""
+    """Return masks of the rows that the settings freeze; those of words `found` never trained."""
     if model.settings.freeze == "none":
         return {}
     if model.settings.freeze == "all":
@@ -327,37 +293,28 @@ def _frozen(model: Model) -> dict[str, NDArray[np.bool_]]:
     return {"table": np.asarray(model.trained) == 0}
 
 
-def _namer(model: Model) -> Callable[[Candidate], str]:
-    def name(candidate: Candidate) -> str:
-        if candidate.kind == "label":
-            return model.labels[candidate.id]
-        return "" if candidate.kind == "number" else model.table.vocabulary.token(candidate.id)
-
-    return name
-
-
 def _in_text(
-    example: Example, known: NDArray[np.int64], name: Callable[[Candidate], str]
+    example: Example, known: NDArray[np.int64], tokens: Sequence[str], model: Model
 ) -> Example:
-    """Turn places among the known words into places among all tokens, and name the candidates."""
+    """Turn positions among the known words into positions among all tokens, and add names."""
 
     def place(of: int | None) -> int | None:
         return None if of is None else int(known[of])
 
+    def name(kind: str, number: int) -> str:
+        if kind == "label":
+            return model.labels[number]
+        return "" if kind == "number" else model.table.vocabulary.token(number)
+
+    inputs, centre = [int(known[each]) for each in example.inputs], place(example.centre)
+    words = [tokens[each] for each in inputs]
+    kind = TASKS[model.settings.task]
     return Example(
-        centre=place(example.centre),
-        inputs=[int(known[each]) for each in example.inputs],
+        centre=centre,
+        inputs=inputs,
         candidates=[
-            dataclasses.replace(each, place=place(each.place), name=name(each))
+            dataclasses.replace(each, place=place(each.place), name=name(each.kind, each.id))
             for each in example.candidates
         ],
+        title="" if centre is None else kind.title(words, tokens[centre]),
     )
-
-
-def _unchanged(raw: Mapping[str, Gradient], changes: Iterable[Change]) -> dict[str, int]:
-    changed = Counter(change.parameter for change in changes)
-    return {
-        name: gradient.shape[0] - changed[name]
-        for name, gradient in raw.items()
-        if isinstance(gradient, RowGrad)
-    }

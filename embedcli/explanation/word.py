@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embedcli.config import TrainSettings, schema
-from embedcli.nn.initializers import BLOCK, first_rows
+from embedcli.nn.initializers import BLOCK, initial_rows
 from embedcli.store import Model
 from embedcli.table import EmbeddingTable, unit
 
@@ -92,7 +92,7 @@ class _FirstTable(EmbeddingTable):
     def made(self, rows: range) -> NDArray[np.float32]:
         """Make the rows of a range, (N, D)."""
         of = self._start
-        return first_rows(of["init"], of["seed"], rows, self.dim, of["scale"])
+        return initial_rows(of["init"], of["seed"], rows, self.dim, of["scale"])
 
     def rows(self, ids: ArrayLike) -> NDArray[np.float32]:
         """Make the rows of ids, (N, D)."""

@@ -1,4 +1,4 @@
-"""First numbers of tables and layers, any row of which can be made again alone."""
+"""Initial values of tables and layers; any row of a table can be drawn again by itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.random import Generator
 
 from embedcli.autodiff.tensor import Array
 
-BLOCK = 256  # rows that share a random stream; part of what a seed means
+BLOCK = 256  # rows that share a random stream; changing it changes what a seed gives
 
 Draw = Callable[[Generator, tuple[int, ...], float], Array]
 
@@ -37,7 +37,7 @@ def normal(rng: Generator, shape: tuple[int, ...], scale: float = 0.05) -> Array
 
 
 def zeros(rng: Generator, shape: tuple[int, ...], scale: float = 0.0) -> Array:
-    """Return float32 zeros; nothing is drawn."""
+    """Return float32 zeros."""
     del rng, scale
     return np.zeros(shape, np.float32)
 
@@ -55,13 +55,13 @@ INITIALIZERS: dict[str, Draw] = {
 }
 
 
-def first_rows(
+def initial_rows(
     name: str, seed: int, rows: range, dim: int, scale: float = 0.05, *, stream: int = 0
 ) -> Array:
-    """Make the first numbers of some rows of a table: (len(rows), D) float32.
+    """Return the initial values of some rows of a table: (len(rows), D) float32.
 
-    They depend on the seed, the stream (one a table) and the rows' own numbers alone: a table that
-    grows keeps its rows, and a row can be made again without the others. `rows` has step 1.
+    They depend only on the seed, the stream (one a table) and the indices of the rows: a table
+    that grows keeps its rows, and a row can be drawn again without the others. `rows` has step 1.
     """
     made = np.empty((len(rows), dim), np.float32)  # (V, D)
     for start in range(rows.start - rows.start % BLOCK, rows.stop, BLOCK):

@@ -1,7 +1,11 @@
-"""Losses of a batch: their sum, to differentiate, and the count that makes it a mean."""
+"""Losses of a batch: their sum, to differentiate, and the count that makes it a mean.
+
+`sampling.py` has the loss of the tasks over words.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +14,7 @@ from embedcli.autodiff import ops
 from embedcli.autodiff.tensor import Array, Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Total:
     """A sum of losses (one number) and what it is divided by for their mean."""
 
@@ -44,6 +48,15 @@ def sigmoid_loss(logits: Tensor, targets: Array, class_weights: Array | None = N
     return Total(total, float(targets.size * weights.mean()))
 
 
-def squared_loss(predicted: Tensor, targets: Array) -> Total:
+def squared_loss(predicted: Tensor, targets: Array, class_weights: Array | None = None) -> Total:
     """Squared error of numbers (B, R), its mean over all B·R (keras.losses.MeanSquaredError)."""
+    del class_weights  # numbers have no classes
     return Total(ops.squared_error(predicted, targets), targets.size)
+
+
+# Outputs (B, C), targets and class weights give the loss of a batch.
+LOSSES: dict[str, Callable[[Tensor, Array, Array | None], Total]] = {
+    "softmax": softmax_loss,
+    "sigmoid": sigmoid_loss,
+    "squared": squared_loss,
+}

@@ -2,7 +2,7 @@
 """Rules that turn gradients into steps, in place; and how the rate changes over a run.
 
 An optimizer works on plain arrays: the weights, and state arrays shaped as `Optimizer.slots`
-says, which the caller makes (they may lie in shared memory). Formulas and constants are those of
+says, which the caller makes (they may be shared memory). Formulas and constants are those of
 Keras 3 (keras/src/optimizers) where a rule names no other source; weight decay is Keras's too:
 decoupled, `w -= lr · decay · w` before the step (Loshchilov & Hutter 2019, Algorithm 2). In a row
 step it falls on the rows of the gradient alone.
@@ -184,15 +184,15 @@ class Adam(Optimizer):
 
 @dataclass(frozen=True, kw_only=True)
 class DampedSGD(Optimizer):
-    """w -= lr / (1 + lr·damping·n) · g, where n is what the row met.
+    """w -= lr / (1 + lr·damping·n) · g, where n is the row's `RowGrad.curvature`.
 
     The sum of a frequent word's gradients over a batch of thousands makes plain descent diverge;
-    pairs taken one after the other would move the row less than their sum, as each sees what the
-    ones before have mended. n bounds that: the tasks over words count each pair by the squared
-    length of the row it was scored against, and the curvature of the loss along a row is at most
-    n / 4. A step damped by the whole bound (damping .25) takes the row no further than its own
-    minimum, but learns slowly as the bound is far from reached: .015 was stable in skip-gram
-    at a rate of .1, and .025 to .05 learnt best. The dense step knows no n: it is plain SGD's.
+    pairs applied one after the other would move the row less than their sum, as each sees the
+    effect of those before. n bounds that: the tasks over words count each pair by the squared
+    length of the row it was scored with, and the curvature of the loss along a row is at most
+    n / 4. A step damped by the whole bound (damping .25) moves the row no further than its own
+    minimum, but learns slowly, as the bound is rarely reached: .015 was stable in skip-gram at a
+    rate of .1, and .025 to .05 learnt best. The dense step has no n: it is plain SGD's.
     """
 
     damping: float = 0.04
@@ -202,9 +202,9 @@ class DampedSGD(Optimizer):
         weights -= lr * gradient
 
     def step_rows(self, weights: Array, state: State, gradient: RowGrad, lr: float, t: int) -> None:
-        """Take a step with a coalesced gradient, each row damped by what it met."""
-        met = gradient.met.astype(weights.dtype, copy=False)  # (N,)
-        rate = lr / (1 + (lr * self.damping) * met)  # (N,)
+        """Take a step with a coalesced gradient, each row damped by its curvature."""
+        curvature = gradient.curvature.astype(weights.dtype, copy=False)  # (N,)
+        rate = lr / (1 + (lr * self.damping) * curvature)  # (N,)
         rows = np.take(weights, gradient.ids, axis=0)  # (N, D)
         if self.weight_decay:
             rows *= 1 - lr * self.weight_decay
@@ -229,23 +229,18 @@ def make_optimizer(settings: TrainSettings) -> Optimizer:
     return kind(**{name: getattr(settings, name) for name in shared})
 
 
-def square_norm(gradient: Gradient) -> float:
-    """Return the sum of squares of a gradient; a RowGrad must be coalesced."""
-    flat = (gradient.rows if isinstance(gradient, RowGrad) else gradient).reshape(-1)
-    return float(np.dot(flat, flat))
-
-
 def clip_by_norm(gradients: Sequence[Gradient], limit: float) -> list[Gradient]:
-    """Scale gradients so that their common norm is at most `limit`; RowGrads come coalesced.
+    """Scale gradients so that their common norm is at most `limit`; RowGrads must be coalesced.
 
     Source: Pascanu et al. 2013, Algorithm 1.
     """
-    gradients = [
-        gradient.coalesce() if isinstance(gradient, RowGrad) else gradient for gradient in gradients
-    ]
-    norm = math.sqrt(sum(square_norm(gradient) for gradient in gradients))
+    square = 0.0
+    for gradient in gradients:
+        flat = (gradient.rows if isinstance(gradient, RowGrad) else gradient).reshape(-1)
+        square += float(np.dot(flat, flat))
+    norm = math.sqrt(square)
     if norm <= limit:
-        return gradients
+        return list(gradients)
     factor = limit / norm
     return [
         gradient.scaled(factor) if isinstance(gradient, RowGrad) else gradient * factor
@@ -260,13 +255,13 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 }
 
 
-def rate(schedule: str, lr: float, progress: float, warmup: float = 0.0) -> float:
+def learning_rate(schedule: str, lr: float, progress: float, warmup: float = 0.0) -> float:
     """Return the learning rate at `progress`, the share of the run that is done, in [0, 1].
 
     It rises linearly over the first `warmup` share of the run, then follows the schedule: to zero
     at the end for linear and cosine (Loshchilov & Hutter 2017, without restarts).
 
-    >>> [rate("linear", 1.0, progress, warmup=0.5) for progress in (0.25, 0.5, 0.75, 1.0)]
+    >>> [learning_rate("linear", 1.0, progress, warmup=0.5) for progress in (0.25, 0.5, 0.75, 1.0)]
     [0.5, 1.0, 0.5, 0.0]
     """
     if progress < warmup:

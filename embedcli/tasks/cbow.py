@@ -1,11 +1,17 @@
-"""Continuous bag of words with negative sampling: telling a word by those around it."""
+"""Continuous bag of words with negative sampling: predict a word from those around it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from embedcli.autodiff.sampling import CBOWPiece, Tiles
-from embedcli.tasks.words import WordTask
+from embedcli.autodiff.tensor import Array
+from embedcli.config import TrainSettings
+from embedcli.nn.sampling import CBOW as CBOW_OBJECTIVE
+from embedcli.nn.sampling import Tiles
+from embedcli.tasks.task import Example
+from embedcli.tasks.words import WordBatch, WordTask, word_candidate
 
 
 class CBOW(WordTask):
@@ -13,15 +19,44 @@ class CBOW(WordTask):
 
     Mikolov et al. 2013, "Efficient estimation of word representations in vector space", §3.1. The
     gradient of the mean is shared among its words, which word2vec.c and gensim leave out (İrsoy et
-    al. 2021, "Corrected CBOW performs as well as skip-gram"). Noise words as in skip-gram.
+    al. 2021, "Corrected CBOW performs as well as skip-gram"). Negative samples as in skip-gram.
     """
 
-    kind = CBOWPiece
+    objective = CBOW_OBJECTIVE
 
-    def weighed(self, tiles: Tiles) -> tuple[float, Tiles]:
-        """Count the centres that have words around them, and weigh these and the noise words."""
-        pairs = tiles.noise_weights  # (g, b, S)
+    def weigh(self, tiles: Tiles) -> tuple[float, Tiles]:
+        """Count the centres that have words around them, and weigh these and the samples."""
+        pairs = tiles.negative_weights  # (g, b, S)
         asked = (pairs > 0).astype(pairs.dtype)
-        near = tiles.near * (asked / np.maximum(pairs, 1))[..., None]  # (g, b, S, M)
-        weight = self.settings.negatives / tiles.noise.shape[1]
-        return float(asked.sum()), tiles._replace(near=near, noise_weights=asked * weight)
+        context = tiles.context_weights * (asked / np.maximum(pairs, 1))[..., None]  # (g, b, S, M)
+        weight = self.settings.negatives / tiles.negatives.shape[1]
+        weighed = tiles._replace(context_weights=context, negative_weights=asked * weight)
+        return float(asked.sum()), weighed
+
+    def examples(self, batch: WordBatch, words: int) -> tuple[Array, list[Example]]:
+        """Ask at each position which word is there, given those around it."""
+        positive, negative = self.scores(batch)
+        tiles, weights = batch.tiles, self.objective.positive_weights(batch.tiles)
+        asked = []
+        for place in range(min(words, batch.tokens)):
+            at, around = self.around(tiles, place)
+            centre = word_candidate(
+                "centre", tiles.centres[place], 1.0, positive[at], weights[at], place
+            )
+            samples = self.negative_candidates(tiles, negative, at)
+            asked.append(Example(place, [there for there, _ in around], [centre, *samples]))
+        return np.arange(len(asked)), asked
+
+    @staticmethod
+    def title(inputs: Sequence[str], centre: str) -> str:
+        """Return the words around, and the word that is asked for."""
+        return f"{' '.join(inputs)} → {centre}"
+
+    @classmethod
+    def describe_target(cls, settings: TrainSettings) -> str:
+        """Say where the right answer comes from."""
+        return (
+            "The text is its own answer: the words around a place, pooled, are asked which word "
+            "stands there (right: 1), and which were drawn at random (right: 0). "
+            + cls.describe_draws(settings)
+        )

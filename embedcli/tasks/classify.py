@@ -10,22 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli import metrics
+from embedcli.autodiff import ops
 from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, CorpusError
-from embedcli.nn.losses import Total, sigmoid_loss, softmax_loss
-from embedcli.tasks.supervised import CONSTANT, Batch, Supervised, Texts, split
-from embedcli.tasks.task import Loss, Validation
+from embedcli.nn.losses import LOSSES
+from embedcli.tasks.supervised import CONSTANT, Network, Supervised, Texts, split
+from embedcli.tasks.task import Candidate, Shapes, Validation
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import ClassTargets
 
 CLASS_WEIGHTS = f"{CONSTANT}weights"
-THRESHOLD = 0.5  # from this probability on, a text is said to bear one of several labels
+THRESHOLD = 0.5  # probability from which on a text is said to have one of several labels
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Texts and the labels each bears, as ids (n,) and offsets (B+1,); -1 is an unknown label."""
+    """Texts and the labels of each, as ids (n,) and offsets (B+1,); -1 is an unknown label."""
 
     texts: Texts
     labels: Array
@@ -34,23 +35,27 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def take(self, numbers: Array) -> Labelled:
-        """Copy some of the texts, in the order of their numbers."""
-        labels = Texts(self.labels, self.offsets).take(numbers)
-        return Labelled(self.texts.take(numbers), labels.ids, labels.offsets)
+    def take(self, indices: Array) -> Labelled:
+        """Copy some of the texts, in the order of their indices."""
+        labels = Texts(self.labels, self.offsets).take(indices)
+        return Labelled(self.texts.take(indices), labels.ids, labels.offsets)
 
-    def bears(self, classes: int) -> NDArray[np.bool_]:
-        """Which of the known labels each text bears, (B, C)."""
-        return borne(self.labels, self.offsets, classes)
+    def multi_hot(self, classes: int) -> NDArray[np.bool_]:
+        """Return which of the known labels each text has, (B, C)."""
+        return multi_hot(self.labels, self.offsets, classes)
 
 
 class Classify(Supervised):
-    """The task of saying which label, or labels, a text bears.
+    """The task: predict the label, or labels, of a text.
 
     `valid` is a corpus encoded with the vocabulary of `corpus`; `weights` are parameters to go on
     from. Raises CorpusError where there is nothing to tell apart, ConfigError for class weights of
     unknown labels.
     """
+
+    label_kind = "class"
+    of_this_text = (CLASS_WEIGHTS,)
+    loss_formula = "it is -log(probability of what is right)"
 
     def __init__(
         self,
@@ -62,10 +67,12 @@ class Classify(Supervised):
         self.labels = targets_of(corpus).names
         everything = labelled(corpus, self.labels)
         self._labels = Texts(everything.labels, everything.offsets)
-        self.several = several_labels(everything, settings)
-        kept, numbers = split(_usable(everything, len(self.labels)), settings)
+        self.multi_label = multi_label(everything, settings)
+        self.loss_name = "sigmoid" if self.multi_label else "softmax"
+        self.resolved = {"multi_label": self.multi_label}
+        kept, indices = split(_usable(everything, len(self.labels)), settings)
         super().__init__(
-            everything.texts, numbers, len(corpus.vocabulary), len(self.labels), settings, weights
+            everything.texts, indices, len(corpus.vocabulary), len(self.labels), settings, weights
         )
         self._valid = everything.take(kept) if len(kept) else None
         if valid is not None:
@@ -76,51 +83,100 @@ class Classify(Supervised):
             if weighed is not None:
                 self.parameters[CLASS_WEIGHTS] = Tensor(weighed)
             bias = self.parameters["output.bias"].data
-            bias[:] = _first_bias(counts / len(numbers), self.several)
-
-    @property
-    def resolved(self) -> Mapping[str, Any]:
-        """What `multi_label` turned out to be."""
-        return {"multi_label": self.several}
-
-    def loss(self, batch: Batch) -> Loss:
-        """Put the mean loss of a batch on the tape."""
-        logits = self.network.apply(self.parameters, batch.inputs, batch.dropout)  # (B, C)
-        found = self._loss(logits, batch.targets)
-        return Loss(found.mean, found.total.item(), found.count)
+            bias[:] = _initial_bias(counts, len(indices), weighed, self.multi_label)
 
     def validate(self) -> Validation | None:
-        """Measure loss and metrics on the texts kept for it; the smaller loss is better."""
+        """Measure loss and metrics on the texts set aside; the smaller loss is better."""
         if self._valid is None:
             return None
         logits = self.network.outputs(self.parameters, self._valid.texts)  # (B, C)
-        bears = self._valid.bears(len(self.labels))  # (B, C)
-        known = bears.any(axis=1)  # (B,) no loss can be given to a label never learnt
-        wanted = bears if self.several else bears.argmax(axis=1)
-        found = self._loss(Tensor(logits[known]), wanted[known])
-        loss = found.total.item() / max(found.count, 1)
-        return Validation(-loss, {"valid_loss": loss, **scores(logits, self._valid, self.several)})
+        truth = self._valid.multi_hot(len(self.labels))  # (B, C)
+        known = truth.any(axis=1)  # (B,) no loss can be given to a label never learnt
+        targets = truth if self.multi_label else truth.argmax(axis=1)
+        loss = LOSSES[self.loss_name](Tensor(logits[known]), targets[known], self.label_weights())
+        mean = loss.total.item() / max(loss.count, 1)
+        found = {"valid_loss": mean, **scores(logits, self._valid, self.multi_label)}
+        return Validation(-mean, found)
 
     def baseline(self) -> float:
-        """Share of the texts learnt from that bear the most frequent label."""
-        return float(self._counts().max() / len(self._numbers))
+        """Share of the texts learnt from that have the most frequent label."""
+        return float(self._counts().max() / len(self._indices))
 
     def _counts(self) -> NDArray[np.int64]:
-        """How many of the texts learnt from bear each label, (C,)."""
-        return np.bincount(self._labels.take(self._numbers).ids, minlength=len(self.labels))
+        """Count the texts learnt from that have each label, (C,)."""
+        return np.bincount(self._labels.take(self._indices).ids, minlength=len(self.labels))
 
-    def _targets(self, numbers: Array) -> Array:
-        if self.several:
-            labels = self._labels.take(numbers)
-            return borne(labels.ids, labels.offsets, len(self.labels))  # (B, C)
-        return np.take(self._labels.ids, self._labels.offsets[numbers])  # (B,)
+    def targets(self, indices: Array) -> Array:
+        """Return the label of each text, (B,), or which of several it has, (B, C)."""
+        if self.multi_label:
+            labels = self._labels.take(indices)
+            return multi_hot(labels.ids, labels.offsets, len(self.labels))  # (B, C)
+        return np.take(self._labels.ids, self._labels.offsets[indices])  # (B,)
 
-    def _loss(self, logits: Tensor, targets: Array) -> Total:
+    def label_weights(self) -> Array | None:
+        """Return the weights of the labels, (C,), if they differ."""
         weighed = self.parameters.get(CLASS_WEIGHTS)
-        weights = None if weighed is None else weighed.data  # (C,)
-        if self.several:
-            return sigmoid_loss(logits, targets, weights)
-        return softmax_loss(logits, targets, weights)
+        return None if weighed is None else weighed.data
+
+    def candidates(self, outputs: Array, target: Any) -> list[Candidate]:
+        """Return the score of each label with its probability and its share of the loss."""
+        weights = self.label_weights()  # (C,)
+        weights = np.ones_like(outputs) if weights is None else weights
+        if self.multi_label:
+            targets = target.astype(np.float32)  # (C,)
+            probabilities = ops.sigmoid(outputs)  # (C,)
+            losses = ops.sigmoid_losses(outputs, targets)[0] * weights  # (C,)
+        else:
+            targets = (np.arange(len(outputs)) == target).astype(np.float32)  # (C,)
+            log_probabilities = ops.log_softmax(outputs)  # (C,)
+            probabilities = np.exp(log_probabilities)  # (C,)
+            losses = -weights * targets * log_probabilities  # (C,)
+        columns = (targets, weights, outputs, probabilities, losses)
+        return [
+            Candidate(
+                kind="label",
+                id=number,
+                target=wanted,
+                weight=weight,
+                score=score,
+                prediction=probability,
+                target_in_units=wanted,
+                loss=loss,
+            )
+            for number, (wanted, weight, score, probability, loss) in enumerate(
+                zip(*(column.tolist() for column in columns), strict=True)
+            )
+        ]
+
+    @classmethod
+    def head_shapes(
+        cls, settings: TrainSettings, words: int, labels: Sequence[str], head: Mapping[str, Array]
+    ) -> Shapes:
+        """Return the shapes of the network's head, and of the class weights if there are any."""
+        weights = {CLASS_WEIGHTS: (len(labels),)} if CLASS_WEIGHTS in head else {}
+        return Network(settings).head_shapes(len(labels)) | weights
+
+    @classmethod
+    def parse_answer(
+        cls, answer: Sequence[str], labels: Sequence[str], head: Mapping[str, Array]
+    ) -> ClassTargets:
+        """Read the right labels of a text."""
+        known = f"the labels are {', '.join(labels[:10])}{', …' if len(labels) > 10 else ''}"
+        if not answer:
+            raise ConfigError("label: none given; expected the right one for this text", known)
+        for label in answer:
+            if label not in labels:
+                raise ConfigError(f"label: {label!r} is no label of this model", known)
+        ids = np.array([labels.index(label) for label in dict.fromkeys(answer)], np.int32)  # (n,)
+        return ClassTargets(tuple(labels), ids, np.array([0, len(ids)]))
+
+    @classmethod
+    def describe_target(cls, settings: TrainSettings) -> str:
+        """Say where the right answer comes from."""
+        return (
+            "The right label comes with the text; nothing in the words says it. The rows of the "
+            f"words are pooled ({settings.pool}), and the head scores each label."
+        )
 
 
 def targets_of(corpus: EncodedCorpus) -> ClassTargets:
@@ -131,7 +187,7 @@ def targets_of(corpus: EncodedCorpus) -> ClassTargets:
 
 
 def labelled(corpus: EncodedCorpus, names: Sequence[str]) -> Labelled:
-    """Read the texts and labels of a corpus, its labels numbered as in `names`."""
+    """Return the texts and labels of a corpus, its labels numbered as in `names`."""
     targets = targets_of(corpus)
     number = {name: place for place, name in enumerate(names)}
     renumbered = np.array([number.get(name, -1) for name in targets.names], np.int64)  # (C',)
@@ -140,65 +196,85 @@ def labelled(corpus: EncodedCorpus, names: Sequence[str]) -> Labelled:
     return Labelled(Texts(corpus.ids, corpus.offsets), labels, targets.offsets)
 
 
-def borne(labels: Array, offsets: Array, classes: int) -> NDArray[np.bool_]:
-    """Tell which labels each text bears, (B, C), from ids (n,) and offsets (B+1,)."""
-    bears = np.zeros((len(offsets) - 1, classes), bool)  # (B, C)
-    owners = np.repeat(np.arange(len(bears)), np.diff(offsets))  # (n,)
+def multi_hot(labels: Array, offsets: Array, classes: int) -> NDArray[np.bool_]:
+    """Return which labels each text has, (B, C), from ids (n,) and offsets (B+1,)."""
+    mask = np.zeros((len(offsets) - 1, classes), bool)  # (B, C)
+    owners = np.repeat(np.arange(len(mask)), np.diff(offsets))  # (n,)
     known = labels >= 0
-    bears[owners[known], labels[known]] = True
-    return bears
+    mask[owners[known], labels[known]] = True
+    return mask
 
 
-def several_labels(examples: Labelled, settings: TrainSettings) -> bool:
-    """Whether a text may bear several labels: as set, or if any does."""
-    found = bool((np.diff(examples.offsets) > 1).any())
+def multi_label(examples: Labelled, settings: TrainSettings) -> bool:
+    """Return whether a text may have several labels: as set, or if any has."""
+    several = np.diff(examples.offsets) > 1  # (B,)
+    found = bool(several.any())
     if found and settings.multi_label is False:
-        line = int(np.argmax(np.diff(examples.offsets) > 1)) + 1
-        raise CorpusError(f"text {line} bears several labels; expected one", "--multi-label")
+        line = int(np.argmax(several)) + 1
+        raise CorpusError(
+            f"text {line} has several labels; expected one", "--multi-label auto allows several"
+        )
     return found if settings.multi_label == "auto" else settings.multi_label
 
 
-def class_weights(wanted: str | None, names: Sequence[str], counts: Array) -> Array | None:
+def class_weights(setting: str | None, names: Sequence[str], counts: Array) -> Array | None:
     """Return the weights of the classes, (C,) float32, or None if all weigh the same.
 
     `balanced` weighs a class by the inverse of its share, n / (C · n_c), as scikit-learn's
     `compute_class_weight`; `label=weight,...` gives weights, 1 to labels not named.
     """
-    if wanted is None:
+    if setting is None:
         return None
-    if wanted == "balanced":
+    if setting == "balanced":
         shares = np.maximum(counts, 1) * len(names) / counts.sum()
         return np.asarray(1 / shares, np.float32)  # (C,)
     weights = np.ones(len(names), np.float32)  # (C,)
-    for part in wanted.split(","):
+    for part in setting.split(","):
         name, _, number = part.rpartition("=")
-        weights[_place(name.strip(), names)] = _weight(number, part)
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = -1.0
+        if not 0 <= weight < np.inf:
+            raise ConfigError(
+                f"class_weights: found {part.strip()!r}; expected label=weight, a number from 0",
+                "--class-weights balanced",
+            )
+        name = name.strip()
+        if name not in names:
+            raise ConfigError(
+                f"class_weights: {name!r} is no label of the corpus; expected one of "
+                f"{', '.join(names[:10])}",
+                "--class-weights balanced",
+            )
+        weights[names.index(name)] = weight
     return weights
 
 
-def scores(logits: Array, examples: Labelled, several: bool) -> dict[str, float]:
-    """Measure outputs (B, C): accuracy and macro F1, or P@1, R@1 and micro F1 of several labels."""
+def scores(logits: Array, examples: Labelled, multi_label: bool) -> dict[str, float]:
+    """Measure logits (B, C): accuracy and macro F1, or P@1, R@1 and micro F1 of several labels."""
     classes = logits.shape[1]
-    bears = examples.bears(classes)  # (B, C)
-    if several:
-        right = int(metrics.hits_at_k(logits, bears, 1).sum())
-        said = logits >= np.log(THRESHOLD / (1 - THRESHOLD))
+    truth = examples.multi_hot(classes)  # (B, C)
+    if multi_label:
+        right = int(metrics.hits_at_k(logits, truth, 1).sum())
+        predicted = logits >= np.log(THRESHOLD / (1 - THRESHOLD))  # (B, C)
+        hits = int((predicted & truth).sum())
         return {
-            "precision_at_1": right / max(len(bears), 1),
+            "precision_at_1": right / max(len(truth), 1),
             "recall_at_1": right / max(len(examples.labels), 1),
-            "f1": metrics.f1(int((said & bears).sum()), int(said.sum()), len(examples.labels)),
+            "f1": metrics.f1(hits, int(predicted.sum()), len(examples.labels)),
         }
-    called, known = logits.argmax(axis=1), bears.any(axis=1)
-    right = int(bears[np.arange(len(bears)), called].sum())
-    matrix = metrics.confusion_matrix(bears.argmax(axis=1)[known], called[known], classes)
+    best, known = logits.argmax(axis=1), truth.any(axis=1)
+    right = int(truth[np.arange(len(truth)), best].sum())
+    matrix = metrics.confusion_matrix(truth.argmax(axis=1)[known], best[known], classes)
     return {
-        "accuracy": right / max(len(bears), 1),
+        "accuracy": right / max(len(truth), 1),
         "f1": metrics.scores_of_confusion(matrix).macro_f1,
     }
 
 
 def _usable(examples: Labelled, classes: int) -> NDArray[np.int64]:
-    """Return the numbers of the texts with words and a label; there must be two labels."""
+    """Return the indices of the texts with words and a label; there must be two labels."""
     usable = np.flatnonzero((examples.texts.lengths > 0) & (np.diff(examples.offsets) > 0))
     if not len(usable):
         raise CorpusError(
@@ -210,30 +286,15 @@ def _usable(examples: Labelled, classes: int) -> NDArray[np.int64]:
     return usable
 
 
-def _first_bias(shares: Array, several: bool) -> Array:
-    """Make outputs that say how often each label is borne, (C,), before anything is learnt."""
+def _initial_bias(counts: Array, texts: int, weights: Array | None, multi_label: bool) -> Array:
+    """Return outputs that predict how often each label occurs, (C,), before anything is learnt.
+
+    Class weights count as repeated texts do: they weigh the shares of one label a text, and
+    cancel out where each label is decided by itself.
+    """
+    shares = counts / texts  # (C,)
+    if weights is not None and not multi_label:
+        weighed = counts * weights
+        shares = weighed / (weighed.sum() or 1)
     shares = np.clip(shares, 1e-6, 1 - 1e-6)
-    return np.log(shares) - (np.log1p(-shares) if several else 0)
-
-
-def _place(name: str, names: Sequence[str]) -> int:
-    if name not in names:
-        raise ConfigError(
-            f"class_weights: {name!r} is no label of the corpus; expected one of "
-            f"{', '.join(names[:10])}",
-            "--class-weights balanced",
-        )
-    return names.index(name)
-
-
-def _weight(number: str, part: str) -> float:
-    try:
-        weight = float(number)
-    except ValueError:
-        weight = -1.0
-    if not 0 <= weight < np.inf:
-        raise ConfigError(
-            f"class_weights: found {part.strip()!r}; expected label=weight, a number from 0",
-            "--class-weights balanced",
-        )
-    return weight
+    return np.log(shares) - (np.log1p(-shares) if multi_label else 0)

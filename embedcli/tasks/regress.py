@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from embedcli import metrics
 from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
-from embedcli.errors import CorpusError
-from embedcli.nn.losses import squared_loss
-from embedcli.tasks.supervised import CONSTANT, Batch, Supervised, Texts, split
-from embedcli.tasks.task import Loss, Validation
+from embedcli.errors import ConfigError, CorpusError
+from embedcli.tasks.supervised import CONSTANT, Network, Supervised, Texts, split
+from embedcli.tasks.task import Candidate, Shapes, Validation
 from embedcli.text.encode import EncodedCorpus
-from embedcli.text.labels import NumberTargets
+from embedcli.text.labels import Numbers, NumberTargets, parse_labels
 
 MEAN, SCALE = f"{CONSTANT}mean", f"{CONSTANT}scale"
 
 
 @dataclass(frozen=True)
-class Numbered:
+class RegressionTargets:
     """Texts and the numbers of each, (B, R)."""
 
     texts: Texts
@@ -29,14 +29,19 @@ class Numbered:
 
 
 class Regress(Supervised):
-    """The task of saying which numbers go with a text.
+    """The task: predict the numbers of a text.
 
-    The network learns standard scores: targets less their mean, by their deviation (those of the
-    texts learnt from; kept in the head as `target.mean` and `target.scale`). So the rate fits
-    prices and shares alike, a network that has learnt nothing says the mean, and a loss of 1 is
-    that of the mean. `valid` is a corpus encoded with the vocabulary of `corpus`; `weights` are
-    parameters to go on from. Raises CorpusError where there is nothing to learn from.
+    The network learns standard scores: targets minus their mean, divided by their standard
+    deviation (those of the texts learnt from; kept in the head as `target.mean` and
+    `target.scale`). So one rate fits prices and shares alike, an untrained network predicts the
+    mean, and a loss of 1 is that of the mean. `valid` is a corpus encoded with the vocabulary of
+    `corpus`; `weights` are parameters to go on from. Raises CorpusError where there is nothing to
+    learn from.
     """
+
+    label_kind = "number"
+    loss_name = "squared"
+    loss_formula = "it is (said - right)², in standard scores"
 
     def __init__(
         self,
@@ -45,75 +50,123 @@ class Regress(Supervised):
         valid: EncodedCorpus | None = None,
         weights: Mapping[str, Array] | None = None,
     ) -> None:
-        everything = numbered(corpus)
-        kept, numbers = split(_usable(everything), settings)
+        everything = regression_targets(corpus)
+        kept, indices = split(_usable(everything), settings)
         width = everything.values.shape[1]
         super().__init__(
-            everything.texts, numbers, len(corpus.vocabulary), width, settings, weights
+            everything.texts, indices, len(corpus.vocabulary), width, settings, weights
         )
         self._values = everything.values
         self._valid = None
         if len(kept):
-            self._valid = Numbered(everything.texts.take(kept), everything.values[kept])
+            self._valid = RegressionTargets(everything.texts.take(kept), everything.values[kept])
         if valid is not None:
-            self._valid = _of_width(numbered(valid), width)
+            self._valid = _of_width(regression_targets(valid), width)
         if weights is None:
-            learnt = np.asarray(everything.values[numbers], np.float64)  # (B, R)
+            learnt = np.asarray(everything.values[indices], np.float64)  # (B, R)
             deviation = learnt.std(axis=0)  # (R,)
             scale = np.where(deviation > 0, deviation, 1)  # (R,)
             self.parameters[MEAN] = Tensor(learnt.mean(axis=0).astype(np.float32))
             self.parameters[SCALE] = Tensor(scale.astype(np.float32))
 
-    def loss(self, batch: Batch) -> Loss:
-        """Put the mean squared error of a batch's standard scores on the tape."""
-        scores = self.network.apply(self.parameters, batch.inputs, batch.dropout)  # (B, R)
-        found = squared_loss(scores, batch.targets)
-        return Loss(found.mean, found.total.item(), found.count)
-
     def validate(self) -> Validation | None:
-        """Measure errors on the texts kept for it, in the targets' own units."""
+        """Measure errors on the texts set aside, in the targets' own units."""
         if self._valid is None:
             return None
-        said = numbers_of(self.network.outputs(self.parameters, self._valid.texts), self.parameters)
-        return Validation(
-            -metrics.mean_squared_error(self._valid.values, said),
-            errors(self._valid.values, said),
-        )
+        outputs = self.network.outputs(self.parameters, self._valid.texts)  # (B, R)
+        found = errors(self._valid.values, in_units(outputs, self.parameters))
+        return Validation(-found["mse"], found)
 
     def baseline(self) -> float:
-        """Mean squared error of always saying the mean, on the texts learnt from."""
-        return float(np.var(self._values[self._numbers], axis=0, dtype=np.float64).mean())
+        """Mean squared error of always predicting the mean, on the texts learnt from."""
+        return float(np.var(self._values[self._indices], axis=0, dtype=np.float64).mean())
 
-    def _targets(self, numbers: Array) -> Array:
+    def targets(self, indices: Array) -> Array:
+        """Return the standard scores of the texts' numbers, (B, R)."""
         mean, scale = self.parameters[MEAN].data, self.parameters[SCALE].data
-        return (self._values[numbers] - mean) / scale  # (B, R)
+        return (self._values[indices] - mean) / scale  # (B, R)
+
+    def candidates(self, outputs: Array, target: Any) -> list[Candidate]:
+        """Return each number with its share of the loss."""
+        losses = (outputs - target) ** 2  # (R,)
+        predicted, wanted = (in_units(each, self.parameters) for each in (outputs, target))  # (R,)
+        return [
+            Candidate(
+                kind="number",
+                id=number,
+                target=float(target[number]),
+                weight=1.0,
+                score=float(outputs[number]),
+                prediction=float(predicted[number]),
+                target_in_units=float(wanted[number]),
+                loss=float(losses[number]),
+            )
+            for number in range(len(outputs))
+        ]
+
+    def require_compatible(self, head: Mapping[str, Array]) -> None:
+        """Raise CorpusError where the texts have another number of numbers than the model's."""
+        found, expected = len(self.parameters[MEAN]), len(head.get(MEAN, ()))
+        if found != expected:
+            raise CorpusError(f"found {found} numbers a text; the model to update has {expected}")
+
+    @classmethod
+    def head_shapes(
+        cls, settings: TrainSettings, words: int, labels: Sequence[str], head: Mapping[str, Array]
+    ) -> Shapes:
+        """Return the shapes of the network's head, and of the targets' mean and scale."""
+        width = head[MEAN].size if MEAN in head else 0  # R
+        shapes = Network(settings).head_shapes(width)
+        return shapes | dict.fromkeys((MEAN, SCALE), (width,))
+
+    @classmethod
+    def parse_answer(
+        cls, answer: Sequence[str], labels: Sequence[str], head: Mapping[str, Array]
+    ) -> NumberTargets:
+        """Read the right numbers of a text."""
+        width = len(head[MEAN])
+        if len(answer) != width:
+            raise ConfigError(
+                f"label: found {len(answer)} numbers; this model predicts {width} for a text",
+                " ".join(["--label 1.5"] * width),
+            )
+        return NumberTargets(parse_labels(Numbers(), answer, lambda _: "label")[None])  # (1, R)
+
+    @classmethod
+    def describe_target(cls, settings: TrainSettings) -> str:
+        """Say where the right answer comes from."""
+        return (
+            f"The right number comes with the text. The rows of the words are pooled "
+            f"({settings.pool}), and the head says a number, which is learnt as a standard score: "
+            f"less the mean of the corpus, by its deviation."
+        )
 
 
-def numbers_of(scores: Array, parameters: Mapping[str, Tensor]) -> Array:
-    """Turn the network's standard scores (B, R) into numbers of the targets' units."""
+def in_units(scores: Array, parameters: Mapping[str, Tensor]) -> Array:
+    """Turn the network's standard scores (B, R) into the targets' units."""
     return np.asarray(scores * parameters[SCALE].data + parameters[MEAN].data)
 
 
-def errors(truth: Array, said: Array) -> dict[str, float]:
+def errors(truth: Array, predicted: Array) -> dict[str, float]:
     """Measure numbers (B, R): mean squared and absolute error, and the variance explained."""
     return {
-        "mse": metrics.mean_squared_error(truth, said),
-        "mae": metrics.mean_absolute_error(truth, said),
-        "r2": metrics.r2(truth, said),
+        "mse": metrics.mean_squared_error(truth, predicted),
+        "mae": metrics.mean_absolute_error(truth, predicted),
+        "r2": metrics.r2(truth, predicted),
     }
 
 
-def numbered(corpus: EncodedCorpus) -> Numbered:
-    """Read the texts and numbers of a corpus; raises CorpusError where it was encoded without."""
+def regression_targets(corpus: EncodedCorpus) -> RegressionTargets:
+    """Return the texts and numbers of a corpus; raises CorpusError where it was encoded without."""
     if not isinstance(corpus.targets, NumberTargets):
         raise CorpusError(
             "found no numbers; expected __label__NUMBER, or a column", "--label-column"
         )
-    return Numbered(Texts(corpus.ids, corpus.offsets), corpus.targets.values)
+    return RegressionTargets(Texts(corpus.ids, corpus.offsets), corpus.targets.values)
 
 
-def _usable(examples: Numbered) -> Array:
-    """Return which texts, by their place, have words and numbers."""
+def _usable(examples: RegressionTargets) -> Array:
+    """Return the indices of the texts with words and numbers."""
     usable = np.flatnonzero((examples.texts.lengths > 0) & np.isfinite(examples.values).all(axis=1))
     if not len(usable) or not examples.values.shape[1]:
         raise CorpusError(
@@ -123,11 +176,11 @@ def _usable(examples: Numbered) -> Array:
     return usable
 
 
-def _of_width(examples: Numbered, width: int) -> Numbered:
+def _of_width(examples: RegressionTargets, width: int) -> RegressionTargets:
     """Keep the texts that have numbers, which must be as many as were learnt."""
     if examples.values.shape[1] != width:
         raise CorpusError(
             f"found {examples.values.shape[1]} numbers a text to validate on; expected {width}"
         )
     known = np.flatnonzero(np.isfinite(examples.values).all(axis=1))
-    return Numbered(examples.texts.take(known), examples.values[known])
+    return RegressionTargets(examples.texts.take(known), examples.values[known])

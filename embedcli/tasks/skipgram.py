@@ -1,23 +1,64 @@
-"""Skip-gram with negative sampling: telling the words around a word from others."""
+"""Skip-gram with negative sampling: predict the words around a word."""
 
 from __future__ import annotations
 
-from embedcli.autodiff.sampling import SkipGramPiece, Tiles
-from embedcli.tasks.words import WordTask
+from collections.abc import Sequence
+
+import numpy as np
+
+from embedcli.autodiff.tensor import Array
+from embedcli.config import TrainSettings
+from embedcli.nn.sampling import SKIP_GRAM, Tiles
+from embedcli.tasks.task import Example
+from embedcli.tasks.words import WordBatch, WordTask, word_candidate
 
 
 class SkipGram(WordTask):
     """The task: tell the words around a word from words drawn at random.
 
     Mikolov et al. 2013, "Distributed representations of words and phrases", §2.2-2.3. Where they
-    draw `negatives` noise words for each pair, the K noise words here are shared by the centres of
-    a tile, and each weighs negatives / K of a pair: the same loss in expectation.
+    draw `negatives` samples for each pair, the K samples here are shared by the centres of a tile,
+    and each weighs negatives / K of a pair: the same loss in expectation.
     """
 
-    kind = SkipGramPiece
+    objective = SKIP_GRAM
 
-    def weighed(self, tiles: Tiles) -> tuple[float, Tiles]:
-        """Count the right words, and weigh the noise words."""
-        pairs = tiles.noise_weights  # (g, b, S)
-        weight = self.settings.negatives / tiles.noise.shape[1]
-        return float(pairs.sum()), tiles._replace(noise_weights=pairs * weight)
+    def weigh(self, tiles: Tiles) -> tuple[float, Tiles]:
+        """Count the pairs, and weigh the negative samples."""
+        pairs = tiles.negative_weights  # (g, b, S)
+        weight = self.settings.negatives / tiles.negatives.shape[1]
+        return float(pairs.sum()), tiles._replace(negative_weights=pairs * weight)
+
+    def examples(self, batch: WordBatch, words: int) -> tuple[Array, list[Example]]:
+        """Ask at each word which words are around it."""
+        positive, negative = self.scores(batch)
+        tiles, asked = batch.tiles, []
+        for place in range(min(words, batch.tokens)):
+            at, around = self.around(tiles, place)
+            context = [
+                word_candidate(
+                    "context",
+                    tiles.centres[there],
+                    1.0,
+                    positive[at][column],
+                    tiles.context_weights[at][column],
+                    there,
+                )
+                for there, column in around
+            ]
+            samples = self.negative_candidates(tiles, negative, at)
+            asked.append(Example(place, [place], context + samples))
+        return np.arange(len(asked)), asked
+
+    @staticmethod
+    def title(inputs: Sequence[str], centre: str) -> str:
+        """Return the word whose neighbours are asked for."""
+        return centre
+
+    @classmethod
+    def describe_target(cls, settings: TrainSettings) -> str:
+        """Say where the right answer comes from."""
+        return (
+            "The text is its own answer: each word is asked in turn which words stand around it "
+            "(right: 1), and which were drawn at random (right: 0). " + cls.describe_draws(settings)
+        )

@@ -1,19 +1,28 @@
-"""What the training loop asks of a task."""
+"""What the rest of the program asks of a task; a new one inherits from `Task`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
-from embedcli.autodiff.tensor import Tensor
+from embedcli.autodiff.rows import RowGrad
+from embedcli.autodiff.tensor import Array, Gradient, Tensor
+from embedcli.config import TrainSettings
+from embedcli.errors import ConfigError
+from embedcli.nn.losses import Total
+from embedcli.text.encode import EncodedCorpus
+from embedcli.text.labels import ClassTargets, LabelKind, NumberTargets
+
+Targets = ClassTargets | NumberTargets | None
+Shapes = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
     """The loss of a batch: what is differentiated, and what is reported (total / count)."""
 
-    value: Tensor  # one number
+    value: float
     total: float
     count: float
 
@@ -25,40 +34,154 @@ class Validation(NamedTuple):
     metrics: dict[str, float]
 
 
-class Task(Protocol):
-    """What is learnt: which examples a corpus gives, and the loss over them.
+class Gradients(Protocol):
+    """Where a task puts the gradients of a batch; see `training.gradients`."""
 
-    A batch is a pure function of the settings' seed, the epoch and its number, so any process
-    can make any batch and a run can go on from anywhere.
+    def rows(self, name: str, ids: Array) -> RowGrad:
+        """Return the gradient of a table for rows of ids (N,), to be filled."""
+
+    def put(self, name: str, gradient: Gradient) -> None:
+        """Take the gradient of a parameter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """Something that is scored, with the target of its score.
+
+    For words and labels `score` is a logit, `prediction` its probability and `target` 1 or 0; for
+    numbers `score` and `target` are standard scores, `prediction` and `target_in_units` are in the
+    units of the text's numbers.
     """
 
-    @property
-    def parameters(self) -> Mapping[str, Tensor]:
-        """What is trained or kept with it; "table" is the (V, D) table, the others are the head."""
+    kind: Literal["context", "centre", "noise", "label", "number"]
+    id: int  # of the word, or the index of the label or number
+    place: int | None = None  # position in the text, for a word that occurs in it
+    target: float
+    weight: float
+    score: float
+    prediction: float
+    target_in_units: float
+    loss: float  # weighted; those of all candidates add up to the total
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One question that a batch asks: the positions of its input words, and the candidates."""
+
+    centre: int | None  # position of the word in the middle; None: the question is about the text
+    inputs: Sequence[int]
+    candidates: Sequence[Candidate]
+    title: str = ""  # the question in words
+
+
+class Task:
+    """What is learnt: which examples a corpus gives, and the loss over them.
+
+    A batch is a pure function of the settings' seed, the epoch and its index, so that any process
+    can make any batch and a run can go on from any point.
+    """
+
+    label_kind: ClassVar[LabelKind] = "none"  # what each line of the corpus is read with
+    tables: ClassVar[tuple[str, ...]] = ("table",)  # parameters of a row a word
+    of_this_text: ClassVar[tuple[str, ...]] = ()  # parameters that an update computes anew
+
+    settings: TrainSettings
+    parameters: dict[str, Tensor]  # trained or kept; "table" is the (V, D) table
+    resolved: Mapping[str, Any] = {}  # values of the task's settings that were `auto`
+
+    def __init__(
+        self,
+        corpus: EncodedCorpus,
+        settings: TrainSettings,
+        valid: EncodedCorpus | None = None,
+        weights: Mapping[str, Array] | None = None,
+    ) -> None:
+        """Make the task of a corpus, and one to validate on.
+
+        `weights` are all parameters to go on from; without, they are drawn.
+        """
+        raise NotImplementedError
 
     @property
-    def tables(self) -> Mapping[str, int]:
-        """Parameters whose gradient is a RowGrad, and the most distinct rows a batch can meet."""
-
-    @property
-    def resolved(self) -> Mapping[str, Any]:
-        """What the task's settings that were `auto` turned out to be."""
+    def most_rows(self) -> Mapping[str, int]:
+        """The most rows of each table that a batch looks up."""
+        raise NotImplementedError
 
     @property
     def batches(self) -> int:
         """Batches of an epoch, the same in each."""
+        raise NotImplementedError
 
     def batch(self, epoch: int, index: int) -> Any:
         """Make a batch; both count from 0."""
-
-    def loss(self, batch: Any) -> Loss:
-        """Put a batch's loss on the tape."""
+        raise NotImplementedError
 
     def words(self, batch: Any) -> int:
-        """Count the corpus tokens a batch consumes."""
+        """Count the corpus tokens of a batch."""
+        raise NotImplementedError
+
+    def loss(self, batch: Any) -> Total:
+        """Put a batch's loss on the tape."""
+        raise NotImplementedError
+
+    def gradients(self, batch: Any, out: Gradients) -> Loss:
+        """Compute a batch's loss and gradients: forward, and back along the tape."""
+        found = self.loss(batch)
+        mean = found.mean
+        mean.backward()
+        for name, tensor in self.parameters.items():
+            if tensor.grad is not None:
+                out.put(name, tensor.grad)
+                tensor.grad = None
+        return Loss(mean.item(), found.total.item(), found.count)
 
     def baseline(self) -> float | None:
         """Return what learning nothing would reach, where that is known."""
+        return None
 
     def validate(self) -> Validation | None:
         """Measure the weights on the validation examples, if there are any."""
+        return None
+
+    def require_compatible(self, head: Mapping[str, Array]) -> None:
+        """Raise CorpusError where a model's head cannot go on with this corpus."""
+
+    @classmethod
+    def head_shapes(
+        cls, settings: TrainSettings, words: int, labels: Sequence[str], head: Mapping[str, Array]
+    ) -> Shapes:
+        """Return the shapes of all parameters but the table in a model of this task.
+
+        `head` holds the arrays that were found, of which some are optional.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def parse_answer(
+        cls, answer: Sequence[str], labels: Sequence[str], head: Mapping[str, Array]
+    ) -> Targets:
+        """Read what is right for a text, as told to `embed explain`; raises ConfigError."""
+        if answer:
+            name = cls.__name__.lower()
+            raise ConfigError(f"label: a {name} model makes its own; expected none")
+        return None
+
+    def examples(self, batch: Any, words: int) -> tuple[Array, list[Example]]:
+        """Return what a batch of one text of so many words asks.
+
+        The first result holds the positions of the words that are read, (n,).
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def title(inputs: Sequence[str], centre: str) -> str:
+        """Return an example's question in words."""
+        return ""
+
+    @classmethod
+    def describe_target(cls, settings: TrainSettings) -> str:
+        """Say where the right answer comes from, for `embed explain`."""
+        raise NotImplementedError
+
+    loss_formula: ClassVar[str] = ""  # in words, for `embed explain`

@@ -1,20 +1,28 @@
-"""What skip-gram and CBOW share: a corpus as tiles of neighbouring words, and noise words."""
+"""What skip-gram and CBOW share: a corpus as tiles of consecutive words, and negative samples."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
 
-from embedcli.autodiff.sampling import Piece, Tiles, pieces_of, sampled_loss
+from embedcli.autodiff import ops
 from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import CorpusError
-from embedcli.nn.initializers import first_rows
+from embedcli.nn.initializers import initial_rows
+from embedcli.nn.losses import Total
+from embedcli.nn.sampling import (
+    Objective,
+    Tiles,
+    chunk_count,
+    negative_sampling_gradients,
+    negative_sampling_loss,
+)
 from embedcli.storage.files import let_go
-from embedcli.tasks.task import Loss, Validation
+from embedcli.tasks.task import Candidate, Gradients, Loss, Shapes, Task
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.words import LARGE_CORPUS_TOKENS
 
@@ -22,31 +30,33 @@ LARGE_CORPUS_SUBSAMPLE = 1e-4
 BAND = 8  # centres scored at once with all words around any of them: 16 take more time
 MANY_BATCHES = 256  # a small corpus is cut into so many,
 FEW_TOKENS = 64  # but not into batches of fewer tokens
-LET_GO_EVERY = 8  # batches
+DROP_PAGES_EVERY = 8  # batches
 MEASURED_EVERY = 16  # tiles of a large batch
 
 
 class WordBatch(NamedTuple):
-    """A stretch of the corpus, in tiles, that a task has weighed.
+    """A stretch of the corpus, in tiles that a task has weighed.
 
-    The centres are words that follow each other, those around them the same words and a halo of
-    `window` places on both sides. In reach of a centre are those in the same line and in a window
-    that is drawn anew for it. At the end the stretch is filled up with centres that reach nothing.
+    The centres are consecutive words, the words around them the same words and a halo of `window`
+    positions on both sides. In reach of a centre are those in the same line and in a window that
+    is drawn anew for it. At the end the stretch is filled up with centres that reach nothing.
     """
 
-    tokens: int  # of the corpus, before frequent words were thinned out
-    asked: float  # how many right words there are
+    tokens: int  # of the corpus, before frequent words were subsampled
+    asked: float  # number of positive examples
     tiles: Tiles
 
 
-class WordTask:
-    """A task over words and their neighbours; what is scored with what is its subclass's.
+class WordTask(Task):
+    """A task over words and their neighbours; its subclasses say what is scored with what.
 
     "table" starts as the settings say, "output" from zeros as in word2vec.c; or both go on from
-    `weights`. Raises CorpusError where no word stands beside another.
+    `weights`. Raises CorpusError where no line has two words.
     """
 
-    kind: ClassVar[type[Piece]]
+    tables = ("table", "output")
+    loss_formula = "each answer costs -weight · log(probability of what is right)"
+    objective: ClassVar[Objective]
 
     def __init__(
         self,
@@ -59,23 +69,16 @@ class WordTask:
         self.settings = settings
         self._stream = WordStream(corpus, settings)
         if weights is None:
-            weights = _first_weights(len(corpus.vocabulary), settings)
-        self._parameters = {name: Tensor(array, True) for name, array in weights.items()}
+            size, dim = len(corpus.vocabulary), settings.dim
+            rows = initial_rows(settings.init, settings.seed, range(size), dim, settings.init_scale)
+            weights = {"table": rows, "output": np.zeros((size, dim), np.float32)}
+        self.parameters = {name: Tensor(array, True) for name, array in weights.items()}
+        self.resolved = {"subsample": self._stream.subsample}
 
     @property
-    def parameters(self) -> Mapping[str, Tensor]:
-        """The table (V, D), and that of the output layer (V, D)."""
-        return self._parameters
-
-    @property
-    def tables(self) -> Mapping[str, int]:
-        """Both, and the most rows a batch can meet."""
-        return dict.fromkeys(self._parameters, self._stream.most_rows)
-
-    @property
-    def resolved(self) -> Mapping[str, Any]:
-        """The share from which words are thinned out."""
-        return {"subsample": self._stream.subsample}
+    def most_rows(self) -> Mapping[str, int]:
+        """The most rows that a batch looks up, the same of both tables."""
+        return dict.fromkeys(self.tables, self._stream.most_rows)
 
     @property
     def batches(self) -> int:
@@ -85,47 +88,115 @@ class WordTask:
     def batch(self, epoch: int, index: int) -> WordBatch:
         """Make a batch."""
         tokens, tiles = self._stream.tiles(epoch, index)
-        return WordBatch(tokens, *self.weighed(tiles))
+        return WordBatch(tokens, *self.weigh(tiles))
 
-    def weighed(self, tiles: Tiles) -> tuple[float, Tiles]:
-        """Count the right words, and weigh them and the noise words.
+    def weigh(self, tiles: Tiles) -> tuple[float, Tiles]:
+        """Count the positive examples, and weigh them and the negative samples.
 
-        As given, a word in reach weighs 1, and a noise word as much as there are in reach.
+        As given, a word in reach weighs 1, and a negative sample as much as there are in reach.
         """
         raise NotImplementedError
 
-    def scores(self, batch: WordBatch) -> Piece:
-        """Score a batch's right words and noise words."""
-        table, output = (tensor.data for tensor in self._parameters.values())
-        return self.kind.of(table, output, batch.tiles)
+    def loss(self, batch: WordBatch) -> Total:
+        """Put the loss on the tape: the plain version of `gradients`."""
+        table, output = self.parameters.values()
+        loss = negative_sampling_loss(self.objective, table, output, batch.tiles)
+        return Total(loss, batch.asked)
 
-    def loss(self, batch: WordBatch) -> Loss:
-        """Put the loss on the tape.
+    def gradients(self, batch: WordBatch, out: Gradients) -> Loss:
+        """Compute the sum of a batch's losses and its gradients, by the fused kernel.
 
-        Of a large batch the number is an estimate, from some of the tiles; not so the gradient.
+        Of a large batch the loss is an estimate, from some of the tiles; the gradients are exact.
         """
-        every = MEASURED_EVERY if len(batch.tiles.noise) >= MEASURED_EVERY else 1
-        table, output = self._parameters.values()
-        value = sampled_loss(self.kind, table, output, batch.tiles, every=every)
-        return Loss(value, value.item(), batch.asked)
+        every = MEASURED_EVERY if len(batch.tiles.negatives) >= MEASURED_EVERY else 1
+        table, output = (tensor.data for tensor in self.parameters.values())
+        total = negative_sampling_gradients(
+            self.objective,
+            table,
+            output,
+            batch.tiles,
+            lambda inner, outer: (out.rows("table", inner), out.rows("output", outer)),
+            every,
+        )
+        return Loss(total, total, batch.asked)
 
     def words(self, batch: WordBatch) -> int:
         """Count the corpus tokens of a batch."""
         return batch.tokens
 
-    def baseline(self) -> None:
-        """There is no answer to say always."""
+    @classmethod
+    def head_shapes(
+        cls, settings: TrainSettings, words: int, labels: Sequence[str], head: Mapping[str, Array]
+    ) -> Shapes:
+        """Return the shape of the output table."""
+        return {"output": (words, settings.dim)}
 
-    def validate(self) -> Validation | None:
-        """There is nothing to compare with."""
-        return None
+    # What follows is for `embed explain`.
+
+    def scores(self, batch: WordBatch) -> tuple[Array, Array]:
+        """Score a batch's words and negative samples."""
+        table, output = (Tensor(tensor.data) for tensor in self.parameters.values())
+        positive, negative = self.objective.scores(table, output, batch.tiles)
+        return positive.data, negative.data
+
+    @staticmethod
+    def around(tiles: Tiles, place: int) -> tuple[tuple[Any, ...], list[tuple[int, int]]]:
+        """Return a centre's tile, band and row, and the (position, column) of those around it."""
+        at = np.unravel_index(place, tiles.negative_weights.shape)  # g, b, S
+        columns = np.flatnonzero(tiles.context_weights[at])  # (m,)
+        places = place - at[-1] + columns - tiles.halo  # (m,)
+        return at, list(zip(places.tolist(), columns.tolist(), strict=True))
+
+    @staticmethod
+    def negative_candidates(tiles: Tiles, negative: Array, at: tuple[Any, ...]) -> list[Candidate]:
+        """Return the negative samples that a centre shares with its neighbours."""
+        weight = tiles.negative_weights[at]
+        scored = zip(tiles.negatives[at[0]], negative[at], strict=True)
+        return [word_candidate("noise", each, 0.0, score, weight) for each, score in scored]
+
+    @staticmethod
+    def describe_draws(settings: TrainSettings) -> str:
+        """Say how windows and negative samples are drawn."""
+        thinned = ""
+        if settings.subsample:
+            thinned = " Frequent words, which training thins out first, are all kept here."
+        return (
+            f"A centre's window reaches 1 to {settings.window} words to either side, drawn anew "
+            f"each time. Noise words are drawn by count to the power {settings.noise_power:g}, "
+            f"{settings.negatives} for each right answer; neighbouring centres share a draw, and "
+            f"each word of it weighs its part.{thinned}"
+        )
+
+
+def word_candidate(
+    kind: Literal["context", "centre", "noise"],
+    index: Any,
+    target: float,
+    score: Any,
+    weight: Any,
+    place: int | None = None,
+) -> Candidate:
+    """Return a scored word; the arguments are those of a `Candidate`."""
+    logit = np.reshape(score, 1)  # (1,)
+    loss, _ = ops.sigmoid_losses(logit, target)
+    return Candidate(
+        kind=kind,
+        id=int(index),
+        place=place,
+        target=target,
+        weight=float(weight),
+        score=float(score),
+        prediction=ops.sigmoid(logit).item(),
+        target_in_units=target,
+        loss=(loss * weight).item(),
+    )
 
 
 class WordStream:
     """The corpus as batches of tiles.
 
     Batch i of an epoch is made of the i-th stretch of tokens, of fixed length; its random numbers
-    depend on seed, epoch and i alone. A line that reaches over the end of a stretch is cut there.
+    depend on seed, epoch and i alone. A line that crosses the end of a stretch is cut there.
     """
 
     def __init__(self, corpus: EncodedCorpus, settings: TrainSettings) -> None:
@@ -135,13 +206,15 @@ class WordStream:
         self._settings = settings
         self._streams = Streams()
         counts = np.asarray(corpus.vocabulary.counts)  # (V,)
-        self.subsample = _subsample(settings, len(self._ids))
+        tokens = len(self._ids)
+        self.subsample = settings.subsample
+        if self.subsample == "auto":
+            self.subsample = LARGE_CORPUS_SUBSAMPLE if tokens >= LARGE_CORPUS_TOKENS else None
         chances = keep_chances(counts, self.subsample)  # (V,)
         expected = float(chances @ counts) / counts.sum()
         self._chances = chances.astype(np.float32) if self.subsample else None
-        self._noise = noise_words(counts, settings.noise_power)
+        self._negatives = sampling_table(counts, settings.noise_power)
         length = max(2, round(settings.batch_size / expected))  # a word alone has no neighbours
-        tokens = len(self._ids)
         batches = max(-(-tokens // length), min(MANY_BATCHES, -(-tokens // FEW_TOKENS)))
         self._length: int = -(-tokens // batches)
         self.batches: int = -(-tokens // self._length)
@@ -149,59 +222,55 @@ class WordStream:
 
     @property
     def most_rows(self) -> int:
-        """Rows a batch can meet at most: its words, and as noise."""
+        """Return the most rows of a table that a batch looks up: its words, and as samples."""
         of = self._settings
         size = self._padded(self._length)
         tiles = size // of.tile
-        halos = 2 * of.window * pieces_of(tiles, of.tile, of.dim)
-        return size + halos + tiles * of.tile_negatives
+        halos = 2 * of.window * chunk_count(tiles, of.tile, of.dim)
+        most: int = size + halos + tiles * of.tile_negatives
+        return most
 
     def tiles(self, epoch: int, index: int) -> tuple[int, Tiles]:
-        """Make a batch: how many tokens it is, and its tiles as `WordTask.weighed` takes them."""
+        """Make a batch: its number of tokens, and its tiles as `WordTask.weigh` takes them."""
         settings = self._settings
         window, tile = settings.window, settings.tile
         rng = self._streams.at(settings.seed, epoch, index)
+        # 1. Read the stretch, and thin out its frequent words.
         start = index * self._length
         tokens = np.array(self._ids[start : start + self._length])  # (L,)
-        kept = self._thinned(tokens, rng)  # (k,)
-        cuts = np.searchsorted(kept, self._line_starts(start, len(tokens)))
+        kept = np.arange(len(tokens))  # (n,)
+        if self._chances is not None:
+            chances = np.take(self._chances, tokens)  # (L,)
+            kept = np.flatnonzero(rng.random(len(tokens), np.float32) < chances)  # (n,)
+        # 2. Draw a window for each centre, which ends where its line does.
+        first, last = np.searchsorted(self._offsets, (start + 1, start + len(tokens)))
+        cuts = np.searchsorted(kept, np.asarray(self._offsets[first:last]) - start)
         size = self._padded(len(kept))
         shape = (size // tile, tile // self._band, self._band)  # g, b, S
         left, right = reach(cuts, len(kept), window, size, rng)  # (n,)
+        # 3. Lay the words out in tiles, and draw the negative samples of each.
         words = np.zeros(size + 2 * window, np.int32)  # (n + 2w,)
         words[window : window + len(kept)] = tokens[kept]
         near = in_reach(left.reshape(shape), right.reshape(shape), window)  # (g, b, S, S + 2w)
-        noise = draw_noise(self._noise, len(near), settings.tile_negatives, rng)  # (g, K)
+        negatives = draw_negatives(self._negatives, len(near), settings.tile_negatives, rng)
+        pairs = (left + right).reshape(shape).astype(np.float32)
         self._read += 1
-        if self._read % LET_GO_EVERY == 0:
+        if self._read % DROP_PAGES_EVERY == 0:
             let_go(self._ids)
             let_go(self._offsets)
-        pairs = (left + right).reshape(shape).astype(np.float32)
-        return len(tokens), Tiles(words, near, noise, pairs)
+        return len(tokens), Tiles(words, near, negatives, pairs)
 
     def _padded(self, size: int) -> int:
         tile = self._settings.tile
         return max(-(-size // tile), 1) * tile
 
-    def _thinned(self, tokens: Array, rng: Generator) -> Array:
-        """Choose the tokens that stay, by place: (n,) int64, rising."""
-        if self._chances is None:
-            return np.arange(len(tokens))
-        chances = np.take(self._chances, tokens)  # (L,)
-        return np.flatnonzero(rng.random(len(tokens), np.float32) < chances)
-
-    def _line_starts(self, start: int, length: int) -> Array:
-        """Return where lines start inside a stretch of the corpus, by place in it."""
-        first, last = np.searchsorted(self._offsets, (start + 1, start + length))
-        return np.asarray(self._offsets[first:last]) - start
-
 
 class Streams:
-    """A generator that starts anew for each key, on numbers of the key's own.
+    """A generator that restarts for each key, on random numbers of the key's own.
 
-    To make a generator for each batch takes eight times as long as this, since by then its code has
-    been driven out of the processor's cache. Philox has a stream for every key (Salmon et al. 2011,
-    "Parallel random numbers: as easy as 1, 2, 3").
+    Making a new generator for each batch takes eight times as long, as by then its code has left
+    the processor's cache. Philox has a stream for every key (Salmon et al. 2011, "Parallel random
+    numbers: as easy as 1, 2, 3").
     """
 
     def __init__(self) -> None:
@@ -210,7 +279,7 @@ class Streams:
         self._generator = Generator(self._bits)
 
     def at(self, seed: int, epoch: int, index: int) -> Generator:
-        """Return the generator at the start of a key's numbers; the next call takes it away."""
+        """Return the generator at the start of a key's numbers; the next call resets it."""
         key = self._start["state"]["key"]  # (2,) uint64
         key[0], key[1] = seed % (1 << 64), epoch << 32 | index
         self._bits.state = self._start
@@ -220,7 +289,7 @@ class Streams:
 def reach(cuts: Array, words: int, window: int, size: int, rng: Generator) -> tuple[Array, Array]:
     """Draw a window for each of so many words, cut at `cuts`: (size,) int64 to left and right.
 
-    Windows are even in 1..window, as word2vec.c draws them. Words beyond `words` reach nothing.
+    Windows are uniform in 1..window, as in word2vec.c. Words beyond `words` reach nothing.
     """
     bounds = np.concatenate(([0], cuts, [words]))
     lengths = np.diff(bounds)
@@ -235,7 +304,7 @@ def reach(cuts: Array, words: int, window: int, size: int, rng: Generator) -> tu
 def in_reach(left: Array, right: Array, window: int) -> Array:
     """Mark the words in reach of each centre: (..., S) twice give (..., S, S + 2w) float32.
 
-    Word j around a band stands j - window places from its first centre.
+    Word j around a band is j - window positions from its first centre.
     """
     band = left.shape[-1]
     centres = np.arange(band)
@@ -248,7 +317,7 @@ def in_reach(left: Array, right: Array, window: int) -> Array:
 
 
 def keep_chances(counts: Array, subsample: float | None) -> Array:
-    """Return the chance of each word to stay when frequent ones are thinned out, (V,).
+    """Return the probability that a word is kept when frequent ones are subsampled, (V,).
 
     It is √(t/f) + t/f for a word of share f, at most 1 (word2vec.c, TrainModelThread).
     """
@@ -258,8 +327,8 @@ def keep_chances(counts: Array, subsample: float | None) -> Array:
     return np.asarray(np.minimum(np.sqrt(ratio) + ratio, 1))
 
 
-def noise_words(counts: Array, power: float) -> Array:
-    """Lay out words as often as noise should hold them: by count to a power, (M,) int32.
+def sampling_table(counts: Array, power: float) -> Array:
+    """Return ids in proportion to count to a power, (M,) int32, to draw negative samples from.
 
     Mikolov et al. 2013 (negative sampling), §2.2; word2vec.c, InitUnigramTable.
     """
@@ -270,41 +339,28 @@ def noise_words(counts: Array, power: float) -> Array:
     return np.repeat(words, np.diff(ends, prepend=0))  # (M,)
 
 
-def draw_noise(words: Array, tiles: int, size: int, rng: Generator) -> Array:
-    """Draw noise words for each of so many tiles from those laid out (M,): (G, K) int32.
+def draw_negatives(table: Array, tiles: int, size: int, rng: Generator) -> Array:
+    """Draw the negative samples of so many tiles from a sampling table (M,): (g, K) int32.
 
     The k-th comes from the k-th of K equal stretches: a tile then holds a frequent word as often
     as it should, give or take one, where independent draws would miss it or hold it many times.
     Each word is as likely as before (stratified sampling; Cochran 1977, chapter 5).
     """
-    places = (np.arange(size) + rng.random((tiles, size))) * (len(words) / size)  # (G, K)
-    return np.take(words, places.astype(np.int64), mode="clip")
+    places = (np.arange(size) + rng.random((tiles, size))) * (len(table) / size)  # (g, K)
+    return np.take(table, places.astype(np.int64), mode="clip")
 
 
-def _first_weights(size: int, of: TrainSettings) -> dict[str, Array]:
-    """Make both tables, (V, D)."""
-    table = first_rows(of.init, of.seed, range(size), of.dim, of.init_scale)
-    return {"table": table, "output": np.zeros((size, of.dim), np.float32)}
-
-
-def _subsample(settings: TrainSettings, tokens: int) -> float | None:
-    if settings.subsample != "auto":
-        return settings.subsample
-    return LARGE_CORPUS_SUBSAMPLE if tokens >= LARGE_CORPUS_TOKENS else None
-
-
-def _require_pairs(corpus: EncodedCorpus) -> None:
-    found = "no line of several words"
-    if len(corpus.vocabulary) < 2:
+def _require_pairs(corpus: EncodedCorpus, block: int = 1 << 20) -> None:
+    """Raise CorpusError unless some line has two words."""
+    offsets = corpus.offsets
+    if len(corpus.vocabulary) >= 2:
+        for start in range(0, len(offsets), block):
+            if np.diff(offsets[start : start + block + 1]).max(initial=0) > 1:
+                return
+        found = "no line of several words"
+    else:
         found = f"{len(corpus.vocabulary) or 'no'} usable word"
-    elif _longest_line(corpus.offsets) > 1:
-        return
     raise CorpusError(
         f"corpus: found {found}; expected lines of several words",
         "Is min_count too high? --min-count 1 keeps all words." if corpus.min_count > 1 else None,
     )
-
-
-def _longest_line(offsets: Array, block: int = 1 << 20) -> int:
-    blocks = (offsets[start : start + block + 1] for start in range(0, len(offsets), block))
-    return max(int(np.diff(each).max(initial=0)) for each in blocks)

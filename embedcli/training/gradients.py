@@ -1,7 +1,8 @@
-"""The gradients of several batches, and their sum, in parts that several processes can apply."""
+"""The gradients of a group of batches, and their sum in parts that several processes can apply."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import reduce
 from operator import add
@@ -9,62 +10,91 @@ from typing import Protocol
 
 import numpy as np
 
-from embedcli.autodiff.rows import Room, RowGrad, new_rows, packed, run_starts, sum_rows, unpacked
+from embedcli.autodiff.rows import RowGrad, pack, run_starts, sum_keyed_rows, unpack
 from embedcli.autodiff.tensor import Array, Gradient, Tensor
 from embedcli.parallel import shared_array
 
 
-class Accumulator(Protocol):
-    """Gradients of the batches of a group, by batch and parameter.
+class LocalGradients:
+    """The gradients of one batch by parameter, in the memory of this process.
 
-    Sums are taken in the order of the batches, of the rows of a table in the order of a batch's
-    rows; so they are the same to the last bit however many processes share the work.
+    It is filled by a task (see `tasks.Gradients`), and is itself the accumulator of a group of
+    one batch.
     """
 
-    def room(self, batch: int) -> Room:
-        """Return what lays rows of a batch's gradients, for `laid_by`."""
+    def __init__(self, parameters: Mapping[str, Tensor]) -> None:
+        self._parameters = parameters
+        self._by_kernel: set[str] = set()
+        self.by_name: dict[str, Gradient] = {}
 
-    def put(self, batch: int, gradients: Mapping[str, Gradient]) -> None:
-        """Keep the gradients of a batch."""
+    def rows(self, name: str, ids: Array) -> RowGrad:
+        """Return the gradient of a table for rows of ids (N,); the caller fills it."""
+        table = self._parameters[name].data
+        rows = self._empty_rows(name, len(ids))
+        curvature = np.empty(len(ids), table.dtype)  # (N,)
+        gradient = RowGrad(ids, rows, table.shape, curvature)
+        self._by_kernel.add(name)
+        self.by_name[name] = gradient
+        return gradient
+
+    def _empty_rows(self, name: str, count: int) -> Array:
+        table = self._parameters[name].data
+        return np.empty((count, *table.shape[1:]), table.dtype)
+
+    def put(self, name: str, gradient: Gradient) -> None:
+        """Take a gradient as it is."""
+        self.by_name[name] = gradient
+
+    def finite(self) -> bool:
+        """Whether all numbers are finite, and small enough that their squares are.
+
+        A kernel's curvature is not finite where one of the rows it multiplied is not, so that the
+        rows of its gradient need not be read again.
+        """
+        for name, gradient in self.by_name.items():
+            numbers = gradient
+            if isinstance(gradient, RowGrad):
+                numbers = gradient.curvature if name in self._by_kernel else gradient.rows
+            if not math.isfinite(np.vdot(numbers, numbers)):  # type: ignore[arg-type]
+                return False
+        return True
+
+    def close(self) -> None:
+        """Say that the batch has no more gradients."""
+
+    def batch(self, number: int) -> LocalGradients:
+        """Return the gradients of a batch, none of them yet."""
+        del number
+        self.by_name = {}
+        return self
+
+    def sums(self, name: str, batches: int, part: int) -> Iterator[Gradient]:
+        """Yield the gradient of a parameter, its rows coalesced."""
+        del batches, part
+        gradient = self.by_name.get(name)
+        if gradient is not None:
+            yield gradient.coalesce() if isinstance(gradient, RowGrad) else gradient
+
+
+class Accumulator(Protocol):
+    """The gradients of the batches of a group.
+
+    Sums are taken in the order of the batches, of the rows of a table in the order of a batch's
+    rows; so they are the same to the last bit for any number of processes.
+    """
+
+    def batch(self, number: int) -> LocalGradients:
+        """Return the gradients of a batch, to be filled and closed."""
 
     def sums(self, name: str, batches: int, part: int) -> Iterator[Gradient]:
         """Yield the sum over so many batches, or a part of it: of a table some rows at a time."""
 
 
-def rows_at_most(parameters: Mapping[str, Tensor], tables: Mapping[str, int]) -> dict[str, int]:
-    """Return how many distinct rows of each table a batch can meet."""
-    return {name: min(tables[name], len(parameters[name])) for name in tables if name in parameters}
+class SharedGradients:
+    """Gradients in memory that all processes forked later share.
 
-
-class LoneBatch:
-    """Keeps the gradients of the one batch that is a group by itself, for one process alone."""
-
-    def __init__(self) -> None:
-        self._given: Mapping[str, Gradient] = {}
-
-    def room(self, batch: int) -> Room:
-        """Return what makes rows anywhere."""
-        del batch
-        return new_rows
-
-    def put(self, batch: int, gradients: Mapping[str, Gradient]) -> None:
-        """Keep the gradients of the batch."""
-        del batch
-        self._given = gradients
-
-    def sums(self, name: str, batches: int, part: int) -> Iterator[Gradient]:
-        """Yield the gradient as it is, rows coalesced."""
-        del batches, part
-        gradient = self._given.get(name)
-        if gradient is not None:
-            yield gradient.coalesce() if isinstance(gradient, RowGrad) else gradient
-
-
-class Boxes:
-    """Keeps gradients where all processes forked later see them.
-
-    `tables` names the parameters whose gradients are rows, and how many distinct ones a batch
-    meets at most. The sums for a table come in `parts`, each for a range of ids; others whole.
+    `tables` maps the parameters whose gradients are rows to the largest number of distinct ones
+    in a batch. The sums for a table come in `parts`, each for a range of ids; others whole.
     """
 
     def __init__(
@@ -74,83 +104,93 @@ class Boxes:
         batches: int,
         parts: int,
     ) -> None:
+        self.parameters = parameters
         self._parts = parts
-        self._names = {id(parameters[name].data): name for name in tables if name in parameters}
         self._number = {name: number for number, name in enumerate(parameters)}
-        self._shape = {name: tensor.shape for name, tensor in parameters.items()}
-        # Rows that each batch has put for each parameter; -1 where it has no gradient.
+        # Rows of the gradient of each parameter in each batch; -1 where there is no gradient.
         self._sizes = shared_array((len(parameters), batches), np.int64)
-        self._rows: dict[str, Array] = {}
-        self._keys: dict[str, Array] = {}  # ids, and the places of their rows among all boxes
-        self._met: dict[str, Array] = {}
-        most = rows_at_most(parameters, tables)
+        self.values: dict[str, Array] = {}  # (batches, most, D), or (batches, *shape)
+        self.curvature: dict[str, Array] = {}  # (batches, most)
+        self.keys: dict[str, Array] = {}  # (batches, most) ids, and the indices of their rows
+        most = most_rows(parameters, tables)
         for name, tensor in parameters.items():
             shape = tensor.shape
             if name in tables:
                 shape = (most[name], *shape[1:])
-                self._keys[name] = shared_array((batches, most[name]), np.int64)
-                self._met[name] = shared_array((batches, most[name]), np.float32)
-            self._rows[name] = shared_array((batches, *shape), tensor.dtype)
+                self.keys[name] = shared_array((batches, most[name]), np.int64)
+                self.curvature[name] = shared_array((batches, most[name]), np.float32)
+            self.values[name] = shared_array((batches, *shape), tensor.dtype)
 
-    def room(self, batch: int) -> Room:
-        """Return what lays a batch's gradients where `put` would copy them, one of each table."""
-        free = dict(self._names)
+    def batch(self, number: int) -> LocalGradients:
+        """Return the gradients of a batch; rows that fit are written to shared memory at once."""
+        return _SharedBatch(self, number)
 
-        def lay(table: Array, count: int) -> Array:
-            name = free.pop(id(table), None)
-            if name is None or count > self._keys[name].shape[1]:
-                return new_rows(table, count)
-            return self._rows[name][batch, :count]
-
-        return lay
-
-    def put(self, batch: int, gradients: Mapping[str, Gradient]) -> None:
-        """Copy the gradients of a batch."""
-        self._sizes[:, batch] = -1
+    def store(self, number: int, gradients: Mapping[str, Gradient], in_place: set[str]) -> None:
+        """Copy a batch's gradients to shared memory, but for rows that are `in_place` there."""
+        self._sizes[:, number] = -1
         for name, gradient in gradients.items():
+            size = 0
             if isinstance(gradient, RowGrad):
-                size = self._put_rows(name, batch, gradient)
+                keys, rows = self.keys[name][number], self.values[name][number]
+                if len(gradient.ids) > len(keys):  # ids that repeat: there are not as many rows
+                    gradient = gradient.coalesce()
+                size = len(gradient.ids)
+                keys[:size] = pack(gradient.ids, number * len(keys))
+                keys[:size].sort()
+                self.curvature[name][number, :size] = gradient.curvature
+                if name not in in_place:
+                    rows[:size] = gradient.rows
             else:
-                size = 0
-                self._rows[name][batch] = gradient
-            self._sizes[self._number[name], batch] = size
+                self.values[name][number] = gradient
+            self._sizes[self._number[name], number] = size
 
     def sums(self, name: str, batches: int, part: int) -> Iterator[Gradient]:
-        """Yield a part of the sum."""
+        """Yield a part of the sum of the gradients of a parameter."""
         sizes = self._sizes[self._number[name], :batches].tolist()
-        if name in self._keys:
-            yield from self._sum_rows(name, sizes, part)
-        elif max(sizes) >= 0:
-            rows = self._rows[name]
-            yield reduce(add, [rows[batch] for batch, size in enumerate(sizes) if size >= 0])
-
-    def _put_rows(self, name: str, batch: int, gradient: RowGrad) -> int:
-        keys, rows, met = (each[name][batch] for each in (self._keys, self._rows, self._met))
-        if sum(len(part.ids) for part in gradient.parts) > len(keys):
-            gradient = gradient.coalesce()
-        ids, given = gradient.ids, gradient.rows
-        size = len(ids)
-        keys[:size] = packed(ids, batch * len(keys))
-        keys[:size].sort()
-        met[:size] = gradient.met
-        if not np.may_share_memory(given, rows):  # else they were made there
-            rows[:size] = given
-        return size
-
-    def _sum_rows(self, name: str, sizes: list[int], part: int) -> Iterator[RowGrad]:
-        boxes, rows, met = self._keys[name], self._rows[name], self._met[name]
-        filled = [boxes[batch, : max(size, 0)] for batch, size in enumerate(sizes)]
-        bounds = self._bounds(filled[0], part)
+        values = self.values[name]
+        if name not in self.keys:
+            if max(sizes) >= 0:
+                yield reduce(add, [values[number] for number, n in enumerate(sizes) if n >= 0])
+            return
+        filled = [self.keys[name][number, : max(size, 0)] for number, size in enumerate(sizes)]
+        # 1. Cut the ids such that each part has its share of the distinct ones of the first batch.
+        ids, _ = unpack(filled[0] if len(filled[0]) else np.zeros(1, np.int64))
+        ids = ids[run_starts(ids)]
+        inner = [ids[len(ids) * n // self._parts] << 32 for n in range(1, self._parts)]
+        bounds = [0, *inner, np.iinfo(np.int64).max][part : part + 2]
+        # 2. Sort this part's keys of all batches: by id, then by batch and row.
         cuts = [np.searchsorted(keys, bounds) for keys in filled]
         keys = np.concatenate([k[low:high] for k, (low, high) in zip(filled, cuts, strict=True)])
         keys.sort()
-        flat = rows.reshape(-1, *rows.shape[2:])  # (batches · most, D)
-        return sum_rows(keys, flat, met.reshape(-1), self._shape[name])
+        # 3. Sum the rows of each id.
+        yield from sum_keyed_rows(
+            keys,
+            values.reshape(-1, *values.shape[2:]),  # (batches · most, D)
+            self.curvature[name].reshape(-1),
+            self.parameters[name].shape,
+        )
 
-    def _bounds(self, keys: Array, part: int) -> tuple[int, int]:
-        """Cut ids such that each part holds its share of those in one batch's sorted keys (N,)."""
-        ids, _ = unpacked(keys if len(keys) else np.zeros(1, np.int64))
-        ids = ids[run_starts(ids)]
-        inner = [ids[len(ids) * n // self._parts] << 32 for n in range(1, self._parts)]
-        bounds = [0, *inner, np.iinfo(np.int64).max]
-        return bounds[part], bounds[part + 1]
+
+class _SharedBatch(LocalGradients):
+    """The gradients of a batch whose rows a kernel may write to shared memory directly."""
+
+    def __init__(self, shared: SharedGradients, number: int) -> None:
+        super().__init__(shared.parameters)
+        self._shared = shared
+        self._batch = number
+        self._in_place: set[str] = set()
+
+    def _empty_rows(self, name: str, count: int) -> Array:
+        room: Array = self._shared.values[name][self._batch]
+        if count > len(room):
+            return super()._empty_rows(name, count)
+        self._in_place.add(name)
+        return room[:count]
+
+    def close(self) -> None:
+        self._shared.store(self._batch, self.by_name, self._in_place)
+
+
+def most_rows(parameters: Mapping[str, Tensor], tables: Mapping[str, int]) -> dict[str, int]:
+    """Return the largest number of distinct rows of each table in a batch."""
+    return {name: min(tables[name], len(parameters[name])) for name in tables if name in parameters}

@@ -12,14 +12,14 @@ from embedcli.errors import StoreError
 from embedcli.nn.optimizers import make_optimizer
 from embedcli.parallel import resolve_workers
 from embedcli.storage import files
-from embedcli.tasks import TABLES
+from embedcli.tasks import TASKS
 from embedcli.tasks.task import Task
 from embedcli.text.sources import STDIN, find_sources
-from embedcli.training.gradients import rows_at_most
+from embedcli.training.gradients import most_rows
 
 NUMBER = np.dtype(np.float32).itemsize
 KEY = np.dtype(np.int64).itemsize  # a row's id and place, in one number
-MET = NUMBER  # in how many pairs it took part
+CURVATURE = NUMBER
 SIZE = np.dtype(np.int64).itemsize  # how many rows a batch has
 # Bytes of ids for a byte of text, roughly: 4 for a word of five letters and a blank, or a letter.
 IDS_PER_BYTE = {"word": 2 / 3, "whitespace": 2 / 3, "char": 2.0}
@@ -95,11 +95,11 @@ def require_for_gradients(task: Task, settings: TrainSettings, memory: int | Non
 def gradients(task: Task, group: int) -> int:
     """Bytes that the gradients of a group of batches take, if each meets all the rows it can."""
     batches = min(group, task.batches)
-    most = rows_at_most(task.parameters, task.tables)
+    most = most_rows(task.parameters, task.most_rows)
     size = 0
     for name, tensor in task.parameters.items():
         if name in most:
-            size += most[name] * (tensor.shape[1] * tensor.dtype.itemsize + KEY + MET) + SIZE
+            size += most[name] * (tensor.shape[1] * tensor.dtype.itemsize + KEY + CURVATURE) + SIZE
         elif tensor.requires_grad:
             size += tensor.data.nbytes + SIZE
     return batches * size
@@ -109,7 +109,7 @@ def _for_gradients(task: Task, settings: TrainSettings, group: int) -> int:
     """Bytes of a group's gradients, and of the work on them."""
     batches = min(group, task.batches)
     workers = min(resolve_workers(settings.workers), batches)
-    most = rows_at_most(task.parameters, task.tables)
+    most = most_rows(task.parameters, task.most_rows)
     applying = max(
         batches * rows * KEYS * KEY
         if batches > 1
@@ -123,7 +123,7 @@ def _for_gradients(task: Task, settings: TrainSettings, group: int) -> int:
 def _kept_tables(settings: TrainSettings) -> int:
     """Count the tables of a row a word that a run keeps: weights, optimizer's, the best epoch's."""
     slots = len(make_optimizer(settings).slots)
-    return TABLES[settings.task] * (1 + slots + (settings.patience is not None))
+    return len(TASKS[settings.task].tables) * (1 + slots + (settings.patience is not None))
 
 
 def _size(words: int, settings: TrainSettings) -> str:

@@ -1,7 +1,7 @@
-"""The loop: the gradients of a group's batches come from the same weights, and make one step.
+"""The loop: gradients of a group's batches, computed from the same weights, make one step.
 
-Any worker may compute any batch; each row of a table is changed by one worker, and what changes it
-is summed in the order of the batches. So the weights are byte for byte the same for any number of
+Any worker may compute any batch; each row of a table is changed by one worker, and its gradients
+are summed in the order of the batches. So the weights are byte for byte the same for any number of
 workers. Nothing here knows a terminal: a run yields `Step`s.
 """
 
@@ -17,23 +17,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from embedcli.autodiff.rows import RowGrad, laid_by
+from embedcli.autodiff.rows import RowGrad
 from embedcli.autodiff.tensor import Array, Gradient
 from embedcli.config import TrainSettings
 from embedcli.errors import TrainingError
-from embedcli.nn.optimizers import clip_by_norm, make_optimizer, rate
+from embedcli.nn.optimizers import clip_by_norm, learning_rate, make_optimizer
 from embedcli.parallel import Team, keep_freed_memory, resolve_workers, shared_array, trim_heap
-from embedcli.tasks.task import Task, Validation
-from embedcli.training.gradients import Accumulator, Boxes, LoneBatch
+from embedcli.tasks.task import Task
+from embedcli.training.gradients import Accumulator, LocalGradients, SharedGradients
 
 SMALL_RUN = 64  # batches; a shorter run is over before other processes would be of use
-TRIM_EVERY = 1024  # batches of a process after which it gives back memory: new pages cost time
+TRIM_EVERY = 1024  # batches after which a process returns freed memory: new pages cost time
 GRADIENTS, UPDATES = 0, 1  # the two halves of a group's work
 COMMAND = struct.Struct("<qqq")  # half, epoch, group
 
 
 class Step(NamedTuple):
-    """Where a run stands after the step that a group of batches makes."""
+    """Progress of a run after the step that a group of batches makes."""
 
     number: int  # steps done, of all epochs
     total: int  # steps of the whole run
@@ -48,7 +48,7 @@ class Step(NamedTuple):
 
 @dataclass(slots=True)
 class TrainState:
-    """Everything a run needs to go on from a group's end: arrays, and its place in the run."""
+    """Everything a run needs to go on from a group's end: arrays, and its position in the run."""
 
     parameters: dict[str, Array]
     slots: dict[str, dict[str, Array]]  # the optimizer's, by parameter
@@ -100,21 +100,21 @@ class TrainState:
 
 
 class _Report(NamedTuple):
-    """What is told of a batch, beside its gradients."""
+    """Facts about a batch, beside its gradients."""
 
     loss: float  # sum and count
     examples: float
     words: float
-    sound: float  # 0 where a loss or gradient is not a finite number
+    finite: float  # 0 where a loss or gradient is not a finite number
     worker: float
 
 
 class Training:
     """A run of a task; `steps()` does the work, `state` is what it has reached.
 
-    `frozen` holds masks (V,) of the rows that stay as they are, by parameter. With a `state` the
-    run goes on from there. While a `Step` is in the caller's hands nothing changes, so the state
-    may be saved. `whole` says whether it is that of a group's end: False if a worker died, or the
+    `frozen` holds masks (V,) of the rows that are not trained, by parameter. With a `state` the
+    run goes on from there. Nothing changes between a `Step` and the next, so the state may be
+    saved then. `whole` says whether it is that of a group's end: False if a worker died, or the
     run was interrupted, while rows were changed.
     """
 
@@ -137,11 +137,11 @@ class Training:
         self._trainable = {n: p for n, p in task.parameters.items() if p.requires_grad}
         self.state = self._place(state)
         slots = min(settings.group, task.batches)
-        self._gradients: Accumulator = LoneBatch()
+        self._gradients: Accumulator = LocalGradients(self._trainable)
         if slots > 1:
-            self._gradients = Boxes(self._trainable, task.tables, slots, self.workers)
-        # One part a worker, as each costs a little of its own. Tables take turns, so that who had a
-        # part of the one that takes longer gets one of the other next.
+            self._gradients = SharedGradients(self._trainable, task.most_rows, slots, self.workers)
+        # One part a worker, as each has a fixed cost. Tables alternate, so that a worker with a
+        # part of the table that takes longer gets one of the other next.
         self._parts = [
             (name, part)
             for part in range(self.workers)
@@ -149,7 +149,7 @@ class Training:
             if part == 0 or name in task.tables
         ]
         self._computed = 0  # batches, by this process
-        self._ahead: list[tuple[int, int]] = []  # epoch and index of batches it will take up next,
+        self._ahead: list[tuple[int, int]] = []  # epoch and index of the batches it takes next,
         self._made: dict[tuple[int, int], Any] = {}  # and those that it has made already
         self._reports = shared_array((slots, len(_Report._fields)), np.float64)
 
@@ -177,38 +177,47 @@ class Training:
         return self.state.epoch * self.groups + self.state.group
 
     def _place(self, state: TrainState | None) -> TrainState:
-        """Lay the weights and the optimizer's rows where all workers see them."""
+        """Put the weights and the optimizer's state where all workers see them."""
+
+        def shared(array: Array) -> Array:
+            if self.workers == 1:
+                return np.require(array, requirements=["C", "W"])
+            copy = shared_array(array.shape, array.dtype)
+            copy[...] = array
+            return copy
+
         for name, tensor in self.task.parameters.items():
-            tensor.data = self._laid(tensor.data if state is None else state.parameters[name])
+            tensor.data = shared(tensor.data if state is None else state.parameters[name])
         if state is None:
             slots = {n: self._optimizer.state_like(p.data) for n, p in self._trainable.items()}
             trained = np.zeros(len(self.task.parameters["table"]), np.int64)  # (V,)
             state = TrainState({}, slots, trained)
         state.parameters = {name: tensor.data for name, tensor in self.task.parameters.items()}
-        state.trained = self._laid(state.trained)
-        for name in self._trainable:  # a checkpoint names no rows of an optimizer that has none
+        state.trained = shared(state.trained)
+        for name in self._trainable:  # a checkpoint has no entry for an optimizer without state
             state.slots.setdefault(name, {})
         for arrays in state.slots.values():
-            arrays.update({slot: self._laid(array) for slot, array in arrays.items()})
+            arrays.update({slot: shared(array) for slot, array in arrays.items()})
         return state
-
-    def _laid(self, array: Array) -> Array:
-        if self.workers == 1:
-            return np.require(array, requirements=["C", "W"])
-        laid = shared_array(array.shape, array.dtype)
-        laid[...] = array
-        return laid
 
     def _step(self, team: Team) -> Step:
         state, settings = self.state, self.settings
         epoch, group = state.epoch, state.group
-        indices = self._indices(group)
-        tasks = len(stretches(len(indices), self.workers))
-        team.run(COMMAND.pack(GRADIENTS, epoch, group), tasks)
+        indices, lr = self._indices(group), self._rate(epoch, group)
+        # 1. Compute the gradients of the group's batches, all from the same weights.
+        team.run(COMMAND.pack(GRADIENTS, epoch, group), len(stretches(len(indices), self.workers)))
         reports = [_Report(*report) for report in self._reports[: len(indices)].tolist()]
-        self._check(reports, epoch, indices)
+        for report, index in zip(reports, indices, strict=True):
+            if not report.finite:
+                raise TrainingError(
+                    f"step {self.done + 1} (epoch {epoch + 1}, batch {index + 1}) at rate "
+                    f"{lr:.3g}: the loss or a gradient is not a finite number",
+                    f"Take a smaller rate: --lr {settings.lr / 10:.3g}",
+                )
+        # 2. Apply their sum, each part of a table by one worker.
         self.whole = False
         team.run(COMMAND.pack(UPDATES, epoch, group), len(self._parts))
+        # 3. Account for it.
         loss, count = sum(r.loss for r in reports), sum(r.examples for r in reports)
         words = int(sum(r.words for r in reports))
         state.loss += loss
@@ -222,7 +231,7 @@ class Training:
             epochs=settings.epochs,
             loss=loss / max(count, 1),
             words=words,
-            rate=self._rate(epoch, indices[0]),
+            rate=lr,
             shares=tuple(sum(r.worker == n for r in reports) for n in range(self.workers)),
             record=self._end_epoch() if state.group == self.groups else None,
         )
@@ -243,61 +252,49 @@ class Training:
         validation = self.task.validate()
         if validation is not None:
             record |= validation.metrics
-            self._keep_best(validation)
+            patience = self.settings.patience
+            if patience is not None:
+                if validation.score > state.best_score:
+                    state.best_score, state.best_epoch = validation.score, state.epoch
+                    state.best = {name: array.copy() for name, array in state.parameters.items()}
+                state.finished |= state.epoch - state.best_epoch >= patience
+                if state.finished:
+                    for name, array in state.best.items():
+                        state.parameters[name][...] = array
         state.log.append(record)
         return record
-
-    def _keep_best(self, validation: Validation) -> None:
-        state, patience = self.state, self.settings.patience
-        if patience is None:
-            return
-        if validation.score > state.best_score:
-            state.best_score, state.best_epoch = validation.score, state.epoch
-            state.best = {name: array.copy() for name, array in state.parameters.items()}
-        state.finished |= state.epoch - state.best_epoch >= patience
-        if state.finished:
-            for name, array in state.best.items():
-                state.parameters[name][...] = array
-
-    def _check(self, reports: list[_Report], epoch: int, indices: range) -> None:
-        for report, index in zip(reports, indices, strict=True):
-            if not report.sound:
-                number, lr = self.done + 1, self._rate(epoch, indices[0])
-                raise TrainingError(
-                    f"step {number} (epoch {epoch + 1}, batch {index + 1}) at rate {lr:.3g}: "
-                    f"the loss or a gradient is not a finite number",
-                    f"Take a smaller rate: --lr {self.settings.lr / 10:.3g}",
-                )
 
     def _indices(self, group: int) -> range:
         """Return the batches of a group."""
         size = self.settings.group
         return range(group * size, min((group + 1) * size, self.task.batches))
 
-    def _rate(self, epoch: int, index: int) -> float:
-        progress = (epoch + index / self.task.batches) / self.settings.epochs
-        return rate(self.settings.schedule, self.settings.lr, progress, self.settings.warmup)
+    def _rate(self, epoch: int, group: int) -> float:
+        of = self.settings
+        progress = (epoch + group * of.group / self.task.batches) / of.epochs
+        return learning_rate(of.schedule, of.lr, progress, of.warmup)
 
     def _work(self, worker: int, command: bytes, task: int) -> None:
+        """Do one task of a command: a stretch of batches, or a part of the update."""
         half, epoch, group = COMMAND.unpack(command[: COMMAND.size])
         if half == UPDATES:
             self._update(*self._parts[task], epoch, group)
             return
         indices = self._indices(group)
         slots = stretches(len(indices), self.workers)[task]
-        # One after the other they are made in half the time: their code stays in the cache.
+        # Made one after the other they take half the time: their code stays in the cache.
         batches = [(slot, self._batch(epoch, indices[slot])) for slot in slots]
         self._ahead = self._first_taken(worker, epoch, group + 1)
         for slot, batch in batches:
             self._compute(worker, slot, batch)
 
     def _batch(self, epoch: int, index: int) -> Any:
-        """Take a batch that was made ahead, or make it."""
+        """Return a batch that was made ahead, or make it."""
         made = self._made.pop((epoch, index), None)
         return self.task.batch(self.state.epochs_before + epoch, index) if made is None else made
 
     def _make_ahead(self) -> bool:
-        """Make one of the batches that this worker will take up next; False if all are made."""
+        """Make one of the batches that this worker will take next; False if all are made."""
         if not self._ahead:
             return False
         each = self._ahead.pop(0)
@@ -305,7 +302,7 @@ class Training:
         return True
 
     def _first_taken(self, worker: int, epoch: int, group: int) -> list[tuple[int, int]]:
-        """Return epoch and index of the batches that a worker takes up first in a group."""
+        """Return epoch and index of the batches that a worker takes first in a group."""
         if group == self.groups:
             epoch, group = epoch + 1, 0
         if epoch == self.settings.epochs:
@@ -315,55 +312,44 @@ class Training:
         return [(epoch, indices[slot]) for slots in taken for slot in slots]
 
     def _compute(self, worker: int, slot: int, batch: Any) -> None:
-        """Leave a batch's gradients, and what is told of it, where the others find them."""
-        with (
-            laid_by(self._gradients.room(slot)),
-            np.errstate(over="ignore", invalid="ignore"),  # what is not finite is found here
-        ):
-            loss = self.task.loss(batch)
-            loss.value.backward()
-            gradients = self._taken()
-            sound = math.isfinite(loss.total) and all(map(_finite, gradients.values()))
-            if self.settings.clip_norm is not None:
-                gradients = settled(gradients, self.settings, self._frozen)
-        self._gradients.put(slot, gradients)
+        """Leave a batch's gradients, and its report, where the other workers find them."""
+        shared = self._gradients.batch(slot)
+        clipped = self.settings.clip_norm is not None
+        found = LocalGradients(self._trainable) if clipped else shared
+        with np.errstate(over="ignore", invalid="ignore"):  # numbers that are not finite are found
+            loss = self.task.gradients(batch, found)
+            finite = math.isfinite(loss.total) and found.finite()
+            if clipped:
+                for name, gradient in settled(found.by_name, self.settings, self._frozen).items():
+                    shared.put(name, gradient)
+        shared.close()
         words = self.task.words(batch)
-        self._reports[slot] = _Report(loss.total, loss.count, words, sound, worker)
-        del loss, gradients
+        self._reports[slot] = _Report(loss.total, loss.count, words, finite, worker)
         self._computed += 1
         if self._computed % TRIM_EVERY == 0:
             trim_heap()
 
-    def _taken(self) -> dict[str, Gradient]:
-        """Take the gradients away from the parameters."""
-        gradients = {}
-        for name, tensor in self._trainable.items():
-            if tensor.grad is not None:
-                gradients[name], tensor.grad = tensor.grad, None
-        return gradients
-
     def _update(self, name: str, part: int, epoch: int, group: int) -> None:
         """Apply a part of the sum of the group's gradients of one parameter."""
-        indices = self._indices(group)
         tensor = self._trainable[name]
         state, frozen = self.state.slots[name], self._frozen.get(name)
         t = self.state.steps_before + epoch * self.groups + group + 1
-        lr = self._rate(epoch, indices[0])
-        for total in self._gradients.sums(name, len(indices), part):
-            gradient = _free(total, frozen)
+        lr = self._rate(epoch, group)
+        for total in self._gradients.sums(name, len(self._indices(group)), part):
+            gradient = _without_frozen(total, frozen)
             if isinstance(gradient, RowGrad):
                 self._optimizer.step_rows(tensor.data, state, gradient, lr, t)
                 if name == "table":
-                    self.state.trained[gradient.met_ids] += 1
+                    self.state.trained[gradient.ids[gradient.curvature > 0]] += 1
             else:
                 self._optimizer.step_dense(tensor.data, state, gradient, lr, t)
 
 
 @cache
 def stretches(size: int, workers: int) -> tuple[range, ...]:
-    """Cut the numbers below `size` into what workers take in turn: long ranges, then ever shorter.
+    """Cut the numbers below `size` into ranges that workers take in turn, ever shorter ones.
 
-    So few of them are taken, and all workers end at about the same time. Each round gives out half
+    So there are few of them, and all workers end at about the same time. Each round deals out half
     of what is left (Hummel, Schonberg & Flynn 1992, "Factoring").
 
     >>> stretches(12, workers=2)
@@ -376,42 +362,36 @@ def stretches(size: int, workers: int) -> tuple[range, ...]:
     return tuple(range(*pair) for pair in pairwise(ends) if pair[0] < pair[1])
 
 
-def _finite(gradient: Gradient) -> bool:
-    """Whether all numbers are finite, and not so large that their squares are not.
-
-    What rows met tells it of them.
-    """
-    if isinstance(gradient, RowGrad):
-        parts = [part.rows if part.met is None else part.met for part in gradient.parts]
-    else:
-        parts = [gradient]
-    return all(math.isfinite(np.vdot(part, part)) for part in parts)
-
-
 def settled(
     raw: Mapping[str, Gradient], settings: TrainSettings, frozen: Mapping[str, Array]
 ) -> dict[str, Gradient]:
-    """Make gradients ready for the optimizer, by parameter.
+    """Return gradients as the optimizer gets them, by parameter.
 
-    The rows of each id are summed, those of frozen rows (masks (V,)) left out, and all of them
-    scaled down together where the settings limit their norm.
+    The rows of each id are summed, frozen rows (masks (V,)) left out, and all scaled down together
+    where the settings limit their norm.
     """
-    ready = {name: _free(gradient, frozen.get(name)) for name, gradient in raw.items()}
+    ready = {name: _without_frozen(each, frozen.get(name)) for name, each in raw.items()}
     if settings.clip_norm is None:
         return ready
     clipped = clip_by_norm(list(ready.values()), settings.clip_norm)
     return dict(zip(ready, clipped, strict=True))
 
 
-def _free(gradient: Gradient, frozen: Array | None) -> Gradient:
-    """Sum the rows of each id, and leave out rows that are frozen."""
+def _without_frozen(gradient: Gradient, frozen: Array | None) -> Gradient:
+    """Sum the rows of each id, and leave out frozen rows."""
     if not isinstance(gradient, RowGrad):
         return gradient
     gradient = gradient.coalesce()
     if frozen is None:
         return gradient
     free = np.flatnonzero(~frozen[gradient.ids])  # (N,)
-    return RowGrad(gradient.ids[free], gradient.rows[free], gradient.shape, gradient.met[free])
+    return RowGrad(
+        gradient.ids[free],
+        gradient.rows[free],
+        gradient.shape,
+        gradient.curvature[free],
+        coalesced=gradient.coalesced,
+    )
 
 
 def _useful_workers(task: Task, settings: TrainSettings) -> int:

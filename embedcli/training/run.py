@@ -47,7 +47,7 @@ from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
 from embedcli.tasks.task import Task
 from embedcli.text.encode import EncodedCorpus, encode
-from embedcli.text.labels import ClassTargets, LabelKind
+from embedcli.text.labels import ClassTargets
 from embedcli.text.sources import STDIN, find_sources
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.text.words import Known
@@ -56,7 +56,6 @@ from embedcli.training.loop import Step, Training, TrainState
 from embedcli.training.pretrained import ABSENT, Coverage, start_from
 from embedcli.training.update import Earlier
 
-TARGETS: dict[str, LabelKind] = {"classify": "class", "regress": "number"}
 # Settings that may be others when a run goes on: they change nothing of its result.
 FREE = ("workers", "cache", "checkpoint_every", "max_expansion")
 # A time between two checkpoints is stretched to this many times what writing one takes, so that
@@ -382,7 +381,7 @@ class _Run:
         known: Known | None = None,
     ) -> EncodedCorpus:
         folder.mkdir()
-        labels = TARGETS.get(self.settings.task, "none")
+        labels = TASKS[self.settings.task].label_kind
         return encode(
             places, self.settings, labels=labels, folder=folder, vocabulary=vocabulary, known=known
         )

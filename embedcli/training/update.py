@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 
 from embedcli import store
 from embedcli.config import TrainSettings, require_same, schema
-from embedcli.errors import ConfigError, CorpusError, StoreError
-from embedcli.nn.initializers import first_rows
+from embedcli.errors import ConfigError, StoreError
+from embedcli.nn.initializers import initial_rows
 from embedcli.nn.optimizers import make_optimizer
 from embedcli.store import Model
-from embedcli.tasks.classify import CLASS_WEIGHTS
-from embedcli.tasks.regress import MEAN
 from embedcli.tasks.task import Task
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.text.words import Known
@@ -142,14 +140,14 @@ def begin(model: Model, task: Task, settings: TrainSettings) -> TrainState:
     the optimizer is another, its state starts anew. Class weights are those of the new text.
     """
     parameters = {name: tensor.data for name, tensor in task.parameters.items()}
-    _require_same_numbers(model, parameters)
+    task.require_compatible(model.head)
     table, of = parameters["table"], model.start
     new = range(len(model.table), len(table))
-    table[new.start :] = first_rows(of["init"], of["seed"], new, table.shape[1], of["scale"])
+    table[new.start :] = initial_rows(of["init"], of["seed"], new, table.shape[1], of["scale"])
     for first, block in model.table.blocks():
         table[first : first + len(block)] = block
     for name, array in parameters.items():
-        if name not in ("table", CLASS_WEIGHTS):
+        if name not in ("table", *task.of_this_text):
             _lay(array, model.head.get(name), name)
     trained = np.zeros(len(table), np.int64)  # (V,)
     trained[: len(model.trained)] = model.trained
@@ -183,11 +181,3 @@ def _lay(new: NDArray[Any], old: NDArray[Any] | None, name: str) -> None:
         found = None if old is None else old.shape
         raise StoreError(f"the model's {name}: damaged: found {found}; expected {new.shape}")
     new[tuple(map(slice, old.shape))] = old
-
-
-def _require_same_numbers(model: Model, parameters: Mapping[str, NDArray[Any]]) -> None:
-    """Raise CorpusError where a text of the new ones bears another number of numbers."""
-    if MEAN in parameters and MEAN in model.head:
-        found, wanted = len(parameters[MEAN]), len(model.head[MEAN])
-        if found != wanted:
-            raise CorpusError(f"found {found} numbers a text; the model to update has {wanted}")

@@ -55,7 +55,7 @@ def step_svg(step: Step) -> str:
     colors = _word_colors(step)
     _draw_look_up(sheet, step, colors)
     sheet.heading(3, "The right answer")
-    sheet.paragraph(story.answer(step))
+    sheet.paragraph(step.describe_target)
     sheet.heading(4, "Forward, to the loss")
     if step.examples[0].centre is None:
         _draw_outputs(sheet, step.examples[0])
@@ -189,18 +189,18 @@ def _draw_one_hot(sheet: Sheet, step: Step, index: int, color: str, largest: flo
 
 def _draw_outputs(sheet: Sheet, example: Example) -> None:
     """Draw what the head says of a text as bars, and what is right."""
-    shown = sorted(example.candidates, key=lambda each: (-each.wanted, -each.said))
+    shown = sorted(example.candidates, key=lambda each: (-each.target, -each.prediction))
     if shown[0].kind == "number":
         _draw_numbers(sheet, example.candidates)
         return
     left, width = MARGIN + 190, 480
     for each in shown[:ROWS_SHOWN]:
-        color = RIGHT if each.wanted else WRONG
+        color = RIGHT if each.target else WRONG
         name = clipped(each.name, 14, 176)
-        sheet.text(left - 12, sheet.y + 15, name, size=14, anchor="end", bold=bool(each.wanted))
+        sheet.text(left - 12, sheet.y + 15, name, size=14, anchor="end", bold=bool(each.target))
         sheet.box(left, sheet.y, width, 20, fill="#f2f4f7", radius=4)
-        sheet.box(left, sheet.y, max(2, width * each.said), 20, fill=color, radius=4)
-        words = f"{each.said:.4f}" + ("   right: 1" if each.wanted else "   right: 0")
+        sheet.box(left, sheet.y, max(2, width * each.prediction), 20, fill=color, radius=4)
+        words = f"{each.prediction:.4f}" + ("   right: 1" if each.target else "   right: 0")
         sheet.text(left + width + 12, sheet.y + 15, words, size=12, color=color, mono=True)
         sheet.y += 28
     _draw_rest(sheet, len(shown) - ROWS_SHOWN, "labels")
@@ -210,15 +210,15 @@ def _draw_numbers(sheet: Sheet, candidates: Sequence[Candidate]) -> None:
     """Draw each number that was said beside the right one, on a line."""
     left, width = MARGIN + 190, 480
     for each in candidates[:ROWS_SHOWN]:
-        low, high = sorted((each.said, each.right))
+        low, high = sorted((each.prediction, each.target_in_units))
         pad = (high - low) * 0.4 or max(abs(high), 1.0)
         low, high = low - pad, high + pad
         y = sheet.y + 24
         sheet.text(left - 12, y + 5, f"number {each.id + 1}", size=14, anchor="end", bold=True)
         sheet.path(f"M{left} {y:.1f}h{width}", color=LINE, width=2)
         for value, words, color, shift in (
-            (each.said, "said", WRONG, -12),
-            (each.right, "right", RIGHT, 24),
+            (each.prediction, "said", WRONG, -12),
+            (each.target_in_units, "right", RIGHT, 24),
         ):
             x = left + width * (value - low) / (high - low)
             sheet.box(x - 6, y - 6, 12, 12, fill=color, radius=6)
@@ -253,25 +253,27 @@ def _draw_answers(sheet: Sheet, step: Step) -> None:
         centre = example.centre or 0
         name = clipped(step.tokens[centre].token, 14, 140)
         sheet.text(left - 12, sheet.y + 19, name, size=14, anchor="end", bold=True)
-        if centre in columns and step.task == "skipgram":
+        inputs = set(example.inputs)
+        if inputs == {centre} and centre in columns:
             x = left + columns[centre] * cell
             sheet.text(x + cell / 2, sheet.y + 18, "•", color=MUTED, anchor="middle")
-        if step.task == "cbow":
-            for place in set(example.inputs) & columns.keys():
+        else:
+            for place in inputs & columns.keys():
                 x = left + columns[place] * cell
                 sheet.box(x + 2, sheet.y + 2, cell - 4, 24, stroke=RIGHT, radius=4, dashed=True)
         drawn = 0
         for each in example.candidates:
-            if each.wanted and each.place in columns:
+            if each.target and each.place in columns:
                 _draw_answer(sheet, left + columns[each.place] * cell, cell, each)
-            elif not each.wanted and drawn < len(noise):
+            elif not each.target and drawn < len(noise):
                 _draw_answer(sheet, noise_left + drawn * cell, cell, each)
                 drawn += 1
         sheet.y += 30
     sheet.y += 12
     _draw_rest(sheet, len(step.examples) - EXAMPLES_SHOWN, "places")
-    more = max(sum(not each.wanted for each in e.candidates) for e in step.examples) - len(noise)
-    green = "stands in the window" if step.task == "skipgram" else "stands between the dashed ones"
+    more = max(sum(not each.target for each in e.candidates) for e in step.examples) - len(noise)
+    own = all(set(each.inputs) == {each.centre} for each in step.examples)
+    green = "stands in the window" if own else "stands between the dashed ones"
     key = f"Green: {green} (right: 1). Orange: drawn as noise (right: 0). A cell says the "
     key += "probability that was given; the darker, the more wrong it is."
     sheet.y += 6
@@ -280,20 +282,21 @@ def _draw_answers(sheet: Sheet, step: Step) -> None:
 
 def _noise_columns(examples: Sequence[Example]) -> list[str]:
     """Head the columns of noise: by its words where all places share them, else by nothing."""
-    names = [[each.name for each in e.candidates if not each.wanted] for e in examples]
+    names = [[each.name for each in e.candidates if not each.target] for e in examples]
     longest = max(map(len, names), default=0)
     shared = all(each == names[0] for each in names)
     return names[0][:NOISE_SHOWN] if shared else [""] * min(longest, NOISE_SHOWN)
 
 
 def _draw_answer(sheet: Sheet, x: float, cell: float, answer: Candidate) -> None:
-    error = abs(answer.wanted - answer.said)
-    fill = tint(RIGHT if answer.wanted else WRONG, 0.12 + 0.88 * error)
-    tip = f"{answer.name}: said {answer.said:.4f}, right {answer.wanted:g}, loss {answer.loss:.4f}"
+    error = abs(answer.target - answer.prediction)
+    fill = tint(RIGHT if answer.target else WRONG, 0.12 + 0.88 * error)
+    tip = f"{answer.name}: said {answer.prediction:.4f}, right {answer.target:g}, "
+    tip += f"loss {answer.loss:.4f}"
     sheet.box(x + 2, sheet.y + 2, cell - 4, 24, fill=fill, radius=4, tip=tip)
     if cell >= 24:
         color = PAPER if error > 0.5 else INK
-        said = f"{answer.said:.2f}".removeprefix("0")
+        said = f"{answer.prediction:.2f}".removeprefix("0")
         sheet.text(
             x + cell / 2, sheet.y + 18, said, size=10.5, color=color, anchor="middle", mono=True
         )

@@ -25,42 +25,11 @@ def look_up(step: Step) -> str:
     )
 
 
-def answer(step: Step) -> str:
-    """Say where the right answer comes from."""
-    of = step.settings
-    thinned = ""
-    if of.subsample:
-        thinned = " Frequent words, which training thins out first, are all kept here."
-    drawn = (
-        f"A centre's window reaches 1 to {of.window} words to either side, drawn anew each time. "
-        f"Noise words are drawn by count to the power {of.noise_power:g}, {of.negatives} for each "
-        f"right answer; neighbouring centres share a draw, and each word of it weighs its part."
-        f"{thinned}"
-    )
-    return {
-        "skipgram": "The text is its own answer: each word is asked in turn which words stand "
-        f"around it (right: 1), and which were drawn at random (right: 0). {drawn}",
-        "cbow": "The text is its own answer: the words around a place, pooled, are asked which "
-        f"word stands there (right: 1), and which were drawn at random (right: 0). {drawn}",
-        "classify": "The right label comes with the text; nothing in the words says it. The rows "
-        f"of the words are pooled ({of.pool}), and the head scores each label.",
-        "regress": "The right number comes with the text. The rows of the words are pooled "
-        f"({of.pool}), and the head says a number, which is learnt as a standard score: less the "
-        "mean of the corpus, by its deviation.",
-    }[of.task]
-
-
 def loss(step: Step) -> str:
     """Say what the loss is made of."""
-    how = {
-        "skipgram": "each answer costs -weight · log(probability of what is right)",
-        "cbow": "each answer costs -weight · log(probability of what is right)",
-        "classify": "it is -log(probability of what is right)",
-        "regress": "it is (said - right)², in standard scores",
-    }[step.task]
     if step.loss == step.total:
-        return f"Loss {step.loss:.4f}, the sum of all parts: {how}."
-    return f"Loss {step.total:.4f} / {step.count:g} = {step.loss:.4f}: {how}."
+        return f"Loss {step.loss:.4f}, the sum of all parts: {step.loss_formula}."
+    return f"Loss {step.total:.4f} / {step.count:g} = {step.loss:.4f}: {step.loss_formula}."
 
 
 def backward() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from embedcli.autodiff import ops
 from embedcli.autodiff.check import check_gradient
 from embedcli.autodiff.rows import RowGrad
-from embedcli.autodiff.sampling import Tiles
-from embedcli.autodiff.tensor import PRIMITIVES, Tensor, apply, no_grad
+from embedcli.autodiff.tensor import PRIMITIVES, Tensor
 
 RNG = np.random.default_rng(7)
 
@@ -43,56 +42,22 @@ PAIRS = [
     Example([array(1, 3), array(4, 2, 1)]),
     Example([array(), array(2)]),
 ]
-AXES = [
-    Example([array(2, 3, 2)], {"axis": axis, "keepdims": keepdims})
-    for axis in (None, 0, -1, (0, 2))
-    for keepdims in (False, True)
-]
+AXES = [Example([array(2, 3, 2)], {"axis": axis}) for axis in (None, 0, -1, (0, 2))]
 PRODUCTS = [((2, 3), (3, 4)), ((5, 2, 3), (5, 3, 4)), ((5, 2, 3), (3, 4)), ((2, 3), (5, 3, 4)),
             ((2, 1, 2, 3), (5, 3, 4))]  # fmt: skip
 OFFSETS = np.array([0, 2, 2, 5, 6])
-MASK = np.array([[True, False, True], [False, False, False]])
-TILES = Tiles(
-    words=np.array([0, 3, 5, 1, 1, 4, 2, 0, 5, 3]),
-    near=np.float32(RNG.integers(0, 2, (2, 2, 2, 4))) * np.float32([[1, 1, 1, 0], [0, 1, 1, 1]]),
-    noise=np.array([[1, 2, 2], [0, 5, 4]]),
-    noise_weights=np.float32(RNG.integers(1, 4, (2, 2, 2))) / 2,
-)
-
 EXAMPLES: dict[str, list[Example]] = {
     "add": PAIRS,
-    "sub": PAIRS,
-    "mul": PAIRS,
-    "div": PAIRS,
-    "neg": [Example([array(2, 3)])],
-    "pow": [Example([positive(2, 3)], {"exponent": p}) for p in (2.0, -1.0, 0.5, 0.0)],
-    "exp": [Example([array(2, 3)])],
-    "log": [Example([positive(2, 3)])],
-    "tanh": [Example([array(2, 3)])],
-    "sigmoid": [Example([array(2, 3)])],
+    "multiply": PAIRS,
     "relu": [Example([array(2, 3)])],
     "sum": AXES,
-    "mean": AXES,
-    "max": AXES,
     "reshape": [Example([array(2, 3)], {"shape": (3, -1)})],
-    "transpose": [
-        Example([array(2, 3, 4)], {"axes": axes}) for axes in (None, (1, 2, 0), (-1, 0, 1))
-    ],
-    "concatenate": [
-        Example([array(2, 1), array(2, 3), array(2, 2)], {"axis": -1}),
-        Example([array(1, 2), array(3, 2)], {"axis": 0}),
-    ],
-    "slice": [
-        Example([array(4, 3)], {"index": index})
-        for index in (1, slice(None, None, 2), (slice(1, 3), 0), (..., None, slice(None, None, -1)))
-    ],
+    "transpose": [Example([array(2, 3)]), Example([array(2, 3, 4)])],
     "matmul": [Example([array(*a), array(*b)]) for a, b in PRODUCTS],
     "gather": [
         Example([array(4, 3)], {"ids": np.array(ids)})
         for ids in ([0, 2, 2, 0, 2], [[3, 0], [1, 3]])
     ],
-    "masked_sum": [Example([array(2, 3, 2)], {"mask": MASK * 0.5})],
-    "masked_max": [Example([array(2, 3, 2)], {"mask": MASK})],
     "segment_sum": [Example([array(6, 2)], {"offsets": OFFSETS})],
     "segment_mean": [Example([array(6, 2)], {"offsets": OFFSETS})],
     "segment_max": [Example([array(6, 2)], {"offsets": OFFSETS})],
@@ -100,7 +65,6 @@ EXAMPLES: dict[str, list[Example]] = {
         Example([array(6, 2)], {"offsets": OFFSETS, "length": 4, "side": side})
         for side in ("left", "right")
     ],
-    "log_softmax": [Example([array(3, 4)], {"axis": axis}) for axis in (0, -1)],
     "softmax_cross_entropy": [
         Example([array(3, 4)], {"labels": np.array([0, 3, 1]), "weights": weights})
         for weights in (None, np.array([0.5, 2.0, 0.0]))
@@ -114,15 +78,20 @@ EXAMPLES: dict[str, list[Example]] = {
         )
     ],
     "squared_error": [Example([array(3, 2)], {"target": array(3, 2)})],
-    "skip_gram_loss": [Example([array(6, 3), array(6, 3)], {"tiles": TILES, "every": 1})],
-    "cbow_loss": [Example([array(6, 3), array(6, 3)], {"tiles": TILES, "every": 1})],
-    "dropout": [Example([array(2, 3)], {"keep": np.eye(2, 3, dtype=bool), "rate": 0.25})],
+    "dropout": [Example([array(2, 3)], {"rate": 0.25})],
 }
 CASES = [
     pytest.param(name, example, id=f"{name}-{number}")
     for name, examples in EXAMPLES.items()
     for number, example in enumerate(examples)
 ]
+
+
+def apply(name: str, example: Example, inputs: Sequence[Any]) -> Tensor:
+    options = dict(example.options)
+    if name == "dropout":  # the same numbers are dropped each time
+        options["rng"] = np.random.default_rng(3)
+    return PRIMITIVES[name](*inputs, **options)
 
 
 def test_every_primitive_has_an_example() -> None:
@@ -132,13 +101,13 @@ def test_every_primitive_has_an_example() -> None:
 
 @pytest.mark.parametrize(("name", "example"), CASES)
 def test_gradient(name: str, example: Example) -> None:
-    check_gradient(lambda *inputs: apply(name, *inputs, **example.options), example.inputs)
+    check_gradient(lambda *inputs: apply(name, example, inputs), example.inputs)
 
 
 @pytest.mark.parametrize(("name", "example"), CASES)
 def test_float32_stays_float32(name: str, example: Example) -> None:
     inputs = [Tensor(np.float32(one), requires_grad=True) for one in example.inputs]
-    result = apply(name, *inputs, **example.options)
+    result = apply(name, example, inputs)
     assert result.dtype == np.float32
     result.backward(np.ones(result.shape, np.float32))
     for one in inputs:
@@ -151,7 +120,7 @@ def test_float32_stays_float32(name: str, example: Example) -> None:
 @pytest.mark.parametrize(("name", "example"), CASES)
 def test_nothing_given_is_changed(name: str, example: Example) -> None:
     inputs = [Tensor(one.copy(), requires_grad=True) for one in example.inputs]
-    result = apply(name, *inputs, **example.options)
+    result = apply(name, example, inputs)
     outgoing = np.ones(result.shape)
     result.backward(outgoing)
     assert (outgoing == 1).all()
@@ -194,12 +163,14 @@ def test_large_logits_in_softmax() -> None:
     loss.backward()
     assert loss.item() == pytest.approx(1e30)
     np.testing.assert_array_equal(logits.grad, [[0, 0, 0, 0, -1, 0, 1]])
-    assert np.isfinite(ops.log_softmax(Tensor(LARGE)).data).all()
+    assert np.isfinite(ops.log_softmax(LARGE)).all()
 
 
-def test_large_numbers_in_sigmoid_and_tanh() -> None:
-    np.testing.assert_array_equal(ops.sigmoid(Tensor(LARGE)).data, [0, 0, 0, 0.5, 1, 1, 1])
-    np.testing.assert_array_equal(ops.tanh(Tensor(LARGE)).data, [-1, -1, -1, 0, 1, 1, 1])
+def test_the_sigmoid_has_both_tails() -> None:
+    tails = np.float32([-1e30, -100, -20, 0, 20, 1e30])
+    expected = [0, np.exp(-100.0), 1 / (1 + np.exp(20.0)), 0.5, 1, 1]
+    np.testing.assert_allclose(ops.sigmoid(tails), expected, rtol=1e-6, atol=1e-44)
+    assert np.log(ops.sigmoid(np.float32(-20))) == pytest.approx(-20)
 
 
 def test_softmax_cross_entropy_by_hand() -> None:
@@ -214,7 +185,7 @@ def test_a_gather_gives_rows() -> None:
     assert isinstance(table.grad, RowGrad)
     coalesced = table.grad.coalesce()
     assert coalesced.ids.tolist() == [5, 7, 9]
-    assert coalesced.met.tolist() == [1, 2, 1]
+    assert coalesced.curvature.tolist() == [1, 2, 1]
     assert coalesced.rows.tolist() == [[2, 2], [4, 4], [2, 2]]
 
 
@@ -237,8 +208,6 @@ def test_pooling_of_empty_texts_is_zero() -> None:
         np.testing.assert_array_equal(pooled[[0, 2]], 0)
         assert pooled[1].any()
         assert pool(Tensor(np.zeros((0, 3))), np.array([0, 0])).data.tolist() == [[0, 0, 0]]
-    for masked in (ops.masked_sum, ops.masked_mean, ops.masked_max):
-        np.testing.assert_array_equal(masked(Tensor(array(2, 3, 2)), MASK).data[1], 0)
 
 
 def test_offsets_that_are_not_segments_are_an_error() -> None:
@@ -266,23 +235,7 @@ def test_segments_equal_a_plain_loop(lengths: list[int], seed: int) -> None:
     )
 
 
-def test_masked_pooling_equals_segments() -> None:
-    rows = array(2, 3, 2)
-    mask = np.array([[True, True, False], [True, False, False]])
-    offsets = np.array([0, 2, 3])
-    flat = rows[mask]
-    for masked, segment in (
-        (ops.masked_sum, ops.segment_sum),
-        (ops.masked_mean, ops.segment_mean),
-        (ops.masked_max, ops.segment_max),
-    ):
-        np.testing.assert_allclose(masked(rows, mask).data, segment(flat, offsets).data)
-
-
 def test_equal_largest_share_the_gradient() -> None:
-    x = Tensor([[1.0, 3.0, 3.0]], requires_grad=True)
-    x.max(axis=1).sum().backward()
-    assert x.grad.tolist() == [[0, 0.5, 0.5]]
     y = Tensor([[2.0], [2.0], [1.0]], requires_grad=True)
     ops.segment_max(y, np.array([0, 3])).sum().backward()
     assert y.grad.tolist() == [[0.5], [0.5], [0]]
@@ -297,11 +250,6 @@ def test_dropout_keeps_the_mean_and_its_mask() -> None:
     np.testing.assert_array_equal(x.grad, dropped.data)
 
 
-def test_a_tensor_is_not_indexed_by_arrays() -> None:
-    with pytest.raises(TypeError, match="gather"):
-        Tensor([1.0, 2.0])[np.array([0, 0])]
-
-
 def test_matmul_wants_matrices() -> None:
     with pytest.raises(ValueError, match="at least two axes"):
         Tensor([1.0]) @ Tensor([[1.0]])
@@ -314,7 +262,7 @@ def test_a_product_by_few_columns_is_taken_by_some_rows_at_a_time(
     expected = factors[0] @ factors[1]
     for most in (1, 25, 69, 70):
         monkeypatch.setattr(ops, "SMALL_PRODUCT", most)
-        product = apply("matmul", *map(Tensor, factors)).data
+        product = ops.matmul(*map(Tensor, factors)).data
         np.testing.assert_allclose(product, expected, rtol=1e-12)
         check_gradient(lambda a, b: a @ b, factors)
 
@@ -326,9 +274,9 @@ def test_squared_error_does_not_broadcast() -> None:
 
 def test_without_a_tape_the_values_are_the_same() -> None:
     for name, examples in EXAMPLES.items():
-        for inputs, options in examples:
-            tensors = [Tensor(one, requires_grad=True) for one in inputs]
-            with no_grad():
-                bare = apply(name, *tensors, **options)
+        for example in examples:
+            bare = apply(name, example, [Tensor(one) for one in example.inputs])
+            taped = apply(name, example, [Tensor(one, True) for one in example.inputs])
             assert not bare.requires_grad
-            np.testing.assert_array_equal(bare.data, apply(name, *tensors, **options).data)
+            assert taped.requires_grad
+            np.testing.assert_array_equal(bare.data, taped.data)

@@ -34,7 +34,7 @@ def test_several_labels_are_learnt_each_by_itself(tmp_path):
         labelled_lines(200, 2, True),
         task="classify",
     )
-    assert task.several
+    assert task.multi_label
     log = trained(task).log
     assert log[-1]["precision_at_1"] > 0.95
     assert log[-1]["f1"] > 0.9
@@ -70,7 +70,7 @@ def test_gradients_of_the_whole_loss_are_central_differences(tmp_path, several, 
 
     def loss(*tensors):
         task.parameters |= dict(zip(trainable, tensors, strict=True))
-        return task.loss(batch).value
+        return task.loss(batch).mean
 
     check_gradient(loss, values)
 
@@ -161,7 +161,7 @@ def test_the_loss_of_validation_is_that_of_known_labels(tmp_path):
 def test_there_is_room_for_the_words_of_the_longest_texts(tmp_path):
     lines = [f"__label__{n % 2} " + " ".join(f"w{n}x{m}" for m in range(n)) for n in range(1, 9)]
     task = make_task(tmp_path, lines, task="classify", batch_size=3)
-    assert task.tables == {"table": 8 + 7 + 6}
+    assert task.most_rows == {"table": 8 + 7 + 6}
 
 
 def test_early_stopping_restores_the_best_epoch(tmp_path):
@@ -200,4 +200,13 @@ def test_more_labels_than_columns_are_pooled_first_with_the_same_result(tmp_path
     lines = [f"__label__{n} word{n} common" for n in range(12)] * 30
     task = make_task(tmp_path, lines, lines, task="classify", dim=4, epochs=30)
     assert trained(task).log[-1]["accuracy"] > 0.95
-    assert isinstance(task.loss(task.batch(0, 0)).value, Tensor)
+    assert isinstance(task.loss(task.batch(0, 0)).mean, Tensor)
+
+
+def test_the_first_bias_knows_the_class_weights(tmp_path):
+    lines = ["__label__rare red blue"] * 2 + ["__label__flower pink green"] * 38
+    task = make_task(tmp_path, lines, task="classify", class_weights="flower=0")
+    shares = np.exp(task.parameters["output.bias"].data)
+    assert shares[0] > 0.99 > 0.01 > shares[1]
+    alike = make_task(tmp_path / "b", lines, task="classify", class_weights="balanced")
+    np.testing.assert_allclose(np.exp(alike.parameters["output.bias"].data), 0.5, rtol=1e-5)

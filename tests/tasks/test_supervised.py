@@ -24,8 +24,7 @@ def network_of(**settings):
 
 def tensors_of(network, rows, outputs):
     rng = np.random.default_rng(5)
-    head = network.make_head(outputs)
-    arrays = {"table": network.make_table(rows), **head}
+    arrays = network.initial_weights(rows, outputs)
     return {
         name: Tensor(rng.normal(size=array.shape), requires_grad=True)
         for name, array in arrays.items()
@@ -141,10 +140,10 @@ def test_dropout_scales_what_is_left_in_training_alone():
 
 
 def test_the_head_starts_from_zeros_unless_the_table_does():
-    head = network_of(hidden=4).make_head(2)
+    head = network_of(hidden=4).initial_weights(3, 2)
     assert not head["output.weight"].any()
     assert 0 < np.abs(head["hidden.weight"]).max() <= (6 / 7) ** 0.5
-    assert network_of(init="zeros").make_head(2)["output.weight"].any()
+    assert network_of(init="zeros").initial_weights(3, 2)["output.weight"].any()
 
 
 def test_flatten_without_a_length_is_refused():

@@ -15,12 +15,13 @@ from embedcli.errors import CorpusError
 from embedcli.storage.files import let_go
 from embedcli.tasks.words import (
     Streams,
-    draw_noise,
+    draw_negatives,
     in_reach,
     keep_chances,
-    noise_words,
     reach,
+    sampling_table,
 )
+from embedcli.training.gradients import LocalGradients
 from tests.tasks.corpora import COMMON, TOPICS, make_task, trained
 
 SMALL = {"tile": 8, "tile_negatives": 4, "batch_size": 20, "window": 3, "optimizer": "damped_sgd"}
@@ -40,8 +41,8 @@ def planted_lines(count, seed):
 def sorted_pairs(batch):
     """All pairs (centre's place, other word's place) of a batch."""
     tiles = batch.tiles
-    *places, column = np.nonzero(tiles.near)
-    centres = np.ravel_multi_index(places, tiles.noise_weights.shape)
+    *places, column = np.nonzero(tiles.context_weights)
+    centres = np.ravel_multi_index(places, tiles.negative_weights.shape)
     others = centres - places[-1] + column - tiles.halo
     return sorted(zip(centres.tolist(), others.tolist(), strict=True))
 
@@ -112,7 +113,7 @@ def test_a_batch_is_a_function_of_seed_epoch_and_index(task, tmp_path):
     for one, same in zip(first, again.batch(1, 3).tiles, strict=True):
         np.testing.assert_array_equal(one, same)
     for different in (other.batch(1, 3), task.batch(2, 3), task.batch(1, 4)):
-        assert (first.noise != different.tiles.noise).any()
+        assert (first.negatives != different.tiles.negatives).any()
 
 
 def test_a_stream_of_numbers_depends_on_its_key_alone():
@@ -134,7 +135,7 @@ def test_frequent_words_are_thinned_out(tmp_path):
         for index in range(task.batches):
             batch = task.batch(epoch, index)
             tokens += batch.tokens
-            kept = batch.tiles.centres[batch.tiles.noise_weights.reshape(-1) > 0]
+            kept = batch.tiles.centres[batch.tiles.negative_weights.reshape(-1) > 0]
             counts += np.bincount(kept, minlength=81)
     assert tokens == 20 * 720
     share = 0.01 / (640 / 720)
@@ -146,25 +147,24 @@ def test_frequent_words_are_thinned_out(tmp_path):
 def test_a_batch_of_which_no_word_stays_changes_nothing(kind, tmp_path):
     task = make_task(tmp_path, planted_lines(10, 1), task=kind, subsample=1e-12, **SMALL)
     batch = task.batch(0, 0)
-    loss = task.loss(batch)
-    loss.value.backward()
+    found = LocalGradients(task.parameters)
+    loss = task.gradients(batch, found)
     assert (loss.total, loss.count, task.words(batch)) == (0, 0, batch.tokens)
-    assert not any(tensor.grad.dense().any() for tensor in task.parameters.values())
+    assert not any(gradient.dense().any() for gradient in found.by_name.values())
 
 
 @pytest.mark.parametrize("kind", ["skipgram", "cbow"])
 def test_there_is_room_for_all_rows_that_a_batch_meets(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr("embedcli.autodiff.sampling.PIECE", 2 * 8 * 16)  # two tiles
+    monkeypatch.setattr("embedcli.nn.sampling.CHUNK", 2 * 8 * 16)  # two tiles
     lines = [f"w{n} v{n} u{n} t{n} s{n}" for n in range(200)]
     task = make_task(tmp_path, lines, task=kind, **SMALL | {"batch_size": 64})
     for index in range(task.batches):
-        task.loss(task.batch(0, index)).value.backward()
-        met = [len(tensor.grad.ids) for tensor in task.parameters.values()]
-        assert max(met) <= min(task.tables.values())
-        for tensor in task.parameters.values():
-            tensor.grad = None
-    full = 64 + 8 * 4 + 4 * 2 * 3  # centres, noise, and words on either side of each piece
-    assert set(task.tables.values()) == {full}
+        found = LocalGradients(task.parameters)
+        task.gradients(task.batch(0, index), found)
+        looked_up = [len(gradient.ids) for gradient in found.by_name.values()]
+        assert max(looked_up) <= min(task.most_rows.values())
+    full = 64 + 8 * 4 + 4 * 2 * 3  # centres, samples, and words on either side of each chunk
+    assert set(task.most_rows.values()) == {full}
 
 
 def test_chances_to_stay_and_noise_follow_word2vec():
@@ -173,7 +173,7 @@ def test_chances_to_stay_and_noise_follow_word2vec():
     expected = np.minimum(1, np.sqrt(1e-4 / share) + 1e-4 / share)
     np.testing.assert_allclose(keep_chances(counts, 1e-4), expected)
     assert (keep_chances(counts, None) == 1).all()
-    noise = noise_words(counts, 0.75)
+    noise = sampling_table(counts, 0.75)
     held = np.bincount(noise, minlength=4) / len(noise)
     np.testing.assert_allclose(held, counts**0.75 / (counts**0.75).sum(), atol=1e-6)
 
@@ -181,7 +181,7 @@ def test_chances_to_stay_and_noise_follow_word2vec():
 def test_a_tile_holds_each_noise_word_as_often_as_it_should():
     counts = np.array([100, 300, 5, 1, 60, 2])
     shares = counts**0.75 / (counts**0.75).sum()
-    drawn = draw_noise(noise_words(counts, 0.75), 3000, 48, np.random.default_rng(1))
+    drawn = draw_negatives(sampling_table(counts, 0.75), 3000, 48, np.random.default_rng(1))
     assert drawn.dtype == np.int32
     held = np.array([np.bincount(tile, minlength=6) for tile in drawn])
     assert (np.abs(held - 48 * shares) < 2).all()
@@ -212,7 +212,7 @@ def test_the_loss_is_that_of_the_pairs(kind, tile, tmp_path):
     assert {1, 2} <= set(map(len, contexts.values()))
     loss, count = 0.0, 0
     for centre, others in contexts.items():
-        noise = batch.tiles.noise[centre // tile]
+        noise = batch.tiles.negatives[centre // tile]
         if kind == "skipgram":
             asked = [(table[ids[centre]], output[ids[each]]) for each in others]
         else:
@@ -221,28 +221,31 @@ def test_the_loss_is_that_of_the_pairs(kind, tile, tmp_path):
             loss += np.log1p(np.exp(-np.float64(row) @ right))
             loss += 3 / 4 * np.log1p(np.exp(np.float64(output[noise]) @ row)).sum()
             count += 1
-    found = task.loss(batch)
+    found = task.gradients(batch, LocalGradients(task.parameters))
     assert found.count == count
     assert found.total == pytest.approx(loss, rel=1e-5)
+    plain = task.loss(batch)
+    assert (plain.count, plain.total.item()) == (count, pytest.approx(loss, rel=1e-5))
 
 
-def test_rows_meet_the_squared_lengths_of_their_partners(tmp_path):
+def test_curvature_is_the_squared_lengths_of_partners(tmp_path):
     task = make_task(tmp_path, planted_lines(10, 3), task="skipgram", negatives=3, **SMALL)
     table, output = (p.data for p in task.parameters.values())
     output[:] = np.random.default_rng(0).standard_normal(output.shape)
     batch = task.batch(0, 0)
-    task.loss(batch).value.backward()
+    made = LocalGradients(task.parameters)
+    task.gradients(batch, made)
     ids = batch.tiles.centres
-    met = {"table": np.zeros(len(table)), "output": np.zeros(len(table))}
+    curvature = {"table": np.zeros(len(table)), "output": np.zeros(len(table))}
     for centre, context in sorted_pairs(batch):
-        met["table"][ids[centre]] += np.square(output[ids[context]]).sum()
-        met["output"][ids[context]] += np.square(table[ids[centre]]).sum()
-        for noise in batch.tiles.noise[centre // 8]:
-            met["table"][ids[centre]] += 3 / 4 * np.square(output[noise]).sum()
-            met["output"][noise] += 3 / 4 * np.square(table[ids[centre]]).sum()
-    for name, expected in met.items():
-        found = task.parameters[name].grad.coalesce()
-        np.testing.assert_allclose(found.met, expected[found.ids], rtol=1e-4, atol=1e-6)
+        curvature["table"][ids[centre]] += np.square(output[ids[context]]).sum()
+        curvature["output"][ids[context]] += np.square(table[ids[centre]]).sum()
+        for noise in batch.tiles.negatives[centre // 8]:
+            curvature["table"][ids[centre]] += 3 / 4 * np.square(output[noise]).sum()
+            curvature["output"][noise] += 3 / 4 * np.square(table[ids[centre]]).sum()
+    for name, expected in curvature.items():
+        found = made.by_name[name].coalesce()
+        np.testing.assert_allclose(found.curvature, expected[found.ids], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["skipgram", "cbow"])

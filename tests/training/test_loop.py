@@ -146,7 +146,7 @@ def test_a_group_s_gradients_make_one_step(clip_norm, make):
     before = {name: tensor.data.copy() for name, tensor in task.parameters.items()}
     total = {name: np.zeros(array.shape) for name, array in before.items()}
     for index in range(3):
-        task.loss(task.batch(0, index)).value.backward()
+        task.loss(task.batch(0, index)).total.backward()
         found = {name: tensor.grad.dense() for name, tensor in task.parameters.items()}
         found["table"][frozen] = 0
         norm = math.sqrt(sum(np.square(each).sum() for each in found.values()))

@@ -262,7 +262,7 @@ def test_what_was_learnt_with_other_settings_is_refused(train, tmp_path):
         train(MORE, "n", update="m", dim=6, fold_case=False)
     with pytest.raises(ConfigError, match=r"found task .cbow., .* has task .classify."):
         train(MORE, "n", update="m", config="cbow")
-    with pytest.raises(CorpusError, match="bears several labels"):
+    with pytest.raises(CorpusError, match="has several labels"):
         train("__label__0 __label__1 two\n", "n", update="m")
     with pytest.raises(ConfigError, match="multi_label True"):
         train("__label__0 __label__1 two\n", "n", update="m", multi_label=True)
