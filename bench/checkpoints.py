@@ -19,7 +19,7 @@ from unittest import mock
 import numpy as np
 
 import embedcli
-from embedcli import store
+from embedcli.training import checkpoint, run
 
 
 def make_text(path: Path, words: int, tokens: int) -> None:
@@ -38,14 +38,14 @@ def measure(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
     make_text(folder / "corpus.txt", asked.words, asked.tokens)
     spent: list[float] = []
     times: list[float] = []
-    save = store.save_checkpoint
+    save = checkpoint.save_checkpoint
 
     def timed(*arguments: Any) -> None:
         began = time.perf_counter()
         save(*arguments)
         spent.append(time.perf_counter() - began)
 
-    with mock.patch.object(store, "save_checkpoint", timed):
+    with mock.patch.object(run, "save_checkpoint", timed):
         embedcli.train(
             folder / "corpus.txt",
             folder / "model",

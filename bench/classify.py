@@ -221,10 +221,11 @@ def _embed(made: Set, seed: int, args: argparse.Namespace) -> list[str]:
 
 
 def _embed_accuracy(made: Set, seed: int, args: argparse.Namespace) -> float:
-    from embedcli import evaluation, store
+    from embedcli import evaluation
+    from embedcli.model import load_model
 
     measure.run(_embed(made, seed, args), every=9)
-    model = store.load(made.train.with_suffix(""))
+    model = load_model(made.train.with_suffix(""))
     return evaluation.classification(model, [made.test]).accuracy
 
 

@@ -31,7 +31,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from embedcli import store
+from embedcli.model import verify_model
+from embedcli.training.checkpoint import checkpoint_folder, load_checkpoint
 
 TASKS = ("skipgram", "cbow", "classify")
 # So many that a run takes about a second when it has started.
@@ -113,7 +114,7 @@ class Scene:
         """Train undisturbed; returns the digest."""
         command = self.command("corpus.txt", *self.settings, "--out", out, *more)
         subprocess.run(command, cwd=self.folder, env=self.environment, check=True, **QUIET)
-        return store.verify(self.folder / out).digest
+        return verify_model(self.folder / out).digest
 
     def time_run(self) -> float:
         """Say how long a run takes from where it takes its lock."""
@@ -135,7 +136,7 @@ class Scene:
 
     def found(self) -> str:
         """Digest of the model in place, every file of it checked."""
-        return store.verify(self.model).digest
+        return verify_model(self.model).digest
 
     def start(self) -> subprocess.Popen[str]:
         """Start the run, or go on with it, in a session of its own."""
@@ -155,9 +156,9 @@ class Scene:
 
     def step(self) -> int | None:
         """Return the step of the checkpoint; None where there is none."""
-        if not (store.checkpoint_folder(self.model) / "state.npz").exists():
+        if not (checkpoint_folder(self.model) / "state/manifest.json").exists():
             return None
-        _, state = store.load_checkpoint(self.model)
+        _, state = load_checkpoint(self.model)
         return int(state["step"])
 
 

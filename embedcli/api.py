@@ -85,7 +85,9 @@ def train(
     if given.get("update") is not None:
         if sources is None:
             raise ConfigError("update: found no text to go on with", "embed train TEXT --update …")
-        base = update.settings_of(Path(schema(TrainSettings)["update"].check(given["update"])))
+        base = update.inherited_settings(
+            Path(schema(TrainSettings)["update"].check(given["update"]))
+        )
     if sources is None:
         sources = sample(name, settings)
         if name is None and sources.name == "sample.txt":
@@ -112,10 +114,10 @@ def load(path: Source = "embeddings") -> EmbeddingTable:
     """
     place = Path(path)
     if is_model(place):
-        from embedcli import store
+        from embedcli.model import load_settings, load_table
 
-        table = store.load_table(place)
-        return EmbeddingTable(table.vocabulary, table.vectors, partial(store.load_settings, place))
+        table = load_table(place)
+        return EmbeddingTable(table.vocabulary, table.vectors, partial(load_settings, place))
     from embedcli import formats
 
     return formats.open_table(place)
@@ -212,10 +214,10 @@ def predict(
     left out, or counts with a vector of zeros, by `oov`. Raises StoreError for a model without
     labels.
     """
-    from embedcli import store
+    from embedcli.model import load_model
     from embedcli.prediction import Predictor, Results, predict_labels, predict_numbers
 
-    opened = store.load(Path(model))
+    opened = load_model(Path(model))
     places = _places(sources)
     if opened.settings.task == "regress":
         predictor = Predictor(opened, "regress", oov)
@@ -262,13 +264,14 @@ def evaluate(
     raises VocabularyError, is left out with its pair or question, or counts as zeros, by `oov`.
     Raises CorpusError for a file that holds something else.
     """
-    from embedcli import evaluation, store
+    from embedcli import evaluation
+    from embedcli.model import load_model
 
     place = Path(path)
     if task == "classify":
-        return evaluation.classification(store.load(Path(model)), [place], ks, oov)
+        return evaluation.classification(load_model(Path(model)), [place], ks, oov)
     if task == "regress":
-        return evaluation.regression(store.load(Path(model)), [place], oov)
+        return evaluation.regression(load_model(Path(model)), [place], oov)
     table = load(model)
     if task == "analogy" or (task is None and evaluation.holds_questions(place)):
         return evaluation.analogies(table, evaluation.read_questions(place), fold_case, oov)
@@ -289,18 +292,18 @@ def explain(
     negative samples; an unknown word is an error or left out, by `oov`. Raises StoreError,
     VocabularyError or ConfigError.
     """
-    from embedcli import store
     from embedcli.explanation import explain_step
+    from embedcli.model import load_model
 
-    return explain_step(store.load(Path(model)), text, labels, seed, oov)
+    return explain_step(load_model(Path(model)), text, labels, seed, oov)
 
 
 def explain_word(word: str, model: Source = "embeddings") -> explanation.Word:
     """Tell how training changed the row of a word; raises StoreError or VocabularyError."""
-    from embedcli import store
     from embedcli.explanation import explain_word as explain
+    from embedcli.model import load_model
 
-    return explain(store.load(Path(model)), lookup([word], model).tokens[0])
+    return explain(load_model(Path(model)), lookup([word], model).tokens[0])
 
 
 def convert(

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from embedcli import formats, store
+from embedcli import formats
 from embedcli.config import TrainSettings
+from embedcli.model import load_model, verify_model
 from embedcli.table import EmbeddingTable
 
 
@@ -46,21 +47,19 @@ def of_model(path: Path, *, verify: bool) -> Description:
 
     Raises StoreError.
     """
-    if verify:
-        store.verify(path)
-    model = store.load(path)
-    manifest = model.manifest
+    model = verify_model(path) if verify else load_model(path)
+    bundle = model.bundle
     return Description(
         path=path,
         format="model",
         words=len(model.table),
         dim=model.table.dim,
         norms=_norms(model.table),
-        files={name: size for name, (size, _) in manifest.files.items()} if manifest else {},
+        files={name: file.bytes for name, file in bundle.files.items()} if bundle else {},
         settings=model.settings,
-        digest=manifest.digest if manifest else None,
+        digest=model.digest,
         corpus=model.corpus,
-        version=manifest.embed if manifest else None,
+        version=bundle.embed if bundle else None,
         untrained=int(np.count_nonzero(model.trained == 0)),
         labels=model.labels,
         log=model.log,

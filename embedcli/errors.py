@@ -14,8 +14,8 @@ Everything else that is raised is a bug of ours and keeps its traceback.
 
 from __future__ import annotations
 
-# What Python raises where a file of ours does not hold what it should.
-UNFIT = (
+# What Python raises where the content of a file is not of the expected form.
+MALFORMED_DATA_ERRORS = (
     KeyError,
     ValueError,
     TypeError,
@@ -47,6 +47,27 @@ def brief(text: str) -> str:
     1000
     """
     return text if len(text) <= LONGEST else f"{text[:600]} … {text[603 - LONGEST :]}"
+
+
+def describe_malformed(error: Exception) -> str:
+    """Return a description of one of `MALFORMED_DATA_ERRORS` for people.
+
+    >>> describe_malformed(KeyError("shape"))
+    "the entry 'shape' is missing"
+    """
+    from json import JSONDecodeError
+
+    if isinstance(error, KeyError):
+        return f"the entry {error} is missing"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, JSONDecodeError):
+        return f"not JSON at line {error.lineno}: {error.msg}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not {error.encoding.upper()}"
+    if isinstance(error, TypeError | AttributeError | IndexError):
+        return "an entry is of another type than expected"
+    return str(error)
 
 
 class ConfigError(EmbedError):

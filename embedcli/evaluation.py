@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from embedcli import metrics
 from embedcli.errors import CorpusError
+from embedcli.model import Model
 from embedcli.prediction import Predictor
 from embedcli.storage.files import read_text
-from embedcli.store import Model
 from embedcli.table import EmbeddingTable, compare
 from embedcli.tasks.classify import THRESHOLD, labelled, targets_of
 from embedcli.tasks.regress import MEAN, errors, regression_targets

@@ -14,7 +14,7 @@ from embedcli import metrics
 from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TextSettings
 from embedcli.errors import StoreError, VocabularyError
-from embedcli.store import Model
+from embedcli.model import Model
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
 from embedcli.tasks.regress import in_units

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import embedcli
-from embedcli import store
 from embedcli.errors import CorpusError, VocabularyError
 from embedcli.evaluation import (
     Pair,
@@ -15,6 +14,7 @@ from embedcli.evaluation import (
     regression,
     similarity,
 )
+from embedcli.model import load_model
 from embedcli.table import EmbeddingTable
 from embedcli.text.vocabulary import Vocabulary
 
@@ -158,7 +158,7 @@ def train(folder, lines, **settings):
     text = write(folder / "train.txt", lines)
     out = folder / "model"
     embedcli.train(text, out, workers=1, checkpoint_every="off", **{**PRESET, **settings})
-    return store.load(out)
+    return load_model(out)
 
 
 def test_classification_with_labels_and_words_never_learnt(tmp_path):

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedcli import api, store
+from embedcli import api
 from embedcli.cli.explain import step_record
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, CorpusError, VocabularyError
 from embedcli.explanation import explain_step, explain_word
+from embedcli.model import Model, load_model, verify_model
 from embedcli.nn.initializers import initial_rows
-from embedcli.store import Model
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
 from embedcli.text.vocabulary import Vocabulary
@@ -62,7 +62,7 @@ def trained(folder: Path, text: str, **settings) -> Model:
     corpus = folder / "corpus.txt"
     corpus.write_text(text, encoding="utf-8")
     api.train(corpus, folder / "model", dim=4, epochs=3, batch_size=4, **settings)
-    return store.load(folder / "model")
+    return load_model(folder / "model")
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +299,7 @@ def test_several_labels_and_the_model_left_as_it_was(tmp_path):
     for key in Weights(record):
         found = next(c for c in record["changes"] if (c["parameter"], c["row"]) == key)
         np.testing.assert_allclose(found["gradient"], slopes(record, key), rtol=1e-3, atol=2e-6)
-    assert store.verify(tmp_path / "model")
+    assert verify_model(tmp_path / "model")
 
 
 def test_look_up_is_a_product_with_one_hot_vectors(records):

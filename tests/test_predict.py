@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import embedcli
-from embedcli import store
 from embedcli.autodiff.tensor import Tensor
 from embedcli.config import TextSettings
 from embedcli.errors import StoreError, VocabularyError
+from embedcli.model import load_model
 from embedcli.prediction import (
     Predictor,
     predict_labels,
@@ -46,7 +46,7 @@ def models(tmp_path_factory):
             settings |= {"pool": "sum", "epochs": 30}
         text = write(folder / f"{name}.txt", lines)
         embedcli.train(text, folder / name, workers=1, checkpoint_every="off", **settings)
-    return {name: store.load(folder / name) for name in corpora}
+    return {name: load_model(folder / name) for name in corpora}
 
 
 def test_labels_of_new_texts_with_probabilities(models, tmp_path):

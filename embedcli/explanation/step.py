@@ -15,9 +15,9 @@ from embedcli.autodiff.rows import RowGrad
 from embedcli.autodiff.tensor import Gradient
 from embedcli.config import TrainSettings
 from embedcli.errors import VocabularyError
+from embedcli.model import Model
 from embedcli.nn.optimizers import Optimizer, make_optimizer
 from embedcli.prediction import require_head
-from embedcli.store import Model
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
 from embedcli.tasks.task import Example, Targets
@@ -253,7 +253,7 @@ class _Stepper:
         """Copy the saved state of some rows, or make their first where none was saved."""
         state = self.optimizer.state_like(weights)
         for slot, array in state.items():
-            saved = self._model.optimizer.get(f"{name}/{slot}")
+            saved = self._model.optimizer.get(f"{name}.{slot}")
             if saved is not None:
                 array[...] = saved[rows]
         return state

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embedcli.config import TrainSettings, schema
+from embedcli.model import Model
 from embedcli.nn.initializers import BLOCK, initial_rows
-from embedcli.store import Model
 from embedcli.table import EmbeddingTable, unit
 
 _NEIGHBORS = 10

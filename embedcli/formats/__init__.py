@@ -21,7 +21,7 @@ from embedcli.formats import (
     word2vec_binary,
 )
 from embedcli.formats.base import Format, Options, Read, read_head
-from embedcli.storage.files import let_go
+from embedcli.storage.arrays import drop_pages
 from embedcli.table import EmbeddingTable
 
 # In the order in which they are tried.
@@ -138,6 +138,6 @@ class _Passing(EmbeddingTable):
         """Go through the table in blocks of `size` bytes."""
         for start, rows in super().blocks(size):
             yield start, rows
-            let_go(self.vectors)
+            drop_pages(self.vectors)
             if self._written is not None:
                 self._written(start + len(rows), len(self))

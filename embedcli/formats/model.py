@@ -6,21 +6,21 @@ from pathlib import Path
 
 import numpy as np
 
-from embedcli import store
 from embedcli.config import TrainSettings
 from embedcli.formats.base import Format, Options, Read, write_blocks
-from embedcli.storage.files import Lock, settled
+from embedcli.model import Model, load_table, save_model
+from embedcli.storage.files import Lock, current_path
 from embedcli.table import EmbeddingTable
 
 
 def sniff(path: Path, head: bytes) -> bool:  # noqa: ARG001 - every format is asked alike
     """Whether the path is a folder with a manifest."""
-    return (settled(path) / "manifest.json").is_file()
+    return (current_path(path) / "manifest.json").is_file()
 
 
 def read(path: Path, options: Options) -> Read:  # noqa: ARG001
     """Map the table of a model; raises StoreError."""
-    return Read(store.load_table(path))
+    return Read(load_table(path))
 
 
 def write(path: Path, table: EmbeddingTable) -> None:
@@ -29,11 +29,11 @@ def write(path: Path, table: EmbeddingTable) -> None:
         pass  # raises for what cannot be written
     nowhere = np.zeros(len(table), np.int64)  # (V,)
     settings = TrainSettings(dim=table.dim)
-    model = store.Model(
+    model = Model(
         table=table, settings=settings, trained=nowhere, first_lines=nowhere, start={"from": "file"}
     )
     with Lock(path):
-        store.save(path, model)
+        save_model(path, model)
 
 
 FORMAT = Format("model folder of embed", sniff, read, write)

@@ -9,6 +9,7 @@ import numpy as np
 from embedcli.errors import FormatError, VocabularyError
 from embedcli.formats.base import Format, Options, Read, require_file, unwritable, write_blocks
 from embedcli.storage import files
+from embedcli.storage.arrays import map_npy
 from embedcli.table import EmbeddingTable
 from embedcli.text.vocabulary import Vocabulary
 
@@ -22,7 +23,7 @@ def read(path: Path, options: Options) -> Read:  # noqa: ARG001
     """Map an array of floats, (V, D), and its words; raises FormatError."""
     require_file(path)
     try:
-        vectors = files.map_npy(path)
+        vectors = map_npy(path)
     except ValueError as error:
         raise FormatError(f"{path}: {error}") from error
     if vectors.ndim != 2 or not vectors.size or vectors.dtype.kind != "f":

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from embedcli.errors import FormatError, VocabularyError
 from embedcli.formats.base import Format, Options, Read, Rows, require_file, write_blocks
 from embedcli.storage import files
+from embedcli.storage.arrays import drop_pages
 from embedcli.table import EmbeddingTable
 from embedcli.text.vocabulary import Vocabulary
 
@@ -79,7 +80,7 @@ def _widened(halves: NDArray[np.uint16]) -> NDArray[np.float32]:
     for start in range(0, len(halves), _ROWS_AT_ONCE):
         bits = halves[start : start + _ROWS_AT_ONCE].astype("<u4") << 16  # (B, D)
         rows.add(bits.view("<f4"))
-        files.let_go(halves)
+        drop_pages(halves)
     return rows.finish()
 
 

@@ -21,7 +21,7 @@ from embedcli.nn.sampling import (
     negative_sampling_gradients,
     negative_sampling_loss,
 )
-from embedcli.storage.files import let_go
+from embedcli.storage.arrays import drop_pages
 from embedcli.tasks.task import Candidate, Gradients, Loss, Shapes, Task
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.words import LARGE_CORPUS_TOKENS
@@ -256,8 +256,8 @@ class WordStream:
         pairs = (left + right).reshape(shape).astype(np.float32)
         self._read += 1
         if self._read % DROP_PAGES_EVERY == 0:
-            let_go(self._ids)
-            let_go(self._offsets)
+            drop_pages(self._ids)
+            drop_pages(self._offsets)
         return len(tokens), Tiles(words, near, negatives, pairs)
 
     def _padded(self, size: int) -> int:

@@ -6,15 +6,16 @@ import json
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.config import TextSettings
-from embedcli.errors import UNFIT, CorpusError, VocabularyError
+from embedcli.errors import MALFORMED_DATA_ERRORS, CorpusError, StoreError, VocabularyError
+from embedcli.storage.bundle import Bundle
+from embedcli.text import cache
 from embedcli.text.blocks import BlockEncoder, BlockIds, encode_blocks
-from embedcli.text.cache import Cached
 from embedcli.text.corpus import Corpus
 from embedcli.text.labels import (
     ClassNames,
@@ -26,7 +27,7 @@ from embedcli.text.labels import (
     parse_labels,
 )
 from embedcli.text.lines import Block
-from embedcli.text.spool import Spool, blocks_of, mapped
+from embedcli.text.spool import Spool, blocks_of
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.text.words import Known, Words, kept_words, renumber, resolve_min_count
 
@@ -73,13 +74,13 @@ def encode(
         return _encode(corpus, settings, folder, labels, vocabulary, known)
     given = None if vocabulary is None else sha256(vocabulary.to_bytes()).hexdigest()
     before = None if known is None else known.digest()
-    cached = Cached(corpus.sources, settings, [labels, given, before])
+    cached = cache.Cached(corpus.sources, settings, [labels, given, before])
     entry = cached.find()
     if entry is not None:
         try:
             return _read_entry(entry, labels)
-        except (OSError, VocabularyError, *UNFIT):
-            cached.throw_away(entry)
+        except (OSError, StoreError, VocabularyError, *MALFORMED_DATA_ERRORS):
+            cache.remove(entry.folder)
     encoded = _encode(corpus, settings, folder, labels, vocabulary, known)
     cached.store(encoded.fingerprint, _entry_of(encoded, folder))
     return encoded
@@ -132,38 +133,42 @@ def _labels_spool(folder: Path, codec: ClassNames | Numbers | None) -> Spool:
     return Spool(folder, "labels", np.float32 if codec is None else codec.dtype)
 
 
-def _entry_of(encoded: EncodedCorpus, folder: Path) -> dict[str, Path | bytes]:
-    """Return the files of an entry of the cache."""
+def _entry_of(encoded: EncodedCorpus, folder: Path) -> dict[str, Path | bytes | NDArray[Any]]:
+    """Return the members of an entry of the cache."""
     names = encoded.targets.names if isinstance(encoded.targets, ClassTargets) else ()
     facts = {"fingerprint": encoded.fingerprint, "min_count": encoded.min_count, "names": names}
     spools = [_ids_spool(folder), _labels_spool(folder, None)]
     return {
         **{path.name: path for spool in spools for path in spool.paths},
         "vocab.txt": encoded.vocabulary.to_bytes(),
-        "counts": np.asarray(encoded.vocabulary.counts).tobytes(),
-        "first_lines": encoded.first_lines.tobytes(),
+        "counts.npy": np.asarray(encoded.vocabulary.counts),
+        "first_lines.npy": encoded.first_lines,
         "facts.json": json.dumps(facts).encode(),
     }
 
 
-def _read_entry(entry: Path, labels: LabelKind) -> EncodedCorpus:
-    """Map what `_entry_of` kept; raises what `UNFIT` names where it cannot be that."""
-    facts = json.loads((entry / "facts.json").read_bytes())
+def _read_entry(entry: Bundle, labels: LabelKind) -> EncodedCorpus:
+    """Map what `_entry_of` kept.
+
+    Raises StoreError, VocabularyError or MALFORMED_DATA_ERRORS where that is impossible.
+    """
+    facts = json.loads(entry.path("facts.json").read_bytes())
     names = [str(name) for name in facts["names"]]
     codec = label_codec(labels, names)
-    ids, targets = _ids_spool(entry), _labels_spool(entry, codec)
-    counts = mapped(entry / "counts", np.int64)
-    first_lines = mapped(entry / "first_lines", np.int64)
+    ids, targets = _ids_spool(entry.folder), _labels_spool(entry.folder, codec)
+    counts, first_lines = entry.array("counts"), entry.array("first_lines")
+    if counts.dtype != np.int64 or first_lines.dtype != np.int64 or counts.ndim != 1:
+        raise ValueError("counts or first lines of another type")
     offsets = len(ids.offsets())
     _require_lines(ids, offsets, len(counts))
     if codec is not None:
         _require_lines(targets, offsets, len(names) if isinstance(codec, ClassNames) else None)
-    if len(first_lines) != len(counts):
+    if first_lines.shape != counts.shape:
         raise ValueError(f"{len(first_lines)} first lines of {len(counts)} words")
     return EncodedCorpus(
         ids=ids.numbers(),
         offsets=ids.offsets(),
-        vocabulary=Vocabulary.open(entry / "vocab.txt", counts),
+        vocabulary=Vocabulary.open(entry.path("vocab.txt"), counts),
         first_lines=first_lines,
         fingerprint=str(facts["fingerprint"]),
         targets=None if codec is None else codec.targets(targets),

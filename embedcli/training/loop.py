@@ -72,11 +72,11 @@ class TrainState:
     )  # fmt: skip
 
     def arrays(self) -> dict[str, Array]:
-        """Return all arrays by name: `parameters/table`, `slots/table/square`, ...; no copies."""
-        named = {f"parameters/{name}": array for name, array in self.parameters.items()}
+        """Return all arrays by name: `parameters.table`, `slots.table.square`, ...; no copies."""
+        named = {f"parameters.{name}": array for name, array in self.parameters.items()}
         for name, slots in self.slots.items():
-            named |= {f"slots/{name}/{slot}": array for slot, array in slots.items()}
-        named |= {f"best/{name}": array for name, array in self.best.items()}
+            named |= {f"slots.{name}.{slot}": array for slot, array in slots.items()}
+        named |= {f"best.{name}": array for name, array in self.best.items()}
         return {**named, "trained": self.trained}
 
     def place(self) -> dict[str, Any]:
@@ -88,13 +88,13 @@ class TrainState:
         """Make the state again from what `arrays` and `place` returned."""
         state = cls({}, {}, arrays["trained"], **place)
         for name, array in arrays.items():
-            kind, _, rest = name.partition("/")
+            kind, _, rest = name.partition(".")
             if kind == "parameters":
                 state.parameters[rest] = array
             elif kind == "best":
                 state.best[rest] = array
             elif kind == "slots":
-                parameter, _, slot = rest.rpartition("/")
+                parameter, _, slot = rest.rpartition(".")
                 state.slots.setdefault(parameter, {})[slot] = array
         return state
 

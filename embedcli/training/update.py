@@ -1,7 +1,7 @@
-"""What a run takes over from an earlier model, to go on training it on new text.
+"""Training that goes on with an earlier model, on new text (`--update`).
 
-Words keep their ids and labels their places, new ones come after them: so each array of the model
-is the leading block of the array of the run.
+Words keep their ids and labels their columns; new ones are appended. So each array of the model is
+the leading block of the array of the new run.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedcli import store
 from embedcli.config import TrainSettings, require_same, schema
-from embedcli.errors import ConfigError, StoreError
+from embedcli.errors import ConfigError, StoreError, describe_malformed
+from embedcli.model import Model, load_settings, verify_model
 from embedcli.nn.initializers import initial_rows
 from embedcli.nn.optimizers import make_optimizer
-from embedcli.store import Model
+from embedcli.storage.bundle import FORMAT, require_types
 from embedcli.tasks.task import Task
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.text.words import Known
 from embedcli.training.loop import TrainState
 
-# What the model's numbers mean by; a run that goes on with them cannot have others.
-FIXED = (
+# Settings that give the model's numbers their meaning.
+MUST_MATCH_MODEL = (
     "task",
     "dim",
     "tokenizer",
@@ -41,79 +41,81 @@ FIXED = (
     "hidden",
     "multi_label",
 )
-# What an earlier run was told for itself alone.
-OF_ONE_RUN = ("update", "vectors", "freeze", "valid", "workers", "cache", "checkpoint_every")
-# The schema's names of what `start` says.
+# Settings that an update does not inherit from the model.
+NOT_INHERITED = ("update", "vectors", "freeze", "valid", "workers", "cache", "checkpoint_every")
+# Entries of `Model.start`, and the settings whose values they are.
 START = {"init": "init", "seed": "seed", "scale": "init_scale"}
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """What stays known of an earlier model while a run goes on with it."""
+    """What a run keeps of the model that it updates, beside its arrays."""
 
     known: Known
-    start: Mapping[str, Any]  # how its first rows were made
+    start: Mapping[str, Any]  # how the model's initial rows were made
     corpus: str  # fingerprint of all the text it was trained on
 
     @classmethod
     def of(cls, model: Model) -> Earlier:
-        """Return what stays known of a model."""
+        """Return what is kept of a model."""
         known = Known(model.table.vocabulary, np.asarray(model.first_lines), model.labels)
         return cls(known, dict(model.start), model.corpus)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return what a checkpoint keeps of it, as arrays by name."""
+        """Return the arrays of a checkpoint that hold it."""
         return {
-            "earlier/words": np.frombuffer(self.known.vocabulary.to_bytes(), np.uint8),
-            "earlier/counts": self.known.counts,
-            "earlier/first_lines": self.known.first_lines,
+            "earlier.words": np.frombuffer(self.known.vocabulary.to_bytes(), np.uint8),
+            "earlier.counts": self.known.counts,
+            "earlier.first_lines": self.known.first_lines,
         }
 
     def facts(self) -> dict[str, Any]:
-        """Return all else, as JSON knows it."""
+        """Return the rest of it, for JSON."""
         return {"labels": self.known.labels, "start": self.start, "corpus": self.corpus}
 
     @classmethod
     def restored(cls, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Earlier:
-        """Make it again from what `arrays` and `facts` returned.
+        """Return what `arrays` and `facts` were made of.
 
         Raises KeyError, ValueError, ConfigError or VocabularyError for anything else.
         """
-        store.require_kinds(facts, {"labels": list, "start": dict, "corpus": str})
+        require_types(facts, {"labels": list, "start": dict, "corpus": str})
         require_start(facts["start"])
-        words = arrays["earlier/words"].tobytes().decode("utf-8").split("\n")[:-1]
-        counts, first_lines = arrays["earlier/counts"], arrays["earlier/first_lines"]
+        words = arrays["earlier.words"].tobytes().decode("utf-8").split("\n")[:-1]
+        counts, first_lines = arrays["earlier.counts"], arrays["earlier.first_lines"]
         for name, array in (("counts", counts), ("first_lines", first_lines)):
             if array.shape != (len(words),) or array.dtype != np.int64 or (array < 0).any():
-                raise ValueError(f"earlier/{name} is not of {len(words)} whole numbers")
+                raise ValueError(f"earlier.{name}: expected {len(words)} whole numbers from 0")
         known = Known(Vocabulary(words, counts), first_lines, tuple(map(str, facts["labels"])))
         return cls(known, dict(facts["start"]), facts["corpus"])
 
 
-def settings_of(folder: Path) -> dict[str, Any]:
-    """Return the settings that a run which updates a model has where it is told no others.
+def inherited_settings(folder: Path) -> dict[str, Any]:
+    """Return the settings of a model that a run which updates it inherits; raises StoreError."""
+    settings = asdict(load_settings(folder))
+    return {name: value for name, value in settings.items() if name not in NOT_INHERITED}
 
-    They are the model's, as resolved, but for those of one run. Raises StoreError.
+
+def load_to_update(folder: Path, settings: TrainSettings) -> Model:
+    """Open a model to update, its digests checked.
+
+    Raises StoreError for one that cannot be updated, ConfigError for settings other than the
+    model's in `MUST_MATCH_MODEL`.
     """
-    settings = asdict(store.load_settings(folder))
-    return {name: value for name, value in settings.items() if name not in OF_ONE_RUN}
-
-
-def load(folder: Path, settings: TrainSettings) -> Model:
-    """Open a model to go on with, its digests checked.
-
-    Raises StoreError for one that cannot be gone on with, ConfigError for other settings than its
-    own where they are part of what was learnt.
-    """
-    store.verify(folder)
-    model = store.load(folder)
+    model = verify_model(folder)
+    if model.bundle is not None and model.bundle.format < FORMAT:
+        raise StoreError(
+            f"{folder}: a model of format version {model.bundle.format}, which can be read but "
+            f"not updated; --update needs version {FORMAT}",
+            f"--vectors {folder} starts from its vectors alone",
+        )
     if not model.head:
         raise StoreError(
-            f"{folder}: its vectors came from a file, and there is no head to go on with",
+            f"{folder}: its vectors came from a file, so there is no head to train further",
             f"--vectors {folder} starts from the vectors alone",
         )
     require_same(
-        FIXED,
+        MUST_MATCH_MODEL,
         asdict(settings),
         model.settings,
         f"the model to update, {folder},",
@@ -122,62 +124,62 @@ def load(folder: Path, settings: TrainSettings) -> Model:
     try:
         require_start(model.start)
     except (KeyError, ConfigError) as error:
-        what = error.message if isinstance(error, ConfigError) else store.in_words(error)
-        raise StoreError(f"{folder}: damaged: how its rows began: {what}") from error
+        what = error.message if isinstance(error, ConfigError) else describe_malformed(error)
+        raise StoreError(f"{folder}: damaged: how its initial rows were made: {what}") from error
     return model
 
 
 def require_start(start: Mapping[str, Any]) -> None:
-    """Raise KeyError or ConfigError unless it is said how first rows were made."""
+    """Raise KeyError or ConfigError unless `start` says how initial rows were made."""
     for key, name in START.items():
         schema(TrainSettings)[name].check(start[key])
 
 
-def begin(model: Model, task: Task, settings: TrainSettings) -> TrainState:
-    """Make the state from which a run on new text goes on with a model.
+def updated_state(model: Model, task: Task, settings: TrainSettings) -> TrainState:
+    """Return the state from which a run on new text goes on with a model.
 
-    Rows of new words start as the model's own did, columns of new labels as a new head's; where
-    the optimizer is another, its state starts anew. Class weights are those of the new text.
+    Rows of new words and columns of new labels start as those of a new model. Where the optimizer
+    is another, its state starts anew. Class weights are those of the new text.
     """
     parameters = {name: tensor.data for name, tensor in task.parameters.items()}
     task.require_compatible(model.head)
-    table, of = parameters["table"], model.start
+    # 1. The table: initial rows for new words, the model's rows for the others.
+    table, start = parameters["table"], model.start
     new = range(len(model.table), len(table))
-    table[new.start :] = initial_rows(of["init"], of["seed"], new, table.shape[1], of["scale"])
+    table[new.start :] = initial_rows(
+        start["init"], start["seed"], new, table.shape[1], start["scale"]
+    )
     for first, block in model.table.blocks():
         table[first : first + len(block)] = block
+    # 2. The head.
     for name, array in parameters.items():
         if name not in ("table", *task.of_this_text):
-            _lay(array, model.head.get(name), name)
+            _copy_leading_block(model.head.get(name), array, name)
+    # 3. The optimizer's arrays. A setting may have given the optimizer one that it had not before.
+    optimizer = make_optimizer(settings)
+    same_optimizer = settings.optimizer == model.settings.optimizer
+    slots = {}
+    for name, tensor in task.parameters.items():
+        if tensor.requires_grad:
+            slots[name] = optimizer.state_like(tensor.data)
+            for slot, array in slots[name].items() if same_optimizer else ():
+                kept = f"{name}.{slot}"
+                if kept in model.optimizer:
+                    _copy_leading_block(model.optimizer[kept], array, kept)
+    # 4. How often rows were trained, and the log.
     trained = np.zeros(len(table), np.int64)  # (V,)
     trained[: len(model.trained)] = model.trained
-    state = TrainState(parameters, _slots(model, task, settings), trained, log=list(model.log))
+    state = TrainState(parameters, slots, trained, log=list(model.log))
     last = model.log[-1] if model.log else {}
     state.epochs_before = last.get("epoch", 0)
-    if settings.optimizer == model.settings.optimizer:
+    if same_optimizer:
         state.steps_before = last.get("steps", 0)
     return state
 
 
-def _slots(
-    model: Model, task: Task, settings: TrainSettings
-) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """Make the optimizer's arrays, the model's own laid over them."""
-    optimizer = make_optimizer(settings)
-    trainable = {name: each for name, each in task.parameters.items() if each.requires_grad}
-    slots = {name: optimizer.state_like(each.data) for name, each in trainable.items()}
-    if settings.optimizer == model.settings.optimizer:
-        for name, arrays in slots.items():
-            for slot, array in arrays.items():
-                kept = f"{name}/{slot}"
-                if kept in model.optimizer:  # a setting may have given the rule one more
-                    _lay(array, model.optimizer[kept], kept)
-    return slots
-
-
-def _lay(new: NDArray[Any], old: NDArray[Any] | None, name: str) -> None:
-    """Put an array over the leading block of another."""
-    if old is None or old.ndim != new.ndim or np.greater(old.shape, new.shape).any():
-        found = None if old is None else old.shape
-        raise StoreError(f"the model's {name}: damaged: found {found}; expected {new.shape}")
+def _copy_leading_block(old: NDArray[Any] | None, new: NDArray[Any], name: str) -> None:
+    if old is None:
+        raise StoreError(f"the model's {name}: damaged: it is missing; expected {new.shape}")
+    if old.ndim != new.ndim or np.greater(old.shape, new.shape).any():
+        raise StoreError(f"the model's {name}: damaged: found {old.shape}; expected {new.shape}")
     new[tuple(map(slice, old.shape))] = old

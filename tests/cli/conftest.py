@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from embedcli import store
+from embedcli import model as models
 from embedcli.cli import main
 from embedcli.config import TrainSettings
 from embedcli.table import EmbeddingTable
@@ -48,10 +48,9 @@ def save_model(folder: Path, words: list[str], dim: int = 4) -> EmbeddingTable:
     counts = np.arange(len(words), 0, -1)
     table = EmbeddingTable(Vocabulary(words, counts), vectors)
     ones = np.ones(len(words), np.int64)
-    store.save(
-        folder,
-        store.Model(table=table, settings=TrainSettings(dim=dim), trained=ones, first_lines=ones),
-    )
+    settings = TrainSettings(dim=dim)
+    made = models.Model(table=table, settings=settings, trained=ones, first_lines=ones)
+    models.save_model(folder, made)
     return table
 
 

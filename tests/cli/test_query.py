@@ -14,7 +14,7 @@ import pytest
 
 import embedcli
 from embedcli.config import TrainSettings
-from embedcli.store import Model, save
+from embedcli.model import Model, save_model
 from embedcli.table import EmbeddingTable
 from embedcli.text.vocabulary import Vocabulary
 
@@ -35,7 +35,7 @@ def royals(tmp_path):
     ones = np.ones(len(vectors), np.int64)
     table = EmbeddingTable(Vocabulary(PLACES, ones), vectors)
     settings = TrainSettings(dim=3)
-    save(
+    save_model(
         tmp_path / "embeddings",
         Model(table=table, settings=settings, trained=ones, first_lines=ones),
     )

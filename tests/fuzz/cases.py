@@ -22,10 +22,11 @@ from unittest import mock
 
 import numpy as np
 
-from embedcli import evaluation, formats, store
+from embedcli import evaluation, formats
 from embedcli.cli import main
 from embedcli.config import TextSettings, TrainSettings, resolve
 from embedcli.errors import EmbedError
+from embedcli.model import load_model, verify_model
 from embedcli.text.encode import EncodedCorpus, encode
 from embedcli.text.labels import ClassTargets, LabelKind
 from embedcli.text.vocabulary import Vocabulary
@@ -324,8 +325,8 @@ def _said(corpus: EncodedCorpus) -> list[object]:
 
 def _model(case: Case, tmp: Path) -> None:
     with contextlib.suppress(EmbedError):
-        store.verify(Path("model"))
-    model = store.load(Path("model"))
+        verify_model(Path("model"))
+    model = load_model(Path("model"))
     model.table.nearest(model.table.rows([0]), 3)
 
 

@@ -12,7 +12,6 @@ import json
 import lzma
 import os
 import struct
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -99,11 +98,9 @@ def checkpoint() -> Mapping[str, bytes]:
             api.train(
                 corpus, Path(name) / "model", stop=lambda: True, **_small("cbow") | {"epochs": 9}
             )
-        return {
-            "corpus.txt": corpus.read_bytes(),
-            "model.checkpoint/state.npz": (
-                Path(name) / "model.checkpoint" / "state.npz"
-            ).read_bytes(),
+        kept = _files(Path(name) / "model.checkpoint/state")
+        return {"corpus.txt": corpus.read_bytes()} | {
+            f"model.checkpoint/state/{each}": data for each, data in kept.items()
         }
 
 
@@ -125,8 +122,11 @@ def stopped_runs() -> Sequence[Mapping[str, bytes]]:
                 api.train("corpus.txt", "old", task="classify", **more)
             with suppress(Stopped):
                 api.train("corpus.txt", "m", stop=_after(steps), **{**own, **settings})
-            kept = Path("m.checkpoint/state.npz").read_bytes()
-        found.append({"corpus.txt": LABELLED.encode() * 4, "m.checkpoint/state.npz": kept})
+            kept = _files(Path("m.checkpoint/state"))
+        found.append(
+            {"corpus.txt": LABELLED.encode() * 4}
+            | {f"m.checkpoint/state/{each}": data for each, data in kept.items()}
+        )
     return found
 
 
@@ -342,37 +342,11 @@ def _spoilt_file(random: Random, name: str, files: Mapping[str, bytes]) -> bytes
     with suppress(Exception):  # a file in the place of another has no such parts
         if how < 0.7 and name.endswith(".npy"):
             return spoil_npy(random, data)
-        if how < 0.7 and name.endswith(".npz"):
-            return _spoilt_npz(random, data)
         if how < 0.7 and name.endswith(".json"):
             return as_json(spoil_json(random, json.loads(data)))
         if how < 0.7 and name.endswith(".jsonl"):
             return spoil_json_lines(random, data)
     return spoil(random, data, [*files.values()])
-
-
-def _spoilt_npz(random: Random, data: bytes) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    name = random.choice([*members])
-    if random.random() < 0.2:
-        other = random.choice(("x.npy", "../x.npy", "labels.npy", "\x1b.npy", "optimizer..npy"))
-        members[other] = members.pop(name)
-    elif random.random() < 0.3:
-        content = np.load(io.BytesIO(members[name]))
-        if content.dtype == np.uint8:  # JSON
-            changed = as_json(spoil_json(random, json.loads(content.tobytes())))
-            out = io.BytesIO()
-            np.save(out, np.frombuffer(changed, np.uint8))
-            members[name] = out.getvalue()
-    else:
-        members[name] = spoil_npy(random, members[name])
-    out = io.BytesIO()
-    method = zipfile.ZIP_DEFLATED if random.random() < 0.05 else zipfile.ZIP_STORED
-    with zipfile.ZipFile(out, "w", method) as archive:
-        for each, content in members.items():
-            archive.writestr(each, content)
-    return out.getvalue()
 
 
 def _with_digests(files: Mapping[str, bytes]) -> bytes:
@@ -385,7 +359,7 @@ def _with_digests(files: Mapping[str, bytes]) -> bytes:
         text = json.dumps(body, ensure_ascii=False, sort_keys=True, indent=1)
         body["sha256"] = hashlib.sha256(text.encode()).hexdigest()
         return (json.dumps(body, ensure_ascii=False, indent=1) + "\n").encode()
-    return files["manifest.json"]
+    return files.get("manifest.json", b"")
 
 
 def _with_sizes(files: Mapping[str, bytes]) -> bytes:
@@ -397,15 +371,21 @@ def _with_sizes(files: Mapping[str, bytes]) -> bytes:
         with suppress(Exception):
             manifest["shape"] = np.load(io.BytesIO(files["table.npy"])).shape
         return as_json(manifest)
-    return files["manifest.json"]
+    return files.get("manifest.json", b"")
 
 
 def kept_run(random: Random) -> Case:
     """A checkpoint."""
     files = dict(checkpoint())
-    name = "model.checkpoint/state.npz"
-    files[name] = _spoilt_file(random, name, {name: files[name]})
-    return Case(files, reader="checkpoint")
+    folder = "model.checkpoint/state"
+    kept = {path.name: files[str(path)] for path in map(Path, files) if path.parent.name == "state"}
+    name = random.choice([*kept])
+    kept[name] = _spoilt_file(random, name, kept)
+    if name != "manifest.json" and random.random() < 0.8:
+        kept["manifest.json"] = _with_digests(kept)
+    return Case(
+        files | {f"{folder}/{name}": data for name, data in kept.items()}, reader="checkpoint"
+    )
 
 
 def kept_ids(random: Random) -> Case:
@@ -444,16 +424,12 @@ def kept_ids(random: Random) -> Case:
 
 def _seal(random: Random, kept: dict[str, bytes], entry: str) -> None:
     """Make the digests of an entry of the cache those of its files."""
-    place = f"{entry}/digests.json"
-    digests = {
-        path.partition("/")[2]: [len(data), hashlib.sha256(data).hexdigest()]
-        for path, data in kept.items()
-        if path.startswith(f"{entry}/") and path != place
-    }
-    said = {"entry": entry, "files": digests}
-    changed = spoil_json(random, said) if random.random() < 0.2 else said
-    data = as_json(changed)
-    kept[place] = data + b"\n" + hashlib.sha256(data).hexdigest().encode()
+    files = {path.partition("/")[2]: data for path, data in kept.items() if f"{entry}/" in path}
+    manifest = f"{entry}/manifest.json"
+    kept[manifest] = _with_digests(files)
+    if random.random() < 0.2:
+        with suppress(Exception):  # it may be no JSON any more
+            kept[manifest] = as_json(spoil_json(random, json.loads(kept[manifest])))
 
 
 def judgements(random: Random) -> Case:
@@ -652,14 +628,18 @@ def training(random: Random) -> Case:
 
 
 def resuming(random: Random) -> Case:
-    """A run to go on with whose checkpoint was changed; its checksums may fit."""
+    """A run to go on with whose checkpoint was changed; its digests may fit."""
     files = dict(random.choice(stopped_runs()))
-    name = "m.checkpoint/state.npz"
+    folder = "m.checkpoint/state"
+    kept = {path.name: files[str(path)] for path in map(Path, files) if path.parent.name == "state"}
     if random.random() < 0.2:
-        files[name] = spoil(random, files[name])
+        name = random.choice([*kept])
+        kept[name] = spoil(random, kept[name])
     else:
-        files[name] = _spoilt_checkpoint(random, files[name])
+        _spoil_checkpoint(random, kept)
     text = random.choice(([], ["corpus.txt"], ["corpus.txt"], ["corpus.txt"]))
+    files = {path: data for path, data in files.items() if not path.startswith(folder)}
+    files |= {f"{folder}/{name}": data for name, data in kept.items()}
     return Case(files, ("train", *text, "--resume", "--out", "m", "--no-cache", "--quiet"))
 
 
@@ -667,42 +647,33 @@ def resuming(random: Random) -> Case:
 COSTLY = ("epochs", "workers", "length", "hidden", "tile", "tile_negatives", "window", "batch_size")
 
 
-def _spoilt_checkpoint(random: Random, data: bytes) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    head = "checkpoint.npy"
-    said = json.loads(np.load(io.BytesIO(members[head])).tobytes())
+def _spoil_checkpoint(random: Random, kept: dict[str, bytes]) -> None:
+    """Change the state or the arrays of a checkpoint, and make its digests fit."""
+    said = json.loads(kept["state.json"])
     for _ in range(random.choice((1, 1, 2))):
         if random.random() < 0.6:
             part = random.choice(_parts(said))
             changed = spoil_json(random, part)
             if isinstance(changed, dict):
-                kept = {name: part[name] for name in COSTLY if name in part}
+                costly = {name: part[name] for name in COSTLY if name in part}
                 part.clear()
-                part.update({**changed, **kept})
+                part.update({**changed, **costly})
         else:
-            name = random.choice([name for name in members if name != head])
+            name = random.choice([name for name in kept if name.endswith(".npy")])
             with suppress(Exception):  # it may be spoilt already, and no array any more
-                members[name] = spoil_npy(random, members[name])
+                kept[name] = spoil_npy(random, kept[name])
             if random.random() < 0.2:
-                other = f"{random.choice(('x', 'best/table', 'slots/table/x', 'found'))}.npy"
-                members[other] = members.pop(name)
-                said["arrays"] = [each.removesuffix(".npy") for each in members if each != head]
-    out = io.BytesIO()
-    np.save(out, np.frombuffer(as_json(said), np.uint8))
-    members[head] = out.getvalue()
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return out.getvalue()
+                other = random.choice(("x", "best.table", "slots.table.x", "found"))
+                kept[f"{other}.npy"] = kept.pop(name)
+    kept["state.json"] = as_json(said)
+    manifest = json.loads(kept["manifest.json"])
+    manifest["files"] = {name: {} for name in kept if name != "manifest.json"}
+    kept["manifest.json"] = _with_digests(kept | {"manifest.json": as_json(manifest)})
 
 
 def _parts(said: dict[str, Any]) -> list[dict[str, Any]]:
-    """List what a checkpoint says, its state, and the parts of that."""
-    state = said.get("state")
-    within = state.values() if isinstance(state, dict) else ()
-    return [each for each in (said, state, *within) if isinstance(each, dict)]
+    """List the state of a checkpoint, and the parts of it."""
+    return [each for each in (said, *said.values()) if isinstance(each, dict)]
 
 
 def updating(random: Random) -> Case:

@@ -8,8 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from embedcli import api, store
+from embedcli import api
 from embedcli.cli import main
+from embedcli.model import load_table
 from embedcli.table import EmbeddingTable
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.views import terminal
@@ -175,5 +176,5 @@ def test_words_are_the_same_after_a_way_through_files(tmp_path):
     from embedcli.formats import FORMATS
 
     FORMATS["model"].write(tmp_path / "model", table)
-    assert list(store.load_table(tmp_path / "model").vocabulary) == EVERY
+    assert list(load_table(tmp_path / "model").vocabulary) == EVERY
     assert not [path for path in tmp_path.parent.iterdir() if path.name in ("passwd", "etc")]

@@ -1,4 +1,3 @@
-import contextlib
 import errno
 import fcntl
 import os
@@ -8,10 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from embedcli.errors import StoreError
 from embedcli.storage import files
@@ -175,7 +171,7 @@ def test_the_gap_of_two_renames_is_closed(tmp_path, monkeypatch):
         with pytest.raises(KilledError):
             make_folder(target, "new")
     assert not target.exists()
-    assert content(files.settled(target)) == "old"
+    assert content(files.current_path(target)) == "old"
     with files.Lock(target):
         assert content(target) == "old"
     assert names(tmp_path) == ["model"]
@@ -264,68 +260,10 @@ def test_too_little_room_is_said_with_numbers(tmp_path):
         files.require_space(tmp_path / "a" / "b", 10**18, "the table")
 
 
-arrays = st.sampled_from(["<f4", "<f8", "<i8", "|u1"]).flatmap(
-    lambda kind: st.lists(st.integers(0, 4), max_size=3).map(
-        lambda shape: np.arange(np.prod(shape, dtype=int)).astype(kind).reshape(shape)
-    )
-)
-
-
-@given(st.dictionaries(st.text("abc/._", min_size=1), arrays, max_size=4))
-def test_arrays_come_back_from_npz(tmp_path_factory, kept):
-    path = tmp_path_factory.mktemp("npz") / "a.npz"
-    with files.atomic_write(path) as out:
-        files.write_npz(out, kept)
-    found = files.map_npz(path)
-    assert found.keys() == kept.keys()
-    for name, array in kept.items():
-        assert found[name].dtype == array.dtype
-        np.testing.assert_array_equal(found[name], array)
-    with np.load(path) as same:
-        assert set(same.files) == kept.keys()
-
-
-def test_npz_bytes_depend_on_the_arrays_alone(tmp_path):
-    for name in ("a", "b"):
-        with files.atomic_write(tmp_path / name) as out:
-            files.write_npz(out, {"x": np.arange(3)})
-    assert files.sha256(tmp_path / "a") == files.sha256(tmp_path / "b")
-
-
-def npy(header, data=b"", version=b"\x01\x00"):
-    text = header.encode("latin-1")
-    return b"\x93NUMPY" + version + len(text).to_bytes(2, "little") + text + data
-
-
-HOSTILE_NPY = {
-    "empty": b"",
-    "no header": b"\x93NUMPY",
-    "version": npy("{}", version=b"\x09\x00"),
-    "not a dict": npy("[" * 2000),
-    "deep": npy("(" * 9000),
-    "object": npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}", bytes(8)),
-    "2^63 rows": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775808, 1)}"),
-    "overflow": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296)}"),
-    "negative": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -1)}", bytes(4)),
-    "beyond": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (9, 9)}", bytes(8)),
-    "more": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1)}", bytes(8)),
-    "text": npy("{'descr': '<U9', 'fortran_order': False, 'shape': (1,)}", bytes(36)),
-    "no rows of 2^63": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 2**63)}"),
-    "nothing of 2^70": npy(f"{{'descr': '<f4', 'fortran_order': False, 'shape': (0, {2**70})}}"),
-}
-
-
-@pytest.mark.parametrize("data", HOSTILE_NPY.values(), ids=HOSTILE_NPY)
-def test_a_hostile_npy_is_a_value_error(tmp_path, data):
-    (tmp_path / "a.npy").write_bytes(data)
-    with pytest.raises(ValueError):
-        files.map_npy(tmp_path / "a.npy")
-
-
 def test_pipes_and_links_out_are_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match="regular"):
-        files.map_npy(tmp_path / "pipe")
+        files.regular_size(tmp_path / "pipe")
     outside = tmp_path / "outside"
     outside.write_bytes(b"x")
     inside = tmp_path / "inside"
@@ -334,24 +272,6 @@ def test_pipes_and_links_out_are_not_opened(tmp_path):
     with pytest.raises(ValueError, match="leads out"):
         files.regular_size(inside / "link", inside=inside)
     assert files.regular_size(inside / "link") == 1
-
-
-def test_a_compressed_npz_is_refused(tmp_path):
-    np.savez_compressed(tmp_path / "bomb.npz", x=np.zeros(1 << 20))
-    with pytest.raises(ValueError, match="compressed"):
-        files.map_npz(tmp_path / "bomb.npz")
-
-
-@given(st.integers(0, 700), st.integers(0, 255))
-def test_a_changed_npz_gives_arrays_or_a_value_error(tmp_path_factory, place, value):
-    path = tmp_path_factory.mktemp("npz") / "a.npz"
-    with path.open("wb") as out:
-        files.write_npz(out, {"x": np.arange(4), "y": np.ones((2, 2), np.float32)})
-    data = bytearray(path.read_bytes())
-    data[place % len(data)] = value
-    path.write_bytes(data)
-    with contextlib.suppress(ValueError):
-        files.map_npz(path)
 
 
 def test_a_temporary_that_was_swept_while_made_is_made_again(tmp_path, monkeypatch):
@@ -407,7 +327,7 @@ def test_killed_at_any_moment_the_folder_is_the_old_or_the_new_one(tmp_path, mon
     save("old")
     number = 1
     while run_until_event(lambda: save("new"), number):
-        assert state(files.settled(target)) in (whole["old"], whole["new"])
+        assert state(files.current_path(target)) in (whole["old"], whole["new"])
         with files.Lock(target):
             assert set(names(tmp_path)) <= {"model", "model.previous", ".model.lock"}
             found = {state(folder) for folder in (target, files.previous(target))}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from embedcli.config import TrainSettings, resolve
 from embedcli.errors import CorpusError
-from embedcli.storage.files import let_go
+from embedcli.storage.arrays import drop_pages
 from embedcli.tasks.words import (
     Streams,
     draw_negatives,
@@ -290,7 +290,7 @@ def test_two_lines_train(kind, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="where /proc tells what a mapping holds")
-def test_pages_of_a_mapped_file_are_let_go(tmp_path):
+def test_pages_of_a_mapped_file_are_drop_pages(tmp_path):
     np.save(tmp_path / "ids.npy", np.arange(1 << 20, dtype=np.int32))
     ids = np.load(tmp_path / "ids.npy", mmap_mode="r")
 
@@ -300,15 +300,15 @@ def test_pages_of_a_mapped_file_are_let_go(tmp_path):
 
     assert ids.sum() == (1 << 19) * ((1 << 20) - 1)
     assert held() > 4000
-    let_go(ids[5:])
+    drop_pages(ids[5:])
     assert held() == 0
-    let_go(np.arange(3))
+    drop_pages(np.arange(3))
     assert ids[-1] == (1 << 20) - 1
 
 
-def test_the_corpus_is_let_go_now_and_then(task, monkeypatch):
+def test_pages_of_the_corpus_are_dropped_now_and_then(task, monkeypatch):
     let = []
-    monkeypatch.setattr("embedcli.tasks.words.let_go", let.append)
+    monkeypatch.setattr("embedcli.tasks.words.drop_pages", let.append)
     for index in range(20):
         task.batch(0, index)
     assert len(let) == 2 * (20 // 8)  # its ids, and where its lines end

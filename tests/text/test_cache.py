@@ -12,6 +12,8 @@ import pytest
 
 from embedcli.config import TextSettings
 from embedcli.errors import CorpusError
+from embedcli.storage import bundle
+from embedcli.storage.arrays import npy_chunks
 from embedcli.text import cache
 from embedcli.text import encode as module
 from embedcli.text.encode import EncodedCorpus, encode
@@ -112,7 +114,7 @@ def test_it_can_be_passed_by(folder: Path, readings: list[int]) -> None:
 
 
 def test_a_damaged_entry_is_read_anew(folder: Path, readings: list[int]) -> None:
-    for name in ("ids.numbers", "vocab.txt", "facts.json", "digests.json"):
+    for name in ("ids.numbers", "vocab.txt", "facts.json", "manifest.json"):
         run(folder)
         (entry,) = cache.entries()
         damaged = bytearray((entry.path / name).read_bytes())
@@ -127,7 +129,7 @@ def test_a_damaged_entry_is_read_anew(folder: Path, readings: list[int]) -> None
 def test_a_damaged_entry_is_kept_anew(folder: Path, readings: list[int]) -> None:
     run(folder)
     (entry,) = cache.entries()
-    (entry.path / "digests.json").write_text("{}")
+    (entry.path / "manifest.json").write_text("{}")
     for _ in range(3):
         run(folder)
     assert len(readings) == 2
@@ -146,13 +148,13 @@ def test_an_entry_in_the_place_of_another_is_read_anew(folder: Path, readings: l
 
 def seal(entry: Path) -> None:
     """Make the digests of an entry those of its files, as only who means it would."""
-    digests = {
-        path.name: [path.stat().st_size, sha256(path.read_bytes()).hexdigest()]
-        for path in entry.iterdir()
-        if path.name != "digests.json"
-    }
-    said = json.dumps({"entry": entry.name, "files": digests}).encode()
-    (entry / "digests.json").write_bytes(said + b"\n" + sha256(said).hexdigest().encode())
+    body = json.loads((entry / "manifest.json").read_bytes())
+    del body["sha256"]
+    for name, file in body["files"].items():
+        data = (entry / name).read_bytes()
+        file.update(bytes=len(data), sha256=sha256(data).hexdigest())
+    (entry / "manifest.json").write_bytes(bundle._manifest_bytes(body))
+    bundle.open_bundle(entry, "ids").verify()
 
 
 @pytest.mark.parametrize(
@@ -165,8 +167,8 @@ def seal(entry: Path) -> None:
         ("ids.offsets", b"odd"),
         ("labels.offsets", np.int64([0, 3]).tobytes()),
         ("labels.numbers", np.int32([0, 1, 7]).tobytes()),
-        ("counts", np.int64([1]).tobytes()),
-        ("first_lines", np.int64([1]).tobytes()),
+        ("counts.npy", b"".join(npy_chunks(np.int64([1])))),
+        ("first_lines.npy", b"".join(npy_chunks(np.int64([1])))),
         ("vocab.txt", b"hope"),
         ("facts.json", b"[]"),
         ("facts.json", b'{"fingerprint": "", "min_count": []}'),
@@ -190,7 +192,7 @@ def test_an_entry_that_cannot_be_true_is_read_anew(
 def test_files_without_an_end_are_not_opened(folder: Path, readings: list[int]) -> None:
     run(folder)
     (entry,) = cache.entries()
-    for name in ("facts.json", "digests.json"):
+    for name in ("facts.json", "manifest.json"):
         (entry.path / name).unlink()
         os.mkfifo(entry.path / name)
         assert len(run(folder).vocabulary) == 6

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import embedcli
-from embedcli import store
 from embedcli.cli import main
 from embedcli.errors import ConfigError
+from embedcli.model import Model, load_model
 from embedcli.training import run
 from embedcli.training.pretrained import Coverage
 
@@ -39,12 +39,12 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def train(place: Path, **other: object) -> tuple[store.Model, run.Prepared]:
+def train(place: Path, **other: object) -> tuple[Model, run.Prepared]:
     events = []
     vectors = str(place / "glove.txt")
     settings = {**SETTINGS, "vectors": vectors, **other}
     embedcli.train(place / "text.txt", place / "m", report=events.append, **settings)
-    return store.load(place / "m"), events[0]
+    return load_model(place / "m"), events[0]
 
 
 @pytest.mark.parametrize("freeze", ["all", "found", "none"])

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import embedcli
-from embedcli import store
 from embedcli.cli import main
 from embedcli.errors import ConfigError, CorpusError, StoreError
+from embedcli.model import Model, load_model, save_model, verify_model
 from embedcli.storage import files
 from embedcli.training import run
 
@@ -42,14 +42,14 @@ ON_THE_SAME_TEXT = {
     **{t: {**VARIANTS[t], "noise_power": 1.0} for t in ("cbow", "skipgram")},
 }
 
-Train = Callable[..., store.Model]
+Train = Callable[..., Model]
 
 
 @pytest.fixture
 def train(tmp_path: Path) -> Train:
     """Train on a text with settings of which some are others."""
 
-    def go(text: str, out: str, **other: object) -> store.Model:
+    def go(text: str, out: str, **other: object) -> Model:
         path = tmp_path / "text.txt"
         path.write_text(text)
         if "update" in other:
@@ -57,8 +57,8 @@ def train(tmp_path: Path) -> Train:
         else:
             other = {**SETTINGS, **other}
         embedcli.train(path, tmp_path / out, **other)
-        store.verify(tmp_path / out)
-        return store.load(tmp_path / out)
+        verify_model(tmp_path / out)
+        return load_model(tmp_path / out)
 
     return go
 
@@ -134,9 +134,9 @@ def test_rows_without_a_part_in_the_new_text_stay(tmp_path_factory, first, secon
         text = "".join(f"__label__{label} {' '.join(words)}\n" for label, words in lines)
         (place / f"{name}.txt").write_text(text)
     embedcli.train(place / "old.txt", place / "m", **{**SETTINGS, "group": 1})
-    old = store.load(place / "m")
+    old = load_model(place / "m")
     embedcli.train(place / "new.txt", place / "n", update=str(place / "m"), min_count=min_count)
-    new = store.load(place / "n")
+    new = load_model(place / "n")
     words = list(old.table.vocabulary)
     met: dict[str, int] = {}
     for word in (word for _, line in second for word in line):
@@ -147,7 +147,7 @@ def test_rows_without_a_part_in_the_new_text_stay(tmp_path_factory, first, secon
         stays = np.array_equal(new.table.vectors[number], old.table.vectors[number])
         assert stays or word in met
         for slot, array in old.optimizer.items():
-            if slot.startswith("table/") and word not in met:
+            if slot.startswith("table.") and word not in met:
                 np.testing.assert_array_equal(new.optimizer[slot][number], array[number])
         before = int(old.table.vocabulary.counts[number])
         assert new.table.vocabulary.counts[number] == before + met.get(word, 0)
@@ -159,9 +159,9 @@ def test_what_is_new_begins_as_it_would_have_begun(train, tmp_path):
     train(TEXT, "m", seed=3)
     new = train(MORE, "n", update="m", seed=8, freeze="all")
     both = train(TEXT + MORE, "both", seed=3, freeze="all")
-    size = len(store.load(tmp_path / "m").table)
+    size = len(load_model(tmp_path / "m").table)
     np.testing.assert_array_equal(new.table.vectors[size:], both.table.vectors[size:])
-    assert leads(store.load(tmp_path / "m").table.vectors, new.table.vectors)
+    assert leads(load_model(tmp_path / "m").table.vectors, new.table.vectors)
     assert new.start == both.start
     trained = train(MORE, "n", update="m", seed=8)
     told = embedcli.api.explain_word("w0", tmp_path / "n")
@@ -181,9 +181,9 @@ def test_the_new_is_learnt_and_the_old_not_forgotten(train, tmp_path):
 
 
 def test_in_place_the_model_before_is_kept(train, tmp_path):
-    old = train(TEXT, "m").manifest
+    old = train(TEXT, "m").bundle
     train(MORE, "m", update="m")
-    assert store.verify(tmp_path / "m.previous") == old
+    assert verify_model(tmp_path / "m.previous").bundle.files == old.files
 
 
 @pytest.mark.parametrize("variant", ["classify", "adam", "skipgram"])
@@ -197,12 +197,14 @@ def test_an_update_that_was_stopped_goes_on_without_the_model_it_began_with(
         train(MORE, "n", update="m", epochs=6, stop=lambda: next(asked, True))
     shutil.rmtree(tmp_path / "m")
     embedcli.train(None, tmp_path / "n", resume=True)
-    for name in ("vocab.txt", "table.npy", "counts.npy", "head.npz", "state.npz", "log.jsonl"):
+    names = {each.name for each in (tmp_path / "whole").iterdir()}
+    assert {"vocab.txt", "table.npy", "counts.npy", "trained.npy", "log.jsonl"} < names
+    for name in names - {"config.yaml", "manifest.json"}:
         assert (tmp_path / "n" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), (
             name
         )
-    assert store.load(tmp_path / "n").start == whole.start
-    assert store.load(tmp_path / "n").corpus == whole.corpus
+    assert load_model(tmp_path / "n").start == whole.start
+    assert load_model(tmp_path / "n").corpus == whole.corpus
 
 
 def test_the_table_is_the_same_for_any_workers_and_with_the_cache(train):
@@ -210,7 +212,7 @@ def test_the_table_is_the_same_for_any_workers_and_with_the_cache(train):
     tables = {
         train(
             MORE * 9, f"n{workers}{cache}", update="m", workers=workers, cache=cache, epochs=4
-        ).manifest.digest
+        ).digest
         for workers in (1, 2, 3)
         for cache in (False, True)
     }
@@ -246,11 +248,11 @@ def test_vectors_are_for_new_words(train, tmp_path):
 def test_another_optimizer_starts_anew(train):
     old = train(TEXT, "m")
     new = train(MORE, "n", update="m", optimizer="adam", lr=0.001, epochs=1)
-    assert {name.rpartition("/")[2] for name in new.optimizer} == {"mean", "square"}
+    assert {name.rpartition(".")[2] for name in new.optimizer} == {"mean", "square"}
     unmet = old.table.vocabulary.id_of("w10") if "w10" in old.table.vocabulary else 5
-    assert not new.optimizer["table/square"][unmet].any()
+    assert not new.optimizer["table.square"][unmet].any()
     assert not np.array_equal(
-        old.optimizer["table/square"][unmet], new.optimizer["table/square"][unmet]
+        old.optimizer["table.square"][unmet], new.optimizer["table.square"][unmet]
     )
 
 
@@ -287,9 +289,9 @@ def test_a_model_without_a_head_or_a_sound_file_is_refused(train, tmp_path):
     with pytest.raises(StoreError, match="came from a file") as caught:
         train(MORE, "n", update="v", task="classify")
     assert "--vectors" in str(caught.value.hint)
-    data = bytearray((tmp_path / "m/head.npz").read_bytes())
-    data[-40] ^= 1
-    (tmp_path / "m/head.npz").write_bytes(data)
+    data = bytearray((tmp_path / "m/head.output.weight.npy").read_bytes())
+    data[-4] ^= 1
+    (tmp_path / "m/head.output.weight.npy").write_bytes(data)
     with pytest.raises(StoreError, match="damaged"):
         train(MORE, "n", update="m")
 
@@ -301,8 +303,8 @@ def test_a_model_without_a_head_or_a_sound_file_is_refused(train, tmp_path):
 def test_a_model_that_does_not_say_how_it_began_is_refused(train, tmp_path, start, said):
     model = train(TEXT, "m")
     with files.Lock(tmp_path / "m"):
-        store.save(tmp_path / "m", dataclasses.replace(model, start=start))
-    with pytest.raises(StoreError, match=f"damaged: how its rows began: .*{said}"):
+        save_model(tmp_path / "m", dataclasses.replace(model, start=start))
+    with pytest.raises(StoreError, match=f"damaged: how its initial rows were made: .*{said}"):
         train(MORE, "n", update="m")
 
 
@@ -310,7 +312,7 @@ def test_a_log_or_fingerprint_that_is_no_text_is_kept(train, tmp_path):
     model = train(TEXT, "m")
     log = [{"epoch": 1, "\ud800": 2}]
     with files.Lock(tmp_path / "m"):
-        store.save(tmp_path / "m", dataclasses.replace(model, log=log, corpus="\ud800"))
+        save_model(tmp_path / "m", dataclasses.replace(model, log=log, corpus="\ud800"))
     assert train(MORE, "n", update="m").log[0] == log[0]
 
 

@@ -1,0 +1,275 @@
+"""The model folder: a bundle that is saved whole or not at all, and opened in constant time.
+
+    table.npy        (V, D) float32, C order     vocab.txt     one word a line; the line is its id
+    counts.npy       (V,) int64, or (0,)         config.yaml   the settings as resolved
+    trained.npy      (V,) int64                  log.jsonl     loss and metrics of every epoch
+    first_lines.npy  (V,) int64                  labels.json   labels of a classifier, in order
+    head.NAME.npy    head or output table        manifest.json see `storage.bundle`; and the shape,
+    optimizer.PARAMETER.SLOT.npy                   the corpus, and how the initial rows were made
+
+A folder of format 1 can be read. It holds the arrays of the head, with the labels, in `head.npz`,
+and all others in `state.npz`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedcli.config import TrainSettings, read_yaml, to_yaml
+from embedcli.errors import StoreError
+from embedcli.storage import files
+from embedcli.storage.arrays import map_npz, npy_header
+from embedcli.storage.bundle import (
+    MANIFEST,
+    Bundle,
+    Member,
+    as_json,
+    json_bytes,
+    open_bundle,
+    require_types,
+    require_whole,
+    write_bundle,
+)
+from embedcli.table import EmbeddingTable
+from embedcli.text.vocabulary import Vocabulary
+
+_REQUIRED = ("table.npy", "vocab.txt", "counts.npy", "config.yaml", "log.jsonl")
+_REQUIRED_BY_FORMAT = {1: ("head.npz", "state.npz"), 2: ("trained.npy", "first_lines.npy")}
+_BLOCK = 1 << 24
+_MAX_LOG = 1 << 28
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A trained table and what else is kept of its training."""
+
+    table: EmbeddingTable
+    settings: TrainSettings
+    head: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    trained: NDArray[np.int64]  # (V,) how many steps changed each word's row
+    first_lines: NDArray[np.int64]  # (V,) line of the corpus where a word first appears, from 1
+    optimizer: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # by PARAMETER.SLOT
+    log: Sequence[Mapping[str, Any]] = ()
+    corpus: str = ""  # fingerprint of the text
+    start: Mapping[str, Any] = field(default_factory=dict)  # how the initial rows were made
+    bundle: Bundle | None = None  # the folder it was loaded from
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of table.npy; equal for two runs that learnt the same table."""
+        return self.bundle.files["table.npy"].sha256 if self.bundle else ""
+
+
+def save_model(folder: Path, model: Model) -> str:
+    """Write a model folder and keep the one before; returns the SHA-256 of table.npy.
+
+    The caller holds the `files.Lock` of the folder. Raises StoreError where `folder` holds
+    something other than a model, or cannot be written.
+    """
+    require_model_or_nothing(folder)
+    table, counts = model.table, model.table.vocabulary.counts
+    arrays = {
+        "counts": np.empty(0, "<i8") if counts is None else np.asarray(counts, "<i8"),
+        "trained": model.trained,
+        "first_lines": model.first_lines,
+        **{f"head.{name}": array for name, array in model.head.items()},
+        **{f"optimizer.{name}": array for name, array in model.optimizer.items()},
+    }
+    words = table.vocabulary.to_bytes()
+    size = 4 * table.vectors.size + len(words) + sum(array.nbytes for array in arrays.values())
+    files.require_space(folder, size, "the model")
+    members: dict[str, Member] = {
+        "table.npy": _table_chunks(table),
+        "vocab.txt": words,
+        "config.yaml": to_yaml(model.settings).encode(),
+        "log.jsonl": b"".join(json_bytes(entry) + b"\n" for entry in model.log),
+        **{f"{name}.npy": array for name, array in arrays.items()},
+    }
+    if model.labels:
+        members["labels.json"] = json_bytes(model.labels)
+    facts = {"shape": table.vectors.shape, "corpus": model.corpus, "start": dict(model.start)}
+    return write_bundle(folder, "model", members, facts, keep_previous=True)["table.npy"].sha256
+
+
+def load_model(folder: Path) -> Model:
+    """Open a model folder; arrays are memory-mapped and digests are not checked.
+
+    Raises StoreError for a folder that is missing, not a model, damaged or of a newer format.
+    """
+    bundle = _open(folder)
+    table = _table_of(bundle)
+    arrays = bundle.arrays() if bundle.format > 1 else _arrays_of_format_1(bundle)
+    labels: tuple[str, ...] = ()
+    if "labels.json" in bundle.files or "head.labels" in arrays:
+        with bundle.damage("labels.json" if bundle.format > 1 else "head.npz"):
+            array = arrays.pop("head.labels", None)
+            data = array.tobytes() if array is not None else bundle.path("labels.json").read_bytes()
+            found = json.loads(data)
+            if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+                raise ValueError(f"found {as_json(found)}; expected a list of texts")
+            labels = tuple(found)
+    head, optimizer = {}, {}
+    for name, array in arrays.items():
+        part, _, rest = name.partition(".")
+        with bundle.damage(_file_of(name, bundle)):
+            if part == "head":
+                _require_array(array, None, "<f4")
+                head[rest] = array
+            elif part == "optimizer":
+                optimizer[rest] = array
+            elif name in ("trained", "first_lines"):
+                _require_array(array, (len(table),), "<i8")
+    for name in ("counts", "trained", "first_lines"):
+        with bundle.damage(_file_of(name, bundle)):
+            counts = table.vocabulary.counts if name == "counts" else arrays[name]
+            if counts is not None and counts.min(initial=0) < 0:
+                raise ValueError("a count below 0")
+    with bundle.damage("log.jsonl"):
+        if bundle.files["log.jsonl"].bytes > _MAX_LOG:
+            raise ValueError("too large")
+        lines = bundle.path("log.jsonl").read_text(encoding="utf-8").split("\n")
+        log = [json.loads(line) for line in lines if line]
+        require_log(log)
+    return Model(
+        table=table,
+        settings=_settings_of(bundle),
+        head=head,
+        labels=labels,
+        trained=arrays["trained"],
+        first_lines=arrays["first_lines"],
+        optimizer=optimizer,
+        log=log,
+        corpus=bundle.facts["corpus"],
+        start=bundle.facts["start"],
+        bundle=bundle,
+    )
+
+
+def load_table(folder: Path) -> EmbeddingTable:
+    """Open the table of a model folder alone, in constant time; raises as `load_model`."""
+    return _table_of(_open(folder))
+
+
+def load_settings(folder: Path) -> TrainSettings:
+    """Read the settings of a model folder alone, in constant time; raises as `load_model`."""
+    return _settings_of(_open(folder))
+
+
+def verify_model(folder: Path) -> Model:
+    """Compare every file of a model folder with its digest and open it; raises as `load_model`."""
+    _open(folder).verify()
+    return load_model(folder)
+
+
+def is_model(folder: Path) -> bool:
+    """Return whether a folder has the manifest of a model."""
+    try:
+        _open(folder)
+    except StoreError:
+        return False
+    return True
+
+
+def require_model_or_nothing(folder: Path) -> None:
+    """Raise StoreError where `folder`, or what keeps its previous generation, is not a model."""
+    for path in (folder, files.previous(folder)):
+        with files.storing(path):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                path.stat()  # raises for a link to itself, for which `exists` returns False
+            empty = not path.exists() or (path.is_dir() and not any(path.iterdir()))
+        if not empty and not (path / MANIFEST).is_file():
+            raise StoreError(
+                f"{path}: not a model folder, and not empty; it is left as it is",
+                "choose another --out",
+            )
+
+
+def require_log(log: Sequence[Any]) -> None:
+    """Raise ValueError unless each entry of a log holds what was measured at an epoch."""
+    for entry in log:
+        if not isinstance(entry, dict) or "epoch" not in entry:
+            raise ValueError(f"found {as_json(entry)}; expected what was measured at an epoch")
+        require_whole(entry["epoch"])
+        require_whole(entry.get("steps", 0))
+
+
+def _table_chunks(table: EmbeddingTable) -> Iterator[bytes | memoryview]:
+    yield npy_header(table.vectors.shape, "<f4")
+    for _, block in table.blocks(_BLOCK):
+        yield np.ascontiguousarray(block, "<f4").data
+
+
+def _open(folder: Path) -> Bundle:
+    """Open the bundle of a model folder, with its facts and the names of its files checked."""
+    folder = files.current_path(folder)
+    if not (folder / MANIFEST).is_file():
+        what = f"not a model folder (it has no {MANIFEST})" if folder.exists() else "no such model"
+        raise StoreError(f"{folder}: {what}", "embed train makes one; --model names it")
+    hint = f"the model before it may be in {files.previous(folder)}"
+    bundle = open_bundle(folder, "model", hint)
+    with bundle.damage(MANIFEST):
+        require_types(bundle.facts, {"shape": list, "corpus": str, "start": dict})
+        if len([require_whole(length) for length in bundle.facts["shape"]]) != 2:
+            raise ValueError(f"shape: found {as_json(bundle.facts['shape'])}; expected two numbers")
+        for name in _REQUIRED + _REQUIRED_BY_FORMAT[bundle.format]:
+            bundle.path(name)
+    return bundle
+
+
+def _table_of(bundle: Bundle) -> EmbeddingTable:
+    vectors, counts = bundle.array("table"), bundle.array("counts")
+    words, dim = bundle.facts["shape"]
+    with bundle.damage("table.npy"):
+        _require_array(vectors, (words, dim), "<f4")
+        if not vectors.flags.c_contiguous:
+            raise ValueError("in Fortran order; expected C order")
+    with bundle.damage("counts.npy"):
+        _require_array(counts, (words,) if counts.size else (0,), "<i8")
+    with bundle.damage("vocab.txt"):
+        known = counts if len(counts) else None
+        return EmbeddingTable(Vocabulary.open(bundle.path("vocab.txt"), known), vectors)
+
+
+def _settings_of(bundle: Bundle) -> TrainSettings:
+    with bundle.damage("config.yaml"):
+        settings = TrainSettings(**read_yaml(bundle.path("config.yaml"), TrainSettings))
+        dim = bundle.facts["shape"][1]
+        if settings.dim != dim:
+            raise ValueError(f"dim {settings.dim}; the vectors have {dim} numbers")
+        return settings
+
+
+def _arrays_of_format_1(bundle: Bundle) -> dict[str, NDArray[Any]]:
+    with bundle.damage("head.npz"):
+        head = map_npz(bundle.path("head.npz"))
+        if "labels" not in head:
+            raise KeyError("labels")
+    with bundle.damage("state.npz"):
+        state = map_npz(bundle.path("state.npz"))
+        for name in ("trained", "first_lines"):
+            if name not in state:
+                raise KeyError(name)
+    named = {name.replace("/", "."): array for name, array in state.items()}
+    return {f"head.{name}": array for name, array in head.items()} | named
+
+
+def _file_of(name: str, bundle: Bundle) -> str:
+    """Return the name of the file that holds an array."""
+    if bundle.format > 1 or name == "counts":
+        return f"{name}.npy"
+    return "head.npz" if name.startswith("head.") else "state.npz"
+
+
+def _require_array(array: NDArray[Any], shape: tuple[int, ...] | None, dtype: str) -> None:
+    if array.dtype != np.dtype(dtype) or shape not in (None, array.shape):
+        expected = np.dtype(dtype) if shape is None else f"{shape} {np.dtype(dtype)}"
+        raise ValueError(f"found {array.shape} {array.dtype}; expected {expected}")

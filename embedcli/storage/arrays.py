@@ -1,0 +1,124 @@
+"""Arrays in `.npy` files: written in chunks, and memory-mapped after a check of the header."""
+
+from __future__ import annotations
+
+import mmap
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from embedcli.storage import files
+
+_CHUNK = 1 << 20
+_MAX_HEADER = 10_000
+_HEADER_READERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+def npy_header(shape: tuple[int, ...], dtype: DTypeLike) -> bytes:
+    """Return the header of a `.npy` file whose data follows in C order."""
+    from io import BytesIO
+
+    out = BytesIO()
+    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(out, header)
+    return out.getvalue()
+
+
+def npy_chunks(array: NDArray[Any]) -> Iterator[bytes | memoryview]:
+    """Return an array as the bytes of a `.npy` file, in chunks of up to 1 MiB.
+
+    `np.save` hands the data of a file to C's stdio, which ignores an error of its last flush: on
+    a full disk the end of the array was missing, and nothing said so.
+    """
+    array = np.asarray(array, order="C")
+    yield npy_header(array.shape, array.dtype)
+    data = array.reshape(-1).view(np.uint8).data
+    for start in range(0, len(data), _CHUNK):
+        yield data[start : start + _CHUNK]
+
+
+def map_npy(path: Path) -> NDArray[Any]:
+    """Memory-map an array of plain numbers from a `.npy` file, read-only.
+
+    Raises ValueError for anything but a whole file, in time and memory that do not depend on what
+    the header claims; OSError where there is no file.
+    """
+    size = files.regular_size(path)
+    with path.open("rb") as file:
+        return _map_array(path, file, 0, size)
+
+
+def map_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """Memory-map the arrays of an uncompressed `.npz` file, read-only; raises as `map_npy`.
+
+    Model folders of format 1 hold such files.
+    """
+    import struct
+    import zipfile  # slow to import, and not needed for other models
+
+    files.regular_size(path)
+    arrays = {}
+    try:
+        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+            for member in archive.infolist():
+                if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
+                    raise ValueError(f"member {member.filename!r} is compressed or encrypted")
+                # The data follows the member's local header, which repeats the name.
+                file.seek(max(member.header_offset, 0))  # a damaged archive gives negative ones
+                local = file.read(30)
+                sizes = int.from_bytes(local[26:28], "little"), int.from_bytes(local[28:], "little")
+                name = file.read(sizes[0]).decode("utf-8", "replace")
+                found = local[:4] == b"PK\x03\x04" and name == member.orig_filename
+                if member.header_offset < 0 or len(local) < 30 or not found:
+                    raise ValueError(f"no local header of {member.orig_filename!r}")
+                start = member.header_offset + 30 + sum(sizes)
+                array = _map_array(path, file, start, start + member.file_size)
+                arrays[member.filename.removesuffix(".npy")] = array
+    except (zipfile.BadZipFile, NotImplementedError, OverflowError, struct.error) as error:
+        raise ValueError(str(error)) from error
+    return arrays
+
+
+def drop_pages(array: NDArray[Any]) -> None:
+    """Release the pages of a memory-mapped file that were read.
+
+    They stay in the system's cache, but no longer count as memory of this process.
+    """
+    memory: Any = array
+    while isinstance(memory, np.ndarray):
+        memory = memory.base
+    if isinstance(memory, mmap.mmap) and hasattr(memory, "madvise"):
+        memory.madvise(mmap.MADV_DONTNEED)
+
+
+def _map_array(path: Path, file: BinaryIO, start: int, end: int) -> NDArray[Any]:
+    """Map the array whose `.npy` header begins at byte `start` and whose data ends at `end`."""
+    file.seek(start)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about headers written by Python 2
+        try:
+            read = _HEADER_READERS[np.lib.format.read_magic(file)]
+            shape, fortran, dtype = read(file, max_header_size=_MAX_HEADER)
+            shape = tuple(map(int, shape))
+        except Exception as error:  # the header is parsed as Python, which raises all sorts
+            raise ValueError("not the header of a .npy file") from error
+    if dtype.hasobject or dtype.kind not in "biuf":
+        raise ValueError(f"an array of {dtype}; expected plain numbers")
+    needed = dtype.itemsize
+    for length in shape:
+        needed *= length
+    found = end - file.tell()
+    if needed != found or min(shape, default=0) < 0 or max(shape, default=0) >= 1 << 60:
+        raise ValueError(f"an array of {shape} {dtype}, {needed} bytes, in {found} bytes")
+    order: Any = "F" if fortran else "C"
+    if needed == 0:
+        return np.zeros(shape, dtype, order)
+    return np.memmap(path, dtype, "r", file.tell(), shape, order).view(np.ndarray)
