@@ -64,7 +64,7 @@ def read_lines(
     """
     parts: list[NDArray[np.int32]] = []
     known, words = [0], [0]  # of each line; the last one is still being read
-    for tokens, ended in token_lines(places, settings):
+    for tokens, ended in token_lines(places, settings, coverage):
         ids = vocabulary.ids_of(tokens, unknown=None if oov == "error" else len(vocabulary))  # (N,)
         met = ids < len(vocabulary)  # (N,)
         coverage.add(len(ids), int(np.count_nonzero(~met)))

@@ -19,7 +19,7 @@ from embedcli.views import terminal
 if TYPE_CHECKING:
     from embedcli.text.tokenized import Line
 
-LABELS = ("label_prefix", "text_column", "label_column", "cache")
+LABELS = ("text_column", "label_column", "cache")
 
 
 @examples(
@@ -84,6 +84,8 @@ def tokenize(
             out.write(lines.vocabulary.to_bytes())
     if given is not None:
         terminal.say_found(lines.coverage, quiet=quiet)
+    else:
+        terminal.say_too_long(lines.coverage.too_long, quiet=quiet)
 
 
 def _spooled(lines: Any, write: Callable[[bytes], object]) -> Iterator[Line]:

@@ -153,6 +153,7 @@ def _say_start(start: Prepared, quiet: bool) -> None:
         new = start.words - start.known
         model = start.settings.update
         terminal.note(f"{size}; {start.known:,} of {model} stay, {new:,} are new", quiet=quiet)
+    terminal.say_too_long(start.too_long, quiet=quiet)
     resolved = ", ".join(f"{name} {flags.shown(value)}" for name, value in start.resolved.items())
     if resolved:
         terminal.note(f"auto: {resolved}", quiet=quiet)

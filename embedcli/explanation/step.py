@@ -22,6 +22,7 @@ from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
 from embedcli.tasks.task import Example, Targets
 from embedcli.text.encode import EncodedCorpus
+from embedcli.text.labels import split_labels
 from embedcli.text.tokenizer import Tokenizer
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.training.gradients import LocalGradients
@@ -109,7 +110,10 @@ def explain_step(
         valid_share=0.0,
     )
     vocabulary, kind = model.table.vocabulary, TASKS[settings.task]
-    tokens = Tokenizer(settings).tokenize(text)
+    content, labels, _ = split_labels(text.encode("utf-8", "replace"), settings.label_prefix)
+    if kind.label_kind != "none":
+        answer = answer or labels
+    tokens = Tokenizer(settings).tokenize(content.decode("utf-8"))
     every = vocabulary.ids_of(tokens, unknown=None if oov == "error" else -1)  # (N,)
     known = np.flatnonzero(every >= 0)  # (n,)
     ids = every[known]  # (n,)

@@ -361,6 +361,6 @@ def _require_pairs(corpus: EncodedCorpus, block: int = 1 << 20) -> None:
     else:
         found = f"{len(corpus.vocabulary) or 'no'} usable word"
     raise CorpusError(
-        f"corpus: found {found}; expected lines of several words",
+        f"{corpus.name}: found {found}; expected lines of several words",
         "Is min_count too high? --min-count 1 keeps all words." if corpus.min_count > 1 else None,
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -14,112 +13,123 @@ from numpy.typing import NDArray
 from embedcli.config import TextSettings
 from embedcli.parallel import keep_freed_memory, map_in_order, resolve_workers, trim_heap
 from embedcli.text.corpus import BLOCK
-from embedcli.text.growing import Growing
+from embedcli.text.labels import split_labels
 from embedcli.text.lines import Block, valid_utf8
-from embedcli.text.numbering import Numbering, Strings, first_places
-from embedcli.text.tokenizer import LINE_END, Tokenizer
+from embedcli.text.numbering import GrowingArray, Numbering, Strings, first_places
+from embedcli.text.tokenizer import LINE_END, LONGEST, Tokenizer
 
-# Bytes of pieces and words remembered from one block to the next; with more all are forgotten.
+# Bytes of pieces and words remembered from one block to the next; beyond that all are forgotten.
 _MOST_REMEMBERED = 1 << 22
-# Blocks after which a process gives back memory: else it grows by a tenth of the text.
+# Blocks between two calls of `trim_heap`: without it a process grows by a tenth of the text.
 _TRIM_EVERY = 32
 # Fewer blocks, less than 4 MB, are encoded sooner than workers are started.
 _FEW_BLOCKS = 4
-# Bytes in which a block, or what it is encoded to, goes to and from a worker.
+# Bytes of shared memory in which a block, or its ids, go to and from a worker.
 _SLOT = 8 * BLOCK
-# Codes that are not of words: the end of a line, a piece without a word, and from there down those
-# of several words.
-_END, _NOTHING, _SEVERAL = -1, -2, -3
-_BLANK, _NEWLINE = ord(" "), ord("\n")
+# Codes of pieces that are not one word: the end of a line, no word, and from -3 down several words.
+_LINE_END, _NO_WORD, _SEVERAL = -1, -2, -3
+_BLANK = ord(" ")
 
 
 class BlockIds(NamedTuple):
-    """A block's words as codes.
+    """The words of a block as codes.
 
-    The first codes are of the words this encoder met in blocks before; the next are of the `fresh`
-    words, in the order of first appearance. A word that is spelt in two ways may have two codes.
+    A code is the number of a word, by first appearance, among those the encoder remembers. A word
+    that is spelt in two ways may have two codes.
     """
 
-    anew: bool  # whether the encoder has forgotten the words of all blocks before
-    fresh: bytes  # each ended by a newline
-    first_lines: NDArray[np.int64]  # (fresh words,) line of the block, from 0, that first has each
+    restarted: bool  # whether the encoder forgot the words of all earlier blocks
+    new_words: bytes  # each ended by a newline; their codes follow those of earlier blocks
+    first_lines: NDArray[np.int64]  # (new words,) line of the block, from 0, where each first is
     codes: NDArray[np.int32]  # (n,)
     line_ends: NDArray[np.int64]  # (lines,) words up to the end of each line that ends here
-    labels: list[str]  # of its lines, in their order
+    labels: list[str]  # of all lines, in order
     label_lines: NDArray[np.int64]  # (labels,) line of the block of each
+    too_long: int  # words left out because they have more than `LONGEST` characters
 
 
 class BlockEncoder:
-    """Turns blocks into `BlockIds`, as `settings` say; `labelled` lines bear fastText's labels."""
+    """Turns blocks into `BlockIds` or into tokens, as `settings` say.
 
-    def __init__(self, settings: TextSettings, *, labelled: bool) -> None:
+    Labels (words of plain text that begin with `label_prefix`) are not words of the text.
+    """
+
+    def __init__(self, settings: TextSettings) -> None:
+        self.too_long = 0  # words that `lines` left out
+        self._settings = settings
         self._tokenizer = Tokenizer(settings)
-        self._errors = settings.errors
-        self._label = _label_pattern(settings.label_prefix) if labelled else None
-        self._memory: _Memory | None = None
+        self._pieces: _PieceCodes | None = None
         self._encoded = 0  # blocks
-        self._met: dict[bytes, list[str]] = {LINE_END: []}  # tokens of pieces
-        self._met_size = 0  # in bytes, of those pieces
+        self._tokens: dict[bytes, list[str]] = {LINE_END: []}  # of the pieces that `lines` has seen
+        self._long: dict[bytes, int] = {}  # how many words too long are in a piece
+        self._size = 0  # in bytes, of those pieces
 
     def encode(self, block: Block) -> BlockIds:
-        """Encode one block; raises CorpusError for bytes that are not UTF-8."""
-        data = self._text(block)
-        labels: list[str] = []
-        label_lines = np.empty(0, np.int64)
-        if self._label is not None and block.rows is None:
-            data, labels, label_lines = _without_labels(data, self._label)
-        memory = self._memory
-        if memory is None or memory.is_full():
-            memory = _Memory(self._tokenizer, data)
-        anew, self._memory = memory is not self._memory, memory
-        remembered = memory.words
-        codes, fresh = memory.encode(self._tokenizer.prepared(data))
-        words = codes >= 0  # (n,)
-        others = np.flatnonzero(~words)
-        ends = codes[others] == _END  # (others,)
+        """Encode one block; raises CorpusError for undecodable bytes."""
+        text, labels, label_lines = self._text(block)
+        pieces = self._pieces
+        restarted = pieces is None or pieces.size > _MOST_REMEMBERED
+        if pieces is None or restarted:
+            pieces = self._pieces = _PieceCodes(self._tokenizer, text)
+        known = pieces.words
+        codes, new_words, too_long = pieces.encode(text)
+        # The codes of words are separated from those of line ends.
+        others = np.flatnonzero(codes < 0)
+        ends = codes[others] == _LINE_END  # (others,)
         self._encoded += 1
         if self._encoded % _TRIM_EVERY == 0:
             trim_heap()
         return BlockIds(
-            anew=anew,
-            fresh=fresh,
-            first_lines=np.searchsorted(others[ends], first_places(codes, remembered)),
-            codes=codes[words],
+            restarted=restarted,
+            new_words=new_words,
+            first_lines=np.searchsorted(others[ends], first_places(codes, known)),
+            codes=codes[codes >= 0],
             line_ends=(others - np.arange(len(others)))[ends],
             labels=labels,
             label_lines=label_lines,
+            too_long=too_long,
         )
 
     def lines(self, block: Block) -> list[list[str]]:
         """Return the tokens of a block's lines; the last is the part of a line that goes on."""
-        pieces = self._tokenizer.pieces(self._text(block))
-        if self._met_size > _MOST_REMEMBERED:
-            self._met, self._met_size = {LINE_END: []}, 0
-        new = list({piece: None for piece in pieces if piece not in self._met})
-        self._met.update(zip(new, self._tokenizer.tokens_of(new), strict=True))
-        self._met_size += sum(map(len, new))
+        text, _, _ = self._text(block)
+        pieces = self._tokenizer.pieces(text)
+        if self._size > _MOST_REMEMBERED:
+            self._tokens, self._long, self._size = {LINE_END: []}, {}, 0
+        new = list({piece: None for piece in pieces if piece not in self._tokens})
+        for piece, tokens in zip(new, self._tokenizer.tokens_of(new), strict=True):
+            self._tokens[piece] = tokens
+            if len(piece) > LONGEST:
+                self._tokens[piece] = [token for token in tokens if len(token) <= LONGEST]
+                self._long[piece] = len(tokens) - len(self._tokens[piece])
+        self._size += sum(map(len, new))
+        if self._long:
+            self.too_long += sum(self._long.get(piece, 0) for piece in pieces)
         lines: list[list[str]] = [[]]
         for piece in pieces:
-            lines[-1] += self._met[piece]
+            lines[-1] += self._tokens[piece]
             if piece == LINE_END:
                 lines.append([])
         return lines
 
-    def _text(self, block: Block) -> bytes:
-        """Return the block's bytes, valid UTF-8, with a newline after its last line."""
-        data = valid_utf8(block, self._errors)
-        return data + b"\n" if block.whole and not data.endswith(b"\n") else data
+    def _text(self, block: Block) -> tuple[bytes, list[str], NDArray[np.int64]]:
+        """Return the block's text, valid UTF-8 that ends with its last line, and its labels."""
+        text = valid_utf8(block, self._settings.errors)
+        if block.whole and not text.endswith(b"\n"):
+            text += b"\n"
+        prefix = "" if block.rows is not None else self._settings.label_prefix
+        return split_labels(text, prefix)
 
 
 def encode_blocks(
-    blocks: Iterator[Block], encoder: BlockEncoder, settings: TextSettings
+    blocks: Iterator[Block], settings: TextSettings
 ) -> Iterator[tuple[Block, BlockIds, int]]:
     """Yield each block, without its text, its ids, and the number of the worker that encoded it.
 
-    Raises CorpusError for text that cannot be decoded, WorkerError for a worker that died.
+    Raises CorpusError for undecodable text, WorkerError for a worker that died.
     """
     keep_freed_memory(4 * BLOCK)  # the size of a block's arrays
-    workers = resolve_workers(settings.workers)
+    encoder, workers = BlockEncoder(settings), resolve_workers(settings.workers)
     first = list(islice(blocks, _FEW_BLOCKS))
     if workers == 1 or len(first) < _FEW_BLOCKS:
         for block in chain(first, blocks):
@@ -136,114 +146,94 @@ def encode_blocks(
         yield given.popleft(), found, worker
 
 
-class _Memory:
-    """The pieces that an encoder has met, and the codes of their words."""
+class _PieceCodes:
+    """The pieces that an encoder has seen, and the codes of their words.
+
+    Most pieces are one word. A piece of several words has a code from `_SEVERAL` down, which says
+    where its words are listed.
+    """
 
     def __init__(self, tokenizer: Tokenizer, sample: bytes) -> None:
         self.words = 0  # that have codes
+        self.size = 0  # in bytes, of all pieces and words
         self._tokenizer = tokenizer
-        self._size = 0  # in bytes, of all pieces and words
         self._pieces = Numbering.for_text(sample)
-        self._codes = Growing(np.int32)  # (pieces,) of the one word of each, or as said above
-        self._several = Growing(np.int32)  # codes of the words of the pieces of several
-        self._offsets = Growing(np.int64)  # where among them the words of each begin and end
+        self._codes = GrowingArray(np.int32)  # (pieces,)
+        self._several = GrowingArray(np.int32)  # codes of the words of the pieces of several
+        self._offsets = GrowingArray(np.int64)  # where in that the words of each such piece begin
         self._tokens = Numbering.for_text(sample)  # of pieces that had to be cut
-        self._token_codes = Growing(np.int32)  # (tokens,)
+        self._token_codes = GrowingArray(np.int32)  # (tokens,)
+        self._too_long: dict[int, int] = {}  # how many words too long are in a piece
         self._pieces.number(Strings.of_lines(LINE_END + b"\n"))
-        self._codes.extend(np.array([_END]))
+        self._codes.extend(np.array([_LINE_END]))
         self._offsets.extend(np.zeros(1))
 
-    def is_full(self) -> bool:
-        """Tell whether it is time to begin anew."""
-        return self._size > _MOST_REMEMBERED
-
-    def encode(self, text: NDArray[np.uint8]) -> tuple[NDArray[np.int32], bytes]:
-        """Return the codes (n,) of a prepared text's words and so on, and the fresh words."""
+    def encode(self, text: bytes) -> tuple[NDArray[np.int32], bytes, int]:
+        """Return the codes (n,) of a text, its new words, and how many words were too long."""
+        # 1. Cut the text at blanks, and number the pieces.
+        prepared = self._tokenizer.prepared(text)  # (bytes,)
         known = len(self._pieces)
-        blank = text == _BLANK
+        blank = prepared == _BLANK
         edges = np.flatnonzero(blank[1:] != blank[:-1]) + 1  # (2 · pieces,)
-        pieces = Strings(text, edges[0::2], edges[1::2] - edges[0::2])
+        pieces = Strings(prepared, edges[0::2], edges[1::2] - edges[0::2])
         numbers = self._pieces.number(pieces)  # (pieces,)
-        fresh = self._cut(pieces[first_places(numbers, known)])
+        # 2. Cut the pieces that are new into words.
+        new_words = self._add(pieces[first_places(numbers, known)], known)
         codes = self._codes.values.take(numbers, mode="clip")  # (pieces,)
-        return self._with_several(codes), fresh
+        too_long = 0
+        if self._too_long:
+            too_long = sum(self._too_long.get(number, 0) for number in numbers.tolist())
+        # 3. Put the words of pieces of several in their places: the first in that of the piece.
+        places = np.flatnonzero(codes <= _SEVERAL)
+        if len(places):
+            which = _SEVERAL - codes[places]
+            starts = self._offsets.values[which]
+            more = self._offsets.values[which + 1] - starts - 1  # words after the first
+            codes[places] = self._several.values[starts]
+            within = np.arange(more.sum()) - np.repeat(np.cumsum(more) - more, more)
+            others = self._several.values[np.repeat(starts, more) + 1 + within]
+            codes = np.insert(codes, np.repeat(places + 1, more), others)
+        return codes, new_words, too_long
 
-    def _cut(self, pieces: Strings) -> bytes:
-        """Cut new pieces into words and give codes to new words; returns those, a line each."""
+    def _add(self, pieces: Strings, number: int) -> bytes:
+        """Cut new pieces, numbered from `number`, into words; returns the new words, one a line."""
+        # 1. Most pieces are words as they are. The tokenizer cuts the others into tokens.
         lines = pieces.lines()
         unfinished = self._tokenizer.unfinished(lines)  # (unfinished pieces,)
         finished = np.delete(np.arange(len(pieces)), unfinished)
         cut = self._tokenizer.tokens_of(pieces[unfinished].listed())
+        for place in np.flatnonzero(pieces.sizes[unfinished] > LONGEST):
+            kept = [token for token in cut[place] if len(token) <= LONGEST]
+            if len(kept) < len(cut[place]):
+                self._too_long[number + int(unfinished[place])] = len(cut[place]) - len(kept)
+                cut[place] = kept
         sizes = np.fromiter(map(len, cut), np.int64, len(cut))  # (unfinished pieces,)
-        tokens, first, new_tokens = self._numbered(chain.from_iterable(cut))
-        # The new words are the finished pieces and the new tokens, in the order of the pieces.
+        # 2. Several pieces may have a token in common, so tokens are numbered by themselves.
+        strings = Strings.of_lines("\n".join([*chain.from_iterable(cut), ""]).encode())
+        known = len(self._tokens)
+        tokens = self._tokens.number(strings)  # (all tokens,)
+        first = first_places(tokens, known)  # (new tokens,)
+        new_tokens = strings[first].lines()
+        # 3. Finished pieces and new tokens are the new words, in the order of the pieces.
         owners = np.concatenate([finished, np.repeat(unfinished, sizes)[first]])  # (new words,)
         order = np.argsort(owners, kind="stable")
         codes = np.empty(len(order), np.int32)  # (new words,)
         codes[order] = np.arange(self.words, self.words + len(order))
         self.words += len(order)
         self._token_codes.extend(codes[len(finished) :])
-        of_pieces = np.empty(len(pieces), np.int32)  # (pieces,)
-        of_pieces[finished] = codes[: len(finished)]
-        of_pieces[unfinished] = self._codes_of(self._token_codes.values[tokens], sizes)
-        self._codes.extend(of_pieces)
-        self._size += len(lines) + len(new_tokens)
+        # 4. A piece has the code of its word, if it is one, or tells where its words are listed.
+        token_codes = self._token_codes.values[tokens]  # (all tokens,)
+        cut_codes = np.full(len(sizes), _NO_WORD, np.int32)  # (unfinished pieces,)
+        cut_codes[sizes == 1] = token_codes[np.repeat(sizes == 1, sizes)]
+        several = np.flatnonzero(sizes > 1)
+        listed = len(self._offsets) - 1
+        cut_codes[several] = _SEVERAL - np.arange(listed, listed + len(several))
+        self._offsets.extend(len(self._several) + np.cumsum(sizes[several]))
+        self._several.extend(token_codes[np.repeat(sizes > 1, sizes)])
+        piece_codes = np.empty(len(pieces), np.int32)  # (pieces,)
+        piece_codes[finished] = codes[: len(finished)]
+        piece_codes[unfinished] = cut_codes
+        self._codes.extend(piece_codes)
+        self.size += len(lines) + len(new_tokens)
         words = Strings.of_lines(lines, new_tokens)
         return words[np.concatenate([finished, np.arange(len(pieces), len(words))])[order]].lines()
-
-    def _numbered(
-        self, tokens: Iterable[str]
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64], bytes]:
-        """Return the numbers of tokens, where new ones first stand, and those, a line each."""
-        strings = Strings.of_lines("\n".join([*tokens, ""]).encode())
-        known = len(self._tokens)
-        numbers = self._tokens.number(strings)
-        first = first_places(numbers, known)
-        return numbers, first, strings[first].lines()
-
-    def _codes_of(self, codes: NDArray[np.int32], sizes: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Return the codes of pieces that have so many (pieces,) words with codes (words,)."""
-        of_pieces = np.full(len(sizes), _NOTHING, np.int32)  # (pieces,)
-        of_pieces[sizes == 1] = codes[np.repeat(sizes == 1, sizes)]
-        several = np.flatnonzero(sizes > 1)
-        before = len(self._offsets) - 1
-        of_pieces[several] = _SEVERAL - np.arange(before, before + len(several))
-        self._offsets.extend(len(self._several) + np.cumsum(sizes[several]))
-        self._several.extend(codes[np.repeat(sizes > 1, sizes)])
-        return of_pieces
-
-    def _with_several(self, codes: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Put the words of pieces of several in their places: (n,)."""
-        places = np.flatnonzero(codes <= _SEVERAL)
-        if not len(places):
-            return codes
-        which = _SEVERAL - codes[places]
-        starts = self._offsets.values[which]
-        more = self._offsets.values[which + 1] - starts - 1  # words after the first
-        codes[places] = self._several.values[starts]
-        within = np.arange(more.sum()) - np.repeat(np.cumsum(more) - more, more)
-        others = self._several.values[np.repeat(starts, more) + 1 + within]
-        return np.insert(codes, np.repeat(places + 1, more), others)
-
-
-def _label_pattern(prefix: str) -> re.Pattern[bytes]:
-    """Find what follows the prefix at the start of a word.
-
-    It is asked for after the prefix that nothing stands before it: a pattern that begins with
-    letters is looked for several times faster.
-    """
-    begin = re.escape(prefix.encode())
-    return re.compile(begin + rb"(?<!\S" + begin + rb")(\S*)")
-
-
-def _without_labels(
-    data: bytes, label: re.Pattern[bytes]
-) -> tuple[bytes, list[str], NDArray[np.int64]]:
-    """Return the text with a blank for each label, the labels, and the line of each: (labels,)."""
-    parts = label.split(data)
-    texts, labels = parts[0::2], parts[1::2]
-    text = b" ".join(texts)
-    sizes = np.fromiter(map(len, texts), np.int64, len(texts))  # (labels + 1,)
-    blanks = np.cumsum(sizes[:-1] + 1) - 1  # (labels,)
-    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == _NEWLINE)  # (lines,)
-    return text, [each.decode("utf-8") for each in labels], np.searchsorted(ends, blanks)

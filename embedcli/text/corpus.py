@@ -11,7 +11,7 @@ from embedcli.config import TextSettings
 from embedcli.errors import ConfigError
 from embedcli.text.lines import Block, transcoded
 from embedcli.text.records import READERS, Input
-from embedcli.text.sources import Chunks, find_sources, open_source
+from embedcli.text.sources import STDIN, Chunks, find_sources, open_source
 
 # Bytes of text a block holds at most; a longer line is cut. Characters, which become more ids than
 # words do, come in blocks of a quarter of that.
@@ -42,6 +42,13 @@ class Corpus:
                 hint="such as utf-8, latin-1, cp1252, utf-16, shift_jis, gb18030",
             )
         self._encoding = codec.name
+
+    @property
+    def name(self) -> str:
+        """The names of the files, or of the first of many."""
+        names = ["standard input" if each.path == STDIN else each.path for each in self.sources]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        return ", ".join(names[:3]) + more
 
     def blocks(self) -> Iterator[Block]:
         """Read the sources in turn; raises CorpusError for what cannot be read or decoded."""

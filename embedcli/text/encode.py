@@ -1,4 +1,4 @@
-"""A corpus to ids on disk, in the order of first appearance."""
+"""A corpus to ids on disk, numbered by first appearance."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from embedcli.text.labels import (
 )
 from embedcli.text.lines import Block
 from embedcli.text.spool import Spool, blocks_of
-from embedcli.text.vocabulary import Vocabulary
+from embedcli.text.vocabulary import Coverage, Vocabulary
 from embedcli.text.words import Known, Words, kept_words, renumber, resolve_min_count
 
-# Ids that a second pass renumbers at a time.
+# Ids that are renumbered at once when words are left out.
 _PASS = 1 << 18
 
 
@@ -45,10 +45,12 @@ class EncodedCorpus(NamedTuple):
     fingerprint: str  # SHA-256 of the bytes that were read
     targets: ClassTargets | NumberTargets | None
     min_count: int  # as resolved
+    too_long: int = 0  # words left out because they have more than `tokenizer.LONGEST` characters
+    name: str = "corpus"  # the files, for errors
 
     @property
     def lines(self) -> int:
-        """How many lines there are, blank ones among them."""
+        """The number of lines, with blank ones."""
         return len(self.offsets) - 1
 
 
@@ -63,11 +65,11 @@ def encode(
 ) -> EncodedCorpus:
     """Read the text at `places` and number its words by first appearance.
 
-    Ids, offsets and targets are written to files in `folder` and mapped from there. With a
-    `vocabulary` its ids are used, other words are left out, and none of min_count, max_vocab and
-    stop_words applies. Words and labels `known` before all stay, first and with their ids; counts
-    add up, and max_vocab is of all words. Raises CorpusError for text that cannot be read, has no
-    word, or lacks its labels.
+    Ids, offsets and targets are written to files in `folder` and memory-mapped. With a `vocabulary`
+    its ids are used, other words are left out, and min_count, max_vocab and stop_words do not
+    apply. Words and labels `known` from earlier text are kept and come first; counts are added, and
+    max_vocab limits all words. Raises CorpusError for text that cannot be read, has no word, or
+    lacks labels.
     """
     corpus = Corpus(places, settings, labelled=labels != "none")
     if not settings.cache:
@@ -78,7 +80,7 @@ def encode(
     entry = cached.find()
     if entry is not None:
         try:
-            return _read_entry(entry, labels)
+            return _read_entry(entry, labels)._replace(name=corpus.name)
         except (OSError, StoreError, VocabularyError, *MALFORMED_DATA_ERRORS):
             cache.remove(entry.folder)
     encoded = _encode(corpus, settings, folder, labels, vocabulary, known)
@@ -94,18 +96,24 @@ def _encode(
     vocabulary: Vocabulary | None,
     known: Known | None,
 ) -> EncodedCorpus:
-    encoder = BlockEncoder(settings, labelled=labels != "none")
     codec = label_codec(labels, () if known is None else known.labels)
     words = Words(vocabulary, known)
     lines = _LineNumbers()
+    too_long = 0
     with _ids_spool(folder) as ids, _labels_spool(folder, codec) as targets:
-        for block, found, by in encode_blocks(corpus.blocks(), encoder, settings):
+        for block, found, by in encode_blocks(corpus.blocks(), settings):
             ids.add(*words.add(found, ids.lines, by))
+            too_long += found.too_long
             if codec is not None:
                 targets.add(*_targets_of(block, found, codec))
             lines.add(block, ids.lines)
     if not ids.total:
-        raise _no_word(corpus, words, settings)
+        if words.read:
+            raise CorpusError(f"{corpus.name}: none of its words is in the given vocabulary")
+        raise CorpusError(
+            f"{corpus.name}: no word found; expected text with letters or digits",
+            hint=f"the tokenizer is {settings.tokenizer}; see --tokenizer",
+        )
     if codec is not None:
         _check_labelled(ids.offsets(), targets.offsets(), lines, codec, settings)
     min_count, kept = 1, None
@@ -122,11 +130,13 @@ def _encode(
         fingerprint=corpus.fingerprint,
         targets=None if codec is None else codec.targets(targets),
         min_count=min_count,
+        too_long=too_long,
+        name=corpus.name,
     )
 
 
-def _ids_spool(folder: Path, *, written_over: bool = False) -> Spool:
-    return Spool(folder, "ids", np.int32, written_over=written_over)
+def _ids_spool(folder: Path, *, overwrite: bool = False) -> Spool:
+    return Spool(folder, "ids", np.int32, overwrite=overwrite)
 
 
 def _labels_spool(folder: Path, codec: ClassNames | Numbers | None) -> Spool:
@@ -137,6 +147,7 @@ def _entry_of(encoded: EncodedCorpus, folder: Path) -> dict[str, Path | bytes | 
     """Return the members of an entry of the cache."""
     names = encoded.targets.names if isinstance(encoded.targets, ClassTargets) else ()
     facts = {"fingerprint": encoded.fingerprint, "min_count": encoded.min_count, "names": names}
+    facts["too_long"] = encoded.too_long
     spools = [_ids_spool(folder), _labels_spool(folder, None)]
     return {
         **{path.name: path for spool in spools for path in spool.paths},
@@ -173,33 +184,37 @@ def _read_entry(entry: Bundle, labels: LabelKind) -> EncodedCorpus:
         fingerprint=str(facts["fingerprint"]),
         targets=None if codec is None else codec.targets(targets),
         min_count=int(facts["min_count"]),
+        too_long=int(facts["too_long"]),
     )
 
 
 def _require_lines(spool: Spool, offsets: int, numbers: int | None) -> None:
-    """Raise ValueError unless there are so many offsets, which rise, and all numbers are less."""
+    """Raise ValueError unless there are so many rising offsets, and all numbers are in range."""
     last = 0
     for ends in blocks_of(spool.offsets_path, np.int64):
         if ends[0] < last or (np.diff(ends) < 0).any():
-            raise ValueError("offsets that do not rise")
+            raise ValueError("line offsets do not rise")
         last = ends[-1]
     if len(spool.offsets()) != offsets or last != len(spool.numbers()):
-        raise ValueError("lines that are not those of the numbers")
+        raise ValueError("line offsets do not match the numbers")
     for block in [] if numbers is None else blocks_of(spool.numbers_path, np.int32):
         if block.min() < 0 or block.max() >= numbers:
-            raise ValueError(f"a number that is none of {numbers}")
+            raise ValueError(f"a number out of range, of {numbers}")
 
 
 def token_lines(
-    places: Sequence[str | Path], settings: TextSettings
+    places: Sequence[str | Path], settings: TextSettings, coverage: Coverage | None = None
 ) -> Iterator[tuple[list[str], bool]]:
-    """Tokenize line by line: yields tokens, and whether the line ends with them.
+    """Yield the tokens of each line, and whether the line ends with them.
 
-    A line comes in one part, but for one of megabytes, which comes in several.
+    A line of megabytes comes in several parts. Words that are too long are left out and counted in
+    `coverage`.
     """
-    encoder = BlockEncoder(settings, labelled=False)
+    encoder = BlockEncoder(settings)
     for block in Corpus(places, settings).blocks():
         *whole, last = encoder.lines(block)
+        if coverage is not None:
+            coverage.too_long = encoder.too_long
         for line in whole:
             yield line, True
         if not block.whole:
@@ -207,7 +222,7 @@ def token_lines(
 
 
 class _LineNumbers:
-    """Where in which file each line of the corpus stands, and whether it must bear a label."""
+    """The file and line of each line of the corpus, and whether it must have a label."""
 
     def __init__(self) -> None:
         self._blocks: list[tuple[int, str, int, bool]] = []
@@ -219,14 +234,14 @@ class _LineNumbers:
         self._next = lines
 
     def where(self, line: int) -> str:
-        """Name the file and line, or record, of a line of the corpus, from 0."""
+        """Return the file and line, or record, of a line of the corpus, from 0."""
         start, name, first, columns = next(
             block for block in reversed(self._blocks) if block[0] <= line
         )
         return f"{name}:{' record ' if columns else ''}{first + line - start}"
 
     def without_columns(self) -> NDArray[np.bool_]:
-        """Return which lines are of files without columns, whose labels stand in the text: (L,)."""
+        """Return which lines are of plain files, which have labels in their text: (L,)."""
         plain = np.zeros(self._next, bool)  # (L,)
         ends = [start for start, *_ in self._blocks[1:]] + [self._next]
         for (start, _, _, columns), end in zip(self._blocks, ends, strict=True):
@@ -237,7 +252,7 @@ class _LineNumbers:
 def _targets_of(
     block: Block, found: BlockIds, codec: ClassNames | Numbers
 ) -> tuple[NDArray[np.int32] | NDArray[np.float32], NDArray[np.int64]]:
-    """Return a block's labels as numbers, and how many come up to the end of each line."""
+    """Return a block's labels as numbers, and how many there are up to the end of each line."""
     if block.rows is None:
         labels, places = found.labels, found.label_lines
         at = block.line + places  # (labels,)
@@ -246,9 +261,10 @@ def _targets_of(
         labels = [label for _, labels in rows for label in labels]
         at = np.array([line for line, labels in rows for _ in labels], np.int64)  # (labels,)
         places = np.repeat(np.arange(len(rows)), [len(labels) for _, labels in rows])
-    lines = np.arange(len(found.line_ends))
     numbers = parse_labels(codec, labels, lambda label: f"{block.name}:{at[label]}")
-    return numbers, np.searchsorted(places, lines, side="right")
+    lines = len(found.line_ends)
+    numbers, places = codec.of_lines(numbers, places, lines)
+    return numbers, np.searchsorted(places, np.arange(lines), side="right")
 
 
 def _check_labelled(
@@ -258,16 +274,16 @@ def _check_labelled(
     codec: ClassNames | Numbers,
     settings: TextSettings,
 ) -> None:
-    """Raise CorpusError for a line of words without a label, or with another number of numbers."""
+    """Raise CorpusError for a text without a label, or with more or fewer numbers than others."""
     found = np.diff(labels)  # (L,)
     lacking = (np.diff(words) > 0) & (found == 0)
     if isinstance(codec, Numbers):
-        wanted = int(found.max(initial=0))
-        odd = (found > 0) & (found != wanted)
+        most = int(found.max(initial=0))
+        odd = (found > 0) & (found != most)
         if odd.any():
             place = int(np.argmax(odd))
             raise CorpusError(
-                f"{lines.where(place)}: found {found[place]} numbers; expected {wanted}, "
+                f"{lines.where(place)}: found {found[place]} numbers; expected {most}, "
                 "as on other lines"
             )
     else:
@@ -275,33 +291,21 @@ def _check_labelled(
     if lacking.any():
         raise CorpusError(
             f"{lines.where(int(np.argmax(lacking)))}: a line without a label",
-            hint=f"a label stands in the line as {settings.label_prefix}NAME, or in a column",
+            hint=f"a label is a word {settings.label_prefix}NAME of the line, or has a column",
         )
     if not found.any():
         raise CorpusError("no text has a label; expected at least one")
 
 
-def _no_word(corpus: Corpus, words: Words, settings: TextSettings) -> CorpusError:
-    names = ", ".join(source.path for source in corpus.sources[:3])
-    if len(corpus.sources) > 3:
-        names += f" and {len(corpus.sources) - 3} more"
-    if words.read:
-        return CorpusError(f"{names}: none of its words is in the vocabulary given")
-    return CorpusError(
-        f"{names}: no word found; expected text with letters or digits",
-        hint=f"the tokenizer is {settings.tokenizer}; see --tokenizer",
-    )
-
-
 def _drop(kept: NDArray[np.bool_], folder: Path) -> Spool:
-    """Write the ids again over themselves, those of the words `kept` (V,) and without gaps."""
+    """Overwrite the ids with those of the words `kept` (V,), numbered without gaps."""
     new_ids = np.where(kept, np.cumsum(kept) - 1, -1).astype(np.int32)  # (V,)
     before = _ids_spool(folder)
     offsets = before.offsets()
     cuts = np.searchsorted(offsets, np.arange(0, offsets[-1], _PASS), side="right") - 1
     cuts = np.unique(np.append(cuts, len(offsets) - 1))  # lines
     starts = offsets[cuts]
-    with _ids_spool(folder, written_over=True) as spool:
+    with _ids_spool(folder, overwrite=True) as spool:
         for first, last, start, end in zip(cuts, cuts[1:], starts, starts[1:], strict=False):
             ends = offsets[first + 1 : last + 1] - start
             ids = before.read(int(start), int(end))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,6 +15,7 @@ from embedcli.errors import CorpusError
 from embedcli.text.spool import Spool
 
 LabelKind = Literal["none", "class", "number"]
+_NEWLINE = ord("\n")
 
 
 class ClassTargets(NamedTuple):
@@ -24,13 +27,43 @@ class ClassTargets(NamedTuple):
 
 
 class NumberTargets(NamedTuple):
-    """The numbers of each line, R of them; NaN where a line without words bears none."""
+    """The numbers of each line, R of them; NaN for a line that has neither words nor numbers."""
 
     values: NDArray[np.float32]  # (L, R)
 
 
+def split_labels(text: bytes, prefix: str) -> tuple[bytes, list[str], NDArray[np.int64]]:
+    """Return a text with a blank for each label, the labels, and the line of each: (labels,).
+
+    A label is what follows `prefix` at the start of a word. Without a prefix there is none.
+
+    >>> split_labels(b"__label__sport soup", "__label__")[:2]
+    (b'  soup', ['sport'])
+    """
+    if not prefix or prefix.encode() not in text:
+        return text, [], np.empty(0, np.int64)
+    parts = _label_pattern(prefix).split(text)
+    texts, labels = parts[0::2], parts[1::2]
+    text = b" ".join(texts)
+    sizes = np.fromiter(map(len, texts), np.int64, len(texts))  # (labels + 1,)
+    blanks = np.cumsum(sizes[:-1] + 1) - 1  # (labels,) where in the text each label was
+    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == _NEWLINE)  # (lines,)
+    return text, [label.decode("utf-8") for label in labels], np.searchsorted(ends, blanks)
+
+
+@cache
+def _label_pattern(prefix: str) -> re.Pattern[bytes]:
+    """Return the pattern of a label, and of what follows the prefix as its group.
+
+    That nothing stands before the prefix is asked after it: a pattern that begins with letters is
+    searched for several times faster.
+    """
+    begin = re.escape(prefix.encode())
+    return re.compile(begin + rb"(?<!\S" + begin + rb")(\S*)")
+
+
 class ClassNames:
-    """Numbers labels by first appearance."""
+    """Numbers labels by first appearance; a label counts once on a line."""
 
     dtype = np.dtype(np.int32)
     expected = "a label"
@@ -40,6 +73,7 @@ class ClassNames:
         self._names.default_factory = self._names.__len__
         for name in names:
             self._names[name]
+        self._unfinished = np.empty(0, np.int32)  # labels of a line that goes on in the next block
 
     def split(self, cells: tuple[str, ...]) -> list[str]:
         """Return the labels of a record's cells: each is one."""
@@ -50,6 +84,22 @@ class ClassNames:
         if not label:
             raise ValueError("an empty label")
         return self._names[label]
+
+    def of_lines(
+        self, numbers: NDArray[Any], lines: NDArray[np.int64], ended: int
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Drop repeated labels of a block, of whose lines so many end; returns the rest, as given.
+
+        `numbers` (n,) are labels, and `lines` (n,) the lines they are on, in order.
+        """
+        before = len(self._unfinished)
+        numbers = np.concatenate([self._unfinished, numbers])  # (before + n,)
+        lines = np.concatenate([np.zeros(before, np.int64), lines])  # (before + n,)
+        _, first = np.unique(lines * len(self._names) + numbers, return_index=True)
+        first.sort()
+        self._unfinished = numbers[first][lines[first] == ended]
+        first = first[first >= before]
+        return numbers[first], lines[first]
 
     def targets(self, spool: Spool) -> ClassTargets:
         """Return what was spooled, mapped."""
@@ -63,7 +113,7 @@ class Numbers:
     expected = "a finite number"
 
     def split(self, cells: tuple[str, ...]) -> list[str]:
-        """Return the numbers of a record's cells, which may hold several with blanks between."""
+        """Return the numbers of a record's cells, which may hold several separated by blanks."""
         return [number for cell in cells for number in cell.split() or [cell]]
 
     def parse(self, label: str) -> float:
@@ -76,8 +126,15 @@ class Numbers:
             raise ValueError(repr(label))
         return number
 
+    def of_lines(
+        self, numbers: NDArray[Any], lines: NDArray[np.int64], ended: int
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Return the numbers of a block as they are; two may be equal."""
+        del ended
+        return numbers, lines
+
     def targets(self, spool: Spool) -> NumberTargets:
-        """Return what was spooled, as a matrix; lines without numbers hold NaN."""
+        """Return the spooled numbers as a matrix, mapped if it has no gaps; gaps are NaN."""
         sizes = np.diff(spool.offsets())  # (L,)
         width = int(sizes.max(initial=0))
         if (sizes == width).all():
@@ -88,14 +145,14 @@ class Numbers:
 
 
 def label_codec(kind: LabelKind, names: Iterable[str] = ()) -> ClassNames | Numbers | None:
-    """Return what reads the labels of a kind of task, some of whose `names` may be known."""
+    """Return what reads the labels of a kind of task, of which some `names` may be known."""
     return {"none": None, "class": ClassNames(names), "number": Numbers()}[kind]
 
 
 def parse_labels(
     codec: ClassNames | Numbers, labels: Sequence[str], where: Callable[[int], str]
 ) -> NDArray[Any]:
-    """Return labels as numbers (n,); raises CorpusError for one that is none, at `where(i)`."""
+    """Return labels as numbers (n,); raises CorpusError for an invalid one, at `where(i)`."""
     numbers: list[float] = []
     try:
         for label in labels:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 # Number of a string that has none.
 MISSING = -1
@@ -31,6 +32,32 @@ _SLOTS_A_STRING = 1.5
 # (Dietzfelbinger et al. 1997, "A reliable randomized algorithm for the closest-pair problem", on
 # hashing by multiplication). What number a string gets does not depend on them.
 _MIXERS = np.frombuffer(os.urandom(4 * _INTEGER), np.uint64) | np.uint64(1)
+
+
+class GrowingArray:
+    """Numbers (n,) to which more are appended; memory is allocated ahead, so few are copied."""
+
+    def __init__(self, dtype: DTypeLike) -> None:
+        self._buffer = np.empty(0, dtype)
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """The numbers (n,): a view, valid until more are appended."""
+        return self._buffer[: self._size]
+
+    def extend(self, values: NDArray[Any]) -> None:
+        """Append numbers (m,)."""
+        size = self._size + len(values)
+        if size > len(self._buffer):
+            buffer = np.empty(size + size // 2, self._buffer.dtype)
+            buffer[: self._size] = self.values
+            self._buffer = buffer
+        self._buffer[self._size : size] = values
+        self._size = size
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ class Line(NamedTuple):
 class Tokenized:
     """Lines of text as tokens and ids, read as they are iterated, and then their vocabulary.
 
-    `coverage` counts the words of the lines read so far that a given vocabulary has.
+    `coverage` counts, in the lines read so far, the words that a given vocabulary has and has not,
+    and those that are left out because they are too long.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Tokenized:
     def __iter__(self) -> Iterator[Line]:
         settings, vocabulary = self._settings, self._given
         if vocabulary is not None:
-            for tokens, ended in token_lines(self._places, settings):
+            for tokens, ended in token_lines(self._places, settings, self.coverage):
                 unknown = None if self._oov == "error" else -1
                 ids = vocabulary.ids_of(tokens, unknown).tolist()
                 self.coverage.add(len(ids), ids.count(-1))
@@ -61,12 +62,13 @@ class Tokenized:
             with TemporaryDirectory(prefix="embed-") as folder:
                 corpus = encode(self._places, settings, folder=Path(folder))
                 self._given = corpus.vocabulary
+                self.coverage.too_long = corpus.too_long
                 words = corpus.vocabulary.tokens(slice(None))
                 for start, stop in pairwise(corpus.offsets.tolist()):
                     ids = corpus.ids[start:stop].tolist()
                     yield Line([words[each] for each in ids], ids, True)
         else:
-            for tokens, ended in token_lines(self._places, settings):
+            for tokens, ended in token_lines(self._places, settings, self.coverage):
                 yield Line(tokens, [self._index[token] for token in tokens], ended)
 
     @property

@@ -27,10 +27,11 @@ _SEARCHES_BEFORE_INDEX = 32
 
 @dataclass
 class Coverage:
-    """How many words of what was read so far were in the vocabulary, and how many were not."""
+    """How many of the words read so far were in the vocabulary, how many were not or too long."""
 
     known: int = 0
     unknown: int = 0
+    too_long: int = 0  # left out, with more than `tokenizer.LONGEST` characters
 
     def add(self, words: int, unknown: int) -> None:
         """Count so many words, `unknown` of them not in the vocabulary."""

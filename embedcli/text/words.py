@@ -1,4 +1,4 @@
-"""The words of a corpus as they are met, and which of them stay."""
+"""The words of a corpus as they are read, and which of them are kept."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from embedcli.config import TextSettings
 from embedcli.errors import CorpusError
 from embedcli.storage.files import read_text
 from embedcli.text.blocks import BlockIds
-from embedcli.text.growing import Growing
-from embedcli.text.numbering import MISSING, Numbering, Strings, first_places
+from embedcli.text.numbering import MISSING, GrowingArray, Numbering, Strings, first_places
 from embedcli.text.tokenizer import Tokenizer
 from embedcli.text.vocabulary import Vocabulary
 
-# From so many tokens on a corpus is large: `auto` leaves out rare words and thins out common ones.
+# A corpus of at least so many tokens is large: `auto` leaves out rare words and thins out common
+# ones.
 LARGE_CORPUS_TOKENS = 1_000_000
 _LARGE_MIN_COUNT = 5
 
@@ -32,7 +32,7 @@ def resolve_min_count(settings: TextSettings, tokens: int) -> int:
 
 
 class Known(NamedTuple):
-    """Words and labels of an earlier text, whose ids stay when another text adds its own."""
+    """Words and labels of an earlier text; they keep their ids when another text adds its own."""
 
     vocabulary: Vocabulary
     first_lines: NDArray[np.int64]  # (V,)
@@ -40,51 +40,46 @@ class Known(NamedTuple):
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """How often each word stood in the earlier text, or zeros where that is not known: (V,)."""
+        """How often each word is in the earlier text, or zeros if that is not known: (V,)."""
         counts = self.vocabulary.counts
         return np.zeros(len(self.vocabulary), np.int64) if counts is None else np.asarray(counts)
 
     def digest(self) -> str:
-        """SHA-256 of all of it."""
+        """Return the SHA-256 of all of it."""
         labels = "\n".join(self.labels).encode("utf-8", "surrogatepass")
         parts = [self.vocabulary.to_bytes(), self.counts.tobytes(), self.first_lines.tobytes()]
         return sha256(b"".join(sha256(part).digest() for part in [*parts, labels])).hexdigest()
 
 
-class _Remembered:
-    """What an encoder remembers: the ids of the words of its codes, and how often each was met."""
+class _EncoderWords:
+    """The ids of the words that one encoder has codes for, and how often each was counted."""
 
     def __init__(self) -> None:
-        self.ids = Growing(np.int32)  # (codes,)
-        self.met = Growing(np.int64)  # (codes,)
-
-    def add(self, fresh: NDArray[np.int32], codes: NDArray[np.intp]) -> None:
-        """Take in the ids of fresh words (m,), and the codes of a block (n,)."""
-        self.ids.extend(fresh)
-        self.met.extend(np.zeros(len(fresh)))
-        np.add.at(self.met.values, codes, 1)
+        self.ids = GrowingArray(np.int32)  # (codes,) `MISSING` outside the given vocabulary
+        self.counts = GrowingArray(np.int64)  # (codes,)
 
     def add_to(self, counts: NDArray[np.int64]) -> None:
-        """Add how often each word was met to its count, (V,)."""
+        """Add the counts to those of the words, (V,)."""
         known = self.ids.values != MISSING
-        np.add.at(counts, self.ids.values[known], self.met.values[known])
+        np.add.at(counts, self.ids.values[known], self.counts.values[known])
 
 
 class Words:
-    """The words met so far, by first appearance, with their counts and first lines.
+    """The words read so far, by first appearance, with their counts and first lines.
 
-    Only those of a `given` vocabulary are met, if there is one; those `known` come first.
+    With a `given` vocabulary there are no others; words `known` from earlier text come first.
     """
 
     def __init__(self, given: Vocabulary | None = None, known: Known | None = None) -> None:
+        self.read = 0  # words that were read, with repetitions
+        self.known = 0 if known is None else len(known.vocabulary)
         self._given = given
         self._known = known
         self._index: Numbering | None = None
-        self._lines: list[bytes] = []  # of words, in their order
-        self._counts = Growing(np.int64)  # (V,) but for what encoders still remember
-        self._first_lines = Growing(np.int64)  # (V,)
-        self._remembered: defaultdict[int, _Remembered] = defaultdict(_Remembered)
-        self.read = 0  # words that were read
+        self._lines: list[bytes] = []  # the words, in order, each ended by a newline
+        self._counts = GrowingArray(np.int64)  # (V,) without the counts of `_encoders`
+        self._first_lines = GrowingArray(np.int64)  # (V,)
+        self._encoders: defaultdict[int, _EncoderWords] = defaultdict(_EncoderWords)
         before = known.vocabulary if given is None and known is not None else given
         if before is not None:
             self._number(before.to_bytes())
@@ -96,20 +91,15 @@ class Words:
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """How often each word was met: (V,)."""
+        """How often each word was read: (V,)."""
         counts = self._counts.values.copy()
-        for remembered in self._remembered.values():
-            remembered.add_to(counts)
+        for encoder in self._encoders.values():
+            encoder.add_to(counts)
         return counts
 
     @property
-    def known(self) -> int:
-        """How many words were known before."""
-        return 0 if self._known is None else len(self._known.vocabulary)
-
-    @property
     def first_lines(self) -> NDArray[np.int64]:
-        """The line, from 1, that first has each word, or 0: (V,)."""
+        """The line, from 1, where each word first appears, or 0: (V,)."""
         return self._first_lines.values
 
     def add(
@@ -117,24 +107,30 @@ class Words:
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Take in a block that begins on line `lines`, from 0; returns its ids and line ends.
 
-        `encoder` numbers the encoder, of whose words it is known by now which ones it remembers.
+        `encoder` is the number of the encoder, whose codes continue from its earlier blocks.
         """
-        if found.anew:
-            self._remembered.pop(encoder, _Remembered()).add_to(self._counts.values)
-        fresh = self._ids(found.fresh)  # (fresh words,)
-        self._note_first_lines(fresh, found.first_lines + lines + 1)
-        remembered = self._remembered[encoder]
-        codes = found.codes.astype(np.intp)  # (n,) once for all look-ups
-        remembered.add(fresh, codes)
-        self.read += len(codes)
-        ids = remembered.ids.values
-        return renumber(codes, found.line_ends, ids, everything=self._given is None)
-
-    def _ids(self, fresh: bytes) -> NDArray[np.int32]:
-        """Return the ids of words, one a line, or `MISSING` outside the given vocabulary: (v,)."""
+        # 1. An encoder that restarted counts from code 0 again.
+        if found.restarted:
+            self._encoders.pop(encoder, _EncoderWords()).add_to(self._counts.values)
+        # 2. Its new words get ids; those in other encoders' blocks have some already.
         if self._given is None or self._index is None:
-            return self._number(fresh)
-        return self._index.lookup(Strings.of_lines(fresh))
+            ids = self._number(found.new_words)  # (new words,)
+        else:
+            ids = self._index.lookup(Strings.of_lines(found.new_words))
+        # 3. Of several spellings of a word the first decides where it first appears.
+        first_lines = self._first_lines.values
+        new = np.flatnonzero(ids != MISSING)[::-1]
+        new = new[first_lines[ids[new]] == 0]
+        first_lines[ids[new]] = found.first_lines[new] + lines + 1
+        # 4. Count the words, and replace their codes by ids.
+        words = self._encoders[encoder]
+        codes = found.codes.astype(np.intp)  # (n,) converted once for all look-ups
+        words.ids.extend(ids)
+        words.counts.extend(np.zeros(len(ids)))
+        np.add.at(words.counts.values, codes, 1)
+        self.read += len(codes)
+        everything = self._given is None
+        return renumber(codes, found.line_ends, words.ids.values, everything=everything)
 
     def _number(self, lines: bytes) -> NDArray[np.int32]:
         """Return the ids of words, one a line, after adding the new ones: (v,)."""
@@ -148,13 +144,6 @@ class Words:
         self._counts.extend(np.zeros(len(new)))
         self._first_lines.extend(np.zeros(len(new)))
         return ids
-
-    def _note_first_lines(self, ids: NDArray[np.int32], lines: NDArray[np.int64]) -> None:
-        """Note the lines (v,) of words that had none; of several for one word the first counts."""
-        first_lines = self._first_lines.values
-        new = np.flatnonzero(ids != MISSING)[::-1]
-        new = new[first_lines[ids[new]] == 0]
-        first_lines[ids[new]] = lines[new]
 
     def vocabulary(self, kept: NDArray[np.bool_] | None) -> Vocabulary:
         """Return the words, or those `kept` (V,), with their counts in this and earlier text."""
@@ -170,8 +159,8 @@ class Words:
         lines = np.frombuffer(lines, np.uint8)[stays].tobytes()
         return Vocabulary.of_lines(lines, counts[kept])
 
-    def places_of(self, tokens: set[str]) -> NDArray[np.int32]:
-        """Return the ids of those of `tokens` that were met."""
+    def ids_of(self, tokens: set[str]) -> NDArray[np.int32]:
+        """Return the ids of those of `tokens` that were read."""
         if self._index is None:
             return np.empty(0, np.int32)
         lines = "".join(f"{token}\n" for token in tokens).encode()
@@ -181,22 +170,22 @@ class Words:
 
 
 def kept_words(words: Words, min_count: int, settings: TextSettings) -> NDArray[np.bool_]:
-    """Return which words stay (V,), by min_count, stop_words and max_vocab.
+    """Return which words are kept (V,), by min_count, stop_words and max_vocab.
 
-    Words known before stay whatever their counts. Raises CorpusError if no word stays.
+    Words of earlier text are kept whatever their counts. Raises CorpusError if no word is.
     """
     counts = words.counts
     kept = counts >= min_count
     if settings.stop_words is not None:
-        kept[words.places_of(read_stop_words(Path(settings.stop_words), settings))] = False
+        kept[words.ids_of(read_stop_words(Path(settings.stop_words), settings))] = False
     kept[: words.known] = True
     if settings.max_vocab is not None:
-        places = words.known + np.flatnonzero(kept[words.known :])  # of the new words that stay
+        places = words.known + np.flatnonzero(kept[words.known :])  # of new words
         order = np.argsort(-counts[places], kind="stable")
         kept[places[order[max(settings.max_vocab - words.known, 0) :]]] = False
     if not kept.any():
         raise CorpusError(
-            f"no word is left of {len(words):,}: the most frequent is met {counts.max():,} times, "
+            f"no word is left of {len(words):,}: the most frequent appears {counts.max():,} times, "
             f"min_count is {min_count}",
             hint="lower --min-count or shorten --stop-words",
         )
@@ -221,7 +210,7 @@ def renumber(
     *,
     everything: bool,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Put new ids (v,) for ids (n,), dropping those that are -1, and move the lines' ends."""
+    """Replace ids (n,) by `new_ids` (v,), drop those that become -1, and move the line ends."""
     renumbered = new_ids.take(ids, mode="clip")  # (n,)
     if everything:
         return renumbered, line_ends

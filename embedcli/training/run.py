@@ -74,6 +74,7 @@ class Prepared:
     resumed: tuple[int, int] | None  # steps done before, and all
     known: int | None  # words of the model that is updated
     baseline: float | None  # of `classify` and `regress`: the score of a constant prediction
+    too_long: int = 0  # words that were left out for their length
 
 
 @dataclass(frozen=True)
@@ -255,6 +256,7 @@ class _Run:
                 resumed=None if checkpoint is None else (checkpoint.step, checkpoint.total),
                 known=None if known is None else len(known.vocabulary),
                 baseline=task.baseline(),
+                too_long=corpus.too_long,
             )
         )
 

@@ -210,6 +210,13 @@ def lines_of_stdin() -> Iterator[str]:
 def say_found(coverage: Coverage, *, quiet: bool) -> None:
     """Say on stderr how many words were in the vocabulary and how many were not."""
     note(f"{coverage.known:,} found, {coverage.unknown:,} not in the vocabulary", quiet=quiet)
+    say_too_long(coverage.too_long, quiet=quiet)
+
+
+def say_too_long(words: int, *, quiet: bool) -> None:
+    """Say on stderr how many words were left out for their length, if any."""
+    if words:
+        note(f"{words:,} words of over 1,000 characters left out", quiet=quiet)
 
 
 def note(text: str, *, quiet: bool = False) -> None:

@@ -30,6 +30,16 @@ def test_predict_says_a_line_for_a_line(embed, reviews, stdin, end):
     assert found.err == "3 found, 1 not in the vocabulary\n"
 
 
+@pytest.mark.parametrize("command", ["predict", "vectors"])
+def test_labels_of_texts_are_no_words(embed, reviews, stdin, command):
+    found = []
+    for text in ("warm lovely\n", "__label__bad warm __label__zzz lovely\n"):
+        stdin(text)
+        found.append(embed(command, "--oov", "error"))
+    assert found[0] == found[1]
+    assert found[0].err == "2 found, 0 not in the vocabulary\n"
+
+
 @pytest.mark.parametrize("command", ["predict", "vectors", "evaluate --task classify reviews.txt"])
 def test_unknown_words_of_texts(embed, reviews, stdin, tmp_path, command):
     (tmp_path / "reviews.txt").write_text("__label__good warm zzzz lovely\n")

@@ -39,6 +39,22 @@ def test_tokens_and_json(embed, stdin):
     ]
 
 
+def test_labels_are_no_words(embed, stdin):
+    stdin("__label__a red __label__b\nred\n")
+    assert embed("tokenize", "--format", "tokens") == (0, "red\nred\n", "")
+    stdin("red #a\n")
+    assert embed("tokenize", "--format", "tokens", "--label-prefix", "#").out == "red\n"
+
+
+def test_words_that_are_too_long_are_counted(embed, stdin):
+    for options in ([], ["--min-count", "1", "--max-vocab", "9"]):
+        stdin(f"a {'b' * 2000} {'b' * 2000}\n")
+        found = embed("tokenize", *options)
+        assert found == (0, "0\n", "2 words of over 1,000 characters left out\n")
+    stdin("a" * 2000)
+    assert embed("tokenize", "-q") == (0, "\n", "")
+
+
 def test_files_are_read_in_order(embed, tmp_path):
     (tmp_path / "b.txt").write_text("one two\n")
     (tmp_path / "a.txt").write_text("two three\n")

@@ -22,7 +22,7 @@ from embedcli.text.blocks import BlockEncoder
 from embedcli.text.encode import EncodedCorpus, encode, token_lines
 from embedcli.text.labels import ClassTargets, NumberTargets
 from embedcli.text.tokenizer import Tokenizer
-from embedcli.text.vocabulary import Vocabulary
+from embedcli.text.vocabulary import Coverage, Vocabulary
 
 Encode = Callable[..., EncodedCorpus]
 
@@ -240,6 +240,41 @@ class TestLabels:
         assert targets.offsets.tolist() == [0, 1, 1, 4]
         assert list(found.vocabulary) == ["good", "bad"]
 
+    def test_labels_are_no_words_of_any_task(self, encoded: Encode, tmp_path: Path) -> None:
+        text = "__label__sport a __label__b\nb\tx__label__y __label__"
+        found = encoded(text)
+        assert found.targets is None
+        assert list(found.vocabulary) == ["a", "b", "x", "label", "y"]
+        assert list(token_lines([tmp_path / "text"], TextSettings())) == [
+            (["a"], True),
+            (["b", "x", "label", "y"], True),
+        ]
+        assert list(encoded("#a b", label_prefix="#").vocabulary) == ["b"]
+        assert list(encoded("#a b", label_prefix="").vocabulary) == ["a", "b"]
+        assert list(encoded("text\n__label__a b\n", "t.csv").vocabulary) == ["label", "a", "b"]
+
+    @pytest.mark.parametrize("block", [24, 1 << 20])
+    def test_a_label_counts_once_on_a_line(
+        self, encoded: Encode, monkeypatch: pytest.MonkeyPatch, block: int
+    ) -> None:
+        monkeypatch.setattr(corpus, "BLOCK", block)
+        line = "__label__b red __label__a blue __label__b green __label__a __label__c"
+        found = encoded(f"{line}\n__label__a x __label__a\n__label__a y", labels="class")
+        assert isinstance(found.targets, ClassTargets)
+        assert found.targets.names == ("b", "a", "c")
+        assert found.targets.ids.tolist() == [0, 1, 2, 1, 1]
+        assert found.targets.offsets.tolist() == [0, 3, 4, 5]
+
+    def test_a_label_counts_once_in_a_list(self, encoded: Encode) -> None:
+        found = encoded('{"text": "a", "label": ["x", "y", " x", "x"]}', "t.jsonl", labels="class")
+        assert isinstance(found.targets, ClassTargets)
+        assert found.targets.ids.tolist() == [0, 1]
+
+    def test_numbers_may_be_equal(self, encoded: Encode) -> None:
+        found = encoded("__label__1 a __label__1 __label__1", labels="number")
+        assert isinstance(found.targets, NumberTargets)
+        assert found.targets.values.tolist() == [[1, 1, 1]]
+
     def test_another_prefix(self, encoded: Encode) -> None:
         found = encoded("#x good me#dium #y", labels="class", label_prefix="#")
         assert isinstance(found.targets, ClassTargets)
@@ -346,6 +381,22 @@ class TestLabels:
         assert np.diff(found.offsets).tolist() == [200, 1]
         assert isinstance(found.targets, ClassTargets)
         assert found.targets.ids.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_words_that_are_too_long_are_counted(
+    encoded: Encode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(corpus, "BLOCK", 1 << 14)
+    line = f"a {'x' * 1001} b-{'é' * 1001}='{'y' * 1000}' {'字' * 1001}\n"
+    found = encoded(line * 20, workers=workers)
+    assert found.too_long == 40
+    assert list(found.vocabulary) == ["a", "b", "y" * 1000, "字"]
+    coverage = Coverage()
+    assert sum(
+        len(tokens) for tokens, _ in token_lines([tmp_path / "text"], TextSettings(), coverage)
+    ) == len(found.ids)
+    assert coverage.too_long == 40
 
 
 class TestWorkers:

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedcli.text import numbering
-from embedcli.text.growing import Growing
-from embedcli.text.numbering import MISSING, Numbering, Strings, first_places
+from embedcli.text.numbering import MISSING, GrowingArray, Numbering, Strings, first_places
 
 STRINGS = st.lists(
     (st.binary(min_size=1, max_size=40) | st.text("ab\0", min_size=1, max_size=9).map(str.encode))
@@ -75,7 +74,7 @@ def test_where_new_numbers_first_stand() -> None:
 
 @given(st.lists(st.lists(st.integers(0, 9))))
 def test_growing(batches: list[list[int]]) -> None:
-    numbers = Growing(np.int32)
+    numbers = GrowingArray(np.int32)
     for batch in batches:
         numbers.extend(np.array(batch))
     assert numbers.values.tolist() == [number for batch in batches for number in batch]
