@@ -199,3 +199,13 @@ def test_misuse(embed, folders):
     without = embed("explain", "see you", *model)
     assert without.code == 1 and "the labels are good, bad" in without.err
     assert embed("explain", "see", "--model", "nowhere").code == 1
+
+
+def test_labels_in_the_text_are_no_words_and_say_what_is_right(explained):
+    def step(*argv):
+        found = json.loads(explained(*argv, "--format", "json"))
+        return {name: value for name, value in found.items() if name != "text"}
+
+    expected = step("nice to see you", "--label", "good")
+    assert step("__label__good nice to see you") == expected
+    assert step("__label__bad nice to see you", "--label", "good") == expected
