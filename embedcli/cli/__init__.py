@@ -1,4 +1,4 @@
-"""The command line: parse, call one function of `embedcli.api`, show what came back."""
+"""The command line: parse, call one function of `embedcli.api`, print the result."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import NoReturn
 
 from embedcli.errors import EmbedError, brief
 
-DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
-# Objects made anew after which Python looks for circles among them. A command makes few circles; to
-# look every 700 took a twentieth of the time of a short one.
-SELDOM = 100_000
+DONE, FAILED, MISUSED = 0, 1, 2
+# New objects after which Python looks for reference cycles. A command makes few of them; at the
+# default of 700 the search took a twentieth of the time of a short command.
+GC_THRESHOLD = 100_000
 STOPS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 
 
@@ -29,23 +29,23 @@ class Terminated(BaseException):
 
 
 def exit_code_of(number: int) -> int:
-    """Return what the shell is told of the end by a signal: 130, 143 or 129."""
+    """Return the exit code of a command that a signal ended: 130, 143 or 129."""
     return 128 + number
 
 
 def entry() -> NoReturn:
-    """Run the `embed` of the shell."""
+    """Run the `embed` command of the shell."""
     for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started us
+        if getattr(sys, name) is None:  # closed by the parent process
             setattr(sys, name, Path(os.devnull).open("r+", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup keeps its promise
+        if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup it stays ignored
             signal.signal(number, _terminate)
-    gc.set_threshold(SELDOM)
+    gc.set_threshold(GC_THRESHOLD)
     code = main(sys.argv[1:])
-    gc.freeze()  # or Python would go through all there is once more, before the system frees it
+    gc.freeze()  # or Python would visit every object once more before it exits
     sys.exit(code)
 
 
@@ -54,16 +54,7 @@ def _terminate(number: int, _: object) -> NoReturn:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command and return its exit code; results go to stdout, all else to stderr."""
-    try:
-        return _run(argv)
-    except KeyboardInterrupt:
-        return _fail(STOPS[signal.SIGINT], code=INTERRUPTED)
-    except Terminated as end:
-        return _fail(STOPS[signal.Signals(end.number)], code=exit_code_of(end.number))
-
-
-def _run(argv: Sequence[str]) -> int:
+    """Run one command and return its exit code; only results go to stdout."""
     import typer
 
     from embedcli.cli import app
@@ -79,10 +70,12 @@ def _run(argv: Sequence[str]) -> int:
         path = command.command_path if command else "embed"
         hint = _renamed_flag(error) or f"{path} --help"
         return _fail(error.format_message(), hint, code=MISUSED)
-    except typer.Abort:
-        return _fail(STOPS[signal.SIGINT], code=INTERRUPTED)
+    except (KeyboardInterrupt, typer.Abort):
+        return _stopped(signal.SIGINT)
+    except Terminated as end:
+        return _stopped(end.number)
     except BrokenPipeError:
-        # The reader has what it wanted; what is still buffered must not fail at exit.
+        # The reader has what it wanted; flushing the buffer at exit must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except OSError as error:
@@ -90,7 +83,7 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _renamed_flag(error: Exception) -> str | None:
-    """Hint at the flag that replaced the unknown one, where that is an old name of a setting."""
+    """Return a hint at the flag that replaced the unknown one, if that is an old name."""
     from embedcli.config import TrainSettings, former_names
 
     unknown = getattr(error, "option_name", "").removeprefix("--").replace("-", "_")
@@ -98,10 +91,14 @@ def _renamed_flag(error: Exception) -> str | None:
     return f"Did you mean --{name.replace('_', '-')}?" if name else None
 
 
+def _stopped(number: int) -> int:
+    return _fail(STOPS[signal.Signals(number)], code=exit_code_of(number))
+
+
 def _fail(message: str, hint: str | None = None, *, code: int = FAILED) -> int:
     from embedcli.views.terminal import note, visible
 
-    with contextlib.suppress(OSError):  # a terminal that is gone
+    with contextlib.suppress(OSError):  # the terminal is gone
         note(f"error: {brief(visible(message))}")
         if hint:
             note(f"hint: {brief(visible(hint))}")

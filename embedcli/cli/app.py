@@ -1,4 +1,4 @@
-"""The frame of the command line: which commands there are, loaded when called, plainly helped."""
+"""The typer application: its commands, each imported when it is called, and their help."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from embedcli.cli import flags
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Command: the module of `embedcli.cli` that holds its function, in the order of the help.
+# Each command with the module of `embedcli.cli` that holds its function, in the order of the help.
 COMMANDS = {
     "train": "train",
     "tokenize": "tokenize",
@@ -36,7 +36,7 @@ COMMANDS = {
 
 
 def examples(*lines: str) -> Callable[[F], F]:
-    """Give a command the examples that its help and the reference page show."""
+    """Return a decorator that adds examples to the help of a command."""
 
     def decorate(function: F) -> F:
         function.__dict__["examples"] = lines
@@ -59,8 +59,34 @@ class _AsTyped:
         return () if value is None and (param.multiple or param.nargs == -1) else value
 
 
-class _Unchecked:
-    """A command whose parameters are not checked by pydantic."""
+class NoColor(typer.core.TyperOption):
+    """The flag --no-color, which every command takes and the help of `embed` shows."""
+
+    def __init__(self, *, hidden: bool) -> None:
+        super().__init__(
+            param_decls=["no_color", "--no-color"],
+            type_descriptor=None,  # type: ignore[arg-type]  # only `process_value` would use it
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            hidden=hidden,
+            help="Print without colour, as $NO_COLOR does.",
+        )
+
+    def process_value(self, ctx: Any, value: Any) -> None:
+        """Set $NO_COLOR, which `views` and rich read."""
+        if value:
+            os.environ["NO_COLOR"] = "1"
+
+
+class _Base:
+    """What `embed` and its commands share: --no-color, and no checks by pydantic."""
+
+    hides_no_color = False
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.params: list[Any] = [*self.params, NoColor(hidden=self.hides_no_color)]
 
     def get_params(self, ctx: Any) -> Any:
         """Return the parameters."""
@@ -70,12 +96,15 @@ class _Unchecked:
         return params
 
 
-class Command(_Unchecked, typer.core.TyperCommand):
+class Command(_Base, typer.core.TyperCommand):
     """A command with a flag for each setting it takes, and help as plain text in sections."""
+
+    hides_no_color = True
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.params += [flags.Setting(spec) for spec in flags.settings_of(self.callback)]
+        settings = getattr(self.callback, "settings", [])  # see `flags.with_settings`
+        self.params += [flags.Setting(spec) for spec in settings]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments, the command's own options, then its settings by group."""
@@ -96,27 +125,20 @@ class Command(_Unchecked, typer.core.TyperCommand):
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the examples as they are typed."""
-        lines = examples_of(self)
-        if lines:
-            with formatter.section("Examples"):
-                formatter.write("".join(f"{'':2}{line}\n" for line in lines))
+        with formatter.section("Examples"):
+            for line in getattr(self.callback, "examples", ()):
+                formatter.write(f"  {line}\n")
 
 
-def examples_of(command: Any) -> Sequence[str]:
-    """Return the examples that `examples` gave a command's function."""
-    lines: Sequence[str] = getattr(command.callback, "examples", ())
-    return lines
-
-
-class Commands(_Unchecked, typer.core.TyperGroup):
-    """The commands of `COMMANDS`, each imported when it is asked for."""
+class Commands(_Base, typer.core.TyperGroup):
+    """The commands of `COMMANDS`."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """List the names."""
+        """Return the names."""
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Import and make a command."""
+        """Import the module of a command and return the command."""
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"embedcli.cli.{COMMANDS[cmd_name]}")
@@ -125,7 +147,7 @@ class Commands(_Unchecked, typer.core.TyperGroup):
         return typer.main.get_command(single)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command; suggest one where the name is unknown."""
+        """Return the command; for an unknown name, suggest one."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
             from embedcli.config import nearest
@@ -135,7 +157,7 @@ class Commands(_Unchecked, typer.core.TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-def _show_version(value: bool) -> None:
+def _print_version(value: bool) -> None:
     if value:
         from embedcli import __version__
 
@@ -150,24 +172,20 @@ app = typer.Typer(cls=Commands, rich_markup_mode=None, pretty_exceptions_enable=
 def embed(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Say the version."),
-    ] = False,
-    no_color: Annotated[
-        bool, typer.Option("--no-color", help="Print without colour, as $NO_COLOR does.")
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
-    """Train word embeddings on your text, look into them, and see how they learn.
+    """Train word embeddings on your text, query them, and see how they learn.
 
-    Start with `embed train`, which trains on a small text that comes along, and then
+    Start with `embed train`, which trains on a small text in the package, and then
     `embed lookup king`.
     """
-    del version
-    if no_color:
-        os.environ["NO_COLOR"] = "1"  # for `views`, and for rich
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run a command line to its end and return the exit code it asked for."""
+    """Run a command line and return its exit code."""
     arguments = list(argv) or ["--help"]
     if "_EMBED_COMPLETE" in os.environ:
         app(args=arguments, prog_name="embed")

@@ -1,4 +1,4 @@
-"""The ids of corpora read before: `cache`."""
+"""The command `cache`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from embedcli.views import terminal
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove every entry.")] = False,
     output: Annotated[
-        str, flags.one_of("--format", "table", "json", help="How to print.")
+        str, flags.one_of("--format", "table", "json", help="Format of the output.")
     ] = "table",
 ) -> None:
-    """Say what is kept of corpora that were read before.
+    """Print what the cache of corpora holds, or clear it.
 
-    Training on an unchanged corpus reuses its ids. They lie in $EMBED_CACHE, or else in the
-    user's cache folder, and the oldest make room for new ones. JSON: {"folder", "entries",
-    "bytes", "freed"}.
+    Training on an unchanged corpus reuses its ids. They are cached in $EMBED_CACHE, or else in the
+    user's cache folder; the oldest are removed for new ones. JSON: {"folder", "entries", "bytes",
+    "freed"}.
     """
     from embedcli import api
 

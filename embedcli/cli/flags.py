@@ -1,4 +1,4 @@
-"""Flags: those of the settings, made from the schema, and the few that commands share."""
+"""Flags: those of the settings, made from the schema, and those that several commands share."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def with_settings(settings: type[Settings], *, leave_out: tuple[str, ...] = ()) -> Callable[[F], F]:
-    """Give a command one flag for each setting, except those named in `leave_out`.
+    """Return a decorator that adds a flag for each setting, except those named in `leave_out`.
 
-    `given` returns the values of the flags on the command line.
+    The command gets their values by `given`.
     """
 
     def decorate(function: F) -> F:
@@ -30,13 +30,8 @@ def with_settings(settings: type[Settings], *, leave_out: tuple[str, ...] = ()) 
     return decorate
 
 
-def settings_of(command: Any) -> list[Spec]:
-    """Return the settings that `with_settings` gave a command's function."""
-    return getattr(command, "settings", [])
-
-
 def given(ctx: typer.Context) -> dict[str, Any]:
-    """Return the settings given as flags, by name."""
+    """Return the settings that were given as flags, by name."""
     return ctx.ensure_object(dict)
 
 
@@ -45,8 +40,9 @@ class Setting(typer.core.TyperOption):
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
+        decls = [spec.flag, f"--no-{spec.flag[2:]}"] if spec.is_switch else [spec.flag]
         super().__init__(
-            param_decls=[spec.name, "/".join(_flags(spec))],
+            param_decls=[spec.name, "/".join(decls)],
             type_descriptor=None,  # type: ignore[arg-type]  # only `process_value` would use it
             metavar=None if spec.is_switch else metavar(spec),
             is_flag=spec.is_switch,
@@ -73,16 +69,12 @@ class Setting(typer.core.TyperOption):
         task = given(ctx).get("task", DEFAULT_TASK)
         if self.spec.misplaced({"task": task}) is not None:
             return None
-        flag = ", ".join(_flags(self.spec))
+        flag = ", ".join([*self.opts, *self.secondary_opts])
         if not self.spec.is_switch:
             flag += f" {self.metavar}"
         notes = [f"with {words}" for words in self.spec.conditions() if "task" not in words]
         notes.append(f"default: {shown(self.spec.default_of(task))}")
         return flag, f"{self.spec.help} [{'; '.join(notes)}]"
-
-
-def _flags(spec: Spec) -> list[str]:
-    return [spec.flag, f"--no-{spec.flag[2:]}"] if spec.is_switch else [spec.flag]
 
 
 def shown(value: Any) -> str:
@@ -103,7 +95,7 @@ def metavar(spec: Spec) -> str:
 
 
 def one_of(*words: str, help: str) -> Any:  # noqa: A002 - typer's word
-    """Make an option that takes one of a few words; names that start with a dash are its flags."""
+    """Return an option that takes one of the words; those that start with a dash are its flags."""
     flags = [word for word in words if word.startswith("-")]
     choices = tuple(word for word in words if not word.startswith("-"))
 
@@ -122,7 +114,7 @@ def one_of(*words: str, help: str) -> Any:  # noqa: A002 - typer's word
 
 
 def number(*names: str, help: str, largest: int | None = None) -> Any:  # noqa: A002
-    """Make an option that takes a whole number from 0, up to `largest`."""
+    """Return an option that takes a whole number from 0 to `largest`."""
 
     def read(value: Any) -> Any:
         if not isinstance(value, str):
@@ -136,7 +128,7 @@ def number(*names: str, help: str, largest: int | None = None) -> Any:  # noqa: 
 
 
 def share(*names: str, help: str) -> Any:  # noqa: A002 - typer's word
-    """Make an option that takes a number from 0 to 1."""
+    """Return an option that takes a number from 0 to 1."""
 
     def read(value: Any) -> Any:
         if not isinstance(value, str):
@@ -153,19 +145,19 @@ def share(*names: str, help: str) -> Any:  # noqa: A002 - typer's word
 
 
 def whole(text: str, flag: str | None = None) -> int:
-    """Read a whole number from 0."""
+    """Return the whole number from 0 that a text spells; raises BadParameter."""
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise typer.BadParameter(f"found {text!r}; expected a whole number", param_hint=flag)
     return int(text)
 
 
 def as_path(value: Any) -> Any:
-    """Make a path of what was typed."""
+    """Return a path, or None."""
     return None if value is None else Path(value)
 
 
 def path(*names: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer's word
-    """Make an option that takes a path."""
+    """Return an option that takes a path."""
     return typer.Option(*names, metavar="PATH", callback=as_path, help=help, **more)
 
 
@@ -175,17 +167,17 @@ Model = Annotated[
         "--model",
         "-m",
         envvar="EMBED_MODEL",
-        help="Model folder, or a file of vectors. $EMBED_MODEL sets it too.",
+        help="Model folder, or a file of vectors.",
     ),
 ]
-Policy = Literal["error", "skip", "zero"]  # for words that are not in a vocabulary
+Policy = Literal["error", "skip", "zero"]  # for unknown words
 POLICIES: tuple[str, ...] = get_args(Policy)
 Oov = Annotated[
     Policy,
     one_of(
         "--oov",
         *POLICIES,
-        help="An unknown word is an error, left out with its question, or all zeros.",
+        help="An unknown word is an error, skipped with its question, or a vector of zeros.",
     ),
 ]
 OovOfText = Annotated[
@@ -193,14 +185,14 @@ OovOfText = Annotated[
     one_of(
         "--oov",
         *POLICIES,
-        help="An unknown word is an error, left out, or counts with a vector of zeros.",
+        help="An unknown word is an error, skipped, or counted as a vector of zeros.",
     ),
 ]
-LONGEST_FRACTION = 50  # digits; the smallest float32 has its first at the 45th
+LONGEST_FRACTION = 50  # digits; that of the smallest float32 starts at the 45th
 Precision = Annotated[
-    int, number(help="Digits after the point in a table.", largest=LONGEST_FRACTION)
+    int, number(help="Digits after the decimal point in a table.", largest=LONGEST_FRACTION)
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but the results.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the results.")]
 EMBEDDINGS = Path("embeddings")
 
 

@@ -1,11 +1,11 @@
-"""Say what a model is: `info`."""
+"""The command `info`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from embedcli.cli.progress import in_words
 from embedcli.views import terminal
 
 if TYPE_CHECKING:
+    from embedcli.config import TrainSettings
     from embedcli.description import Description
 
 
@@ -25,12 +26,12 @@ def info(
         bool, typer.Option("--verify", help="Compare every file with its digest first.")
     ] = False,
     output: Annotated[
-        str, flags.one_of("--format", "table", "json", help="How to print.")
+        str, flags.one_of("--format", "table", "json", help="Format of the output.")
     ] = "table",
 ) -> None:
-    """Say what a model is: shape, norms, settings, sizes.
+    """Describe a model: shape, norms, settings, sizes.
 
-    With --verify a flipped byte anywhere in a model folder is found: exit 1 and the file's name.
+    --verify finds any changed byte in a model folder: exit code 1 and the name of the file.
     JSON: {"path", "format", "words", "dim", "norms": [smallest, mean, largest], "files": {name:
     bytes}, "settings", "digest", "corpus", "version", "untrained", "labels", "log"}.
     """
@@ -69,15 +70,15 @@ def _rows(found: Description, verified: bool) -> Iterator[tuple[str, str]]:
         yield name, readable(size)
 
 
-def _settings_in_words(settings: Any) -> str:
-    """List the settings that have an effect and are not the defaults of the task."""
+def _settings_in_words(settings: TrainSettings) -> str:
+    """List the settings that have an effect and differ from the defaults of the task."""
     from embedcli.config import schema
 
-    told = {
-        name: getattr(settings, name)
+    differing = [
+        f"{name} {flags.shown(getattr(settings, name))}"
         for name, spec in schema(type(settings)).items()
         if name != "task"
         and settings.has_effect(name)
         and getattr(settings, name) != spec.default_of(settings.task)
-    }
-    return ", ".join(f"{name} {flags.shown(value)}" for name, value in told.items()) or "defaults"
+    ]
+    return ", ".join(differing) or "defaults"

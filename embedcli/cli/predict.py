@@ -1,4 +1,4 @@
-"""A model applied to text: `predict`, `vectors`."""
+"""The commands that apply a model to text: `predict`, `vectors`."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ Texts = Annotated[
 def predict(
     files: Texts = None,
     model: flags.Model = flags.EMBEDDINGS,
-    k: Annotated[int, flags.number("-k", help="How many labels to say.")] = 1,
+    k: Annotated[int, flags.number("-k", help="Largest number of labels per line.")] = 1,
     threshold: Annotated[
-        float, flags.share("--threshold", help="Smallest probability of a label that is said.")
+        float, flags.share("--threshold", help="Smallest probability of a label.")
     ] = 0.0,
     oov: flags.OovOfText = "skip",
     output: Annotated[
-        str, flags.one_of("--format", "table", "json", "tsv", help="How to print.")
+        str, flags.one_of("--format", "table", "json", "tsv", help="Format of the output.")
     ] = "table",
     quiet: flags.Quiet = False,
 ) -> None:
-    """Say the labels or numbers of text, line by line.
+    """Predict labels or numbers of text, line by line.
 
     Prints one line for each line of the text. JSON: for each line a list of {"label",
-    "probability"}, or of numbers. TSV: labels and probabilities by turns, or numbers.
+    "probability"}, or of numbers. TSV: label, probability, label, ...; or numbers.
     """
     from embedcli import api
 
@@ -77,28 +77,28 @@ def _record(said: Label | float) -> Any:
 def vectors(
     texts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TEXT", help="Texts; none: a text a line from standard input."),
+        typer.Argument(metavar="TEXT", help="Texts; none: one text per line of standard input."),
     ] = None,
     model: flags.Model = flags.EMBEDDINGS,
     sif: Annotated[
         float | None,
-        flags.share("--sif", help="Weigh a word by SIF / (SIF + its share of the corpus)."),
+        flags.share("--sif", help="Weight a word by SIF / (SIF + its share of the corpus)."),
     ] = None,
     remove_common: Annotated[
         bool,
         typer.Option(
             "--remove-common",
-            help="Take away what all texts share, their first singular direction.",
+            help="Subtract the first singular direction, which all texts share.",
         ),
     ] = False,
     oov: flags.OovOfText = "skip",
     output: Annotated[
-        str, flags.one_of("--format", "table", "json", "tsv", "npy", help="How to print.")
+        str, flags.one_of("--format", "table", "json", "tsv", "npy", help="Format of the output.")
     ] = "table",
     precision: flags.Precision = 4,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Print one vector for each text: the mean of its words'.
+    """Print one vector for each text: the mean of the vectors of its words.
 
     --sif and --remove-common together are SIF (Arora et al. 2017), for which all texts are read
     first. A text without a known word is all zeros. JSON: a list of {"line", "vector"}. TSV: the

@@ -1,4 +1,4 @@
-"""Text to a table: `train`."""
+"""The command `train`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 
 from embedcli.cli import STOPS, exit_code_of, flags
 from embedcli.cli.app import examples
-from embedcli.config import TrainSettings
+from embedcli.config import TEXTS, TrainSettings
 from embedcli.views import terminal
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from embedcli.training.pretrained import Coverage
     from embedcli.training.run import Prepared, Stopped, Trained
 
-LARGEST_SHARE = 0.003  # of the 500 most frequent words; a word above it says little
+MAX_SHARE = 0.003  # of the 500 most frequent words; above it stand function words
 
 
 @examples(
@@ -40,17 +40,19 @@ def train(
         typer.Argument(
             metavar="CORPUS",
             help="Files (.gz .bz2 .xz .zst too), folders, globs, - for standard input; "
-            "none: the sample that comes along.",
+            "none: the sample in the package.",
         ),
     ] = None,
-    out: Annotated[Path, flags.path("--out", "-o", help="Folder of the model.")] = flags.EMBEDDINGS,
+    out: Annotated[
+        Path, flags.path("--out", "-o", help="Folder to save the model in.")
+    ] = flags.EMBEDDINGS,
     config: Annotated[
         str | None,
         typer.Option(metavar="NAME|FILE", help="A preset's name, or a YAML file of settings."),
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on with the run that was stopped before it wrote --out."),
+        typer.Option("--resume", help="Resume the run that was stopped before it wrote --out."),
     ] = False,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -61,7 +63,7 @@ def train(
     `auto` is chosen from the text and reported. Ctrl-C saves the state of the run and prints how
     to resume it; a second Ctrl-C leaves at once.
     """
-    # Before NumPy is imported: threads of BLAS, of which training uses one, spin at their start.
+    # Set before NumPy is imported: training uses one BLAS thread, and others cost time to start.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from embedcli import api
     from embedcli.cli.progress import progress
@@ -94,15 +96,22 @@ def train(
             number = stop.got or signal.SIGINT
             _say_stopped(stopped, STOPS[number])
             raise typer.Exit(exit_code_of(number)) from None
-        except BrokenPipeError:  # nobody hears of the run any more; its state is kept
+        except BrokenPipeError:  # nobody reads the progress any more; the state is saved
             raise typer.Exit(exit_code_of(signal.SIGPIPE)) from None
-    _print_end(trained)
+    rows, dim = trained.table.vectors.shape
+    path = terminal.visible(str(trained.folder / "table.npy"))
+    sys.stdout.write(f"{path}  {rows} × {dim} float32\nsha256 {trained.digest}\n")
     if not quiet:
-        _say_next(trained)
+        model = "" if out == flags.EMBEDDINGS else f" --model {shlex.quote(str(out))}"
+        word = shlex.quote(_telling_word(trained))
+        labelled = trained.settings.task in TEXTS
+        ask = "predict FILE" if labelled else f"neighbors {word}"
+        for command in (f"lookup {word}", ask, "show-table --rows 0:5"):
+            terminal.note(f"try: embed {command}{model}")
 
 
 class _StopSignals:
-    """Makes of the first SIGINT, SIGTERM or SIGHUP a request, and lets the second act."""
+    """Turns the first SIGINT, SIGTERM or SIGHUP into a request to stop; a second one acts."""
 
     def __init__(self) -> None:
         self.got: signal.Signals | None = None
@@ -112,7 +121,7 @@ class _StopSignals:
         return self
 
     def listen(self) -> None:
-        """Begin; until then, as while the text is read, a signal acts at once."""
+        """Start; until then, as while the text is read, a signal acts at once."""
         for number in STOPS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._ask)
@@ -128,7 +137,7 @@ class _StopSignals:
             signal.signal(number, handler)
 
     def asked(self) -> bool:
-        """Whether a signal came."""
+        """Return whether a signal arrived."""
         return self.got is not None
 
     def __exit__(self, *_: object) -> None:
@@ -136,7 +145,7 @@ class _StopSignals:
 
 
 def _say_stopped(stopped: Stopped, how: str) -> None:
-    out = "" if stopped.folder == flags.EMBEDDINGS else f" --out {_quoted(stopped.folder)}"
+    out = "" if stopped.folder == flags.EMBEDDINGS else f" --out {shlex.quote(str(stopped.folder))}"
     text = " < TEXT" if stopped.from_stdin else ""
     terminal.note(f"error: {how} at step {stopped.step} of {stopped.total}; the run is kept")
     terminal.note(f"hint: embed train --resume{out}{text}")
@@ -167,7 +176,7 @@ def _say_start(start: Prepared, quiet: bool) -> None:
 
 
 def _coverage(coverage: Coverage, start: Prepared) -> str:
-    """Say how many words a file of vectors has, and how the others start."""
+    """Return how many words were found in a file of vectors, and the initial values of others."""
     words, found, respelt = coverage
     said = f"vectors: {found:,} of {words:,} words found ({found / words:.1%})"
     if respelt:
@@ -180,31 +189,11 @@ def _coverage(coverage: Coverage, start: Prepared) -> str:
     return said + frozen[start.settings.freeze]
 
 
-def _print_end(trained: Trained) -> None:
-    rows, dim = trained.table.vectors.shape
-    path = terminal.visible(str(trained.folder / "table.npy"))
-    sys.stdout.write(f"{path}  {rows} × {dim} float32\nsha256 {trained.digest}\n")
-
-
-def _say_next(trained: Trained) -> None:
-    model = "" if trained.folder == flags.EMBEDDINGS else f" --model {_quoted(trained.folder)}"
-    word = shlex.quote(_telling_word(trained))
-    ask = (
-        "predict FILE" if trained.settings.task in ("classify", "regress") else f"neighbors {word}"
-    )
-    for command in (f"lookup {word}", ask, "show-table --rows 0:5"):
-        terminal.note(f"try: embed {command}{model}")
-
-
-def _quoted(path: Path) -> str:
-    return shlex.quote(str(path))
-
-
 def _telling_word(trained: Trained) -> str:
-    """Pick the most frequent of the words that are no mere function words, or else any."""
+    """Return the most frequent word that is probably not a function word, or else any word."""
     frequent = list(trained.table.sorted("count")[:500])
     total = sum(row.count or 0 for row in frequent)
     for row in frequent:
-        if len(row.token) > 3 and (row.count or 0) < LARGEST_SHARE * total:
+        if len(row.token) > 3 and (row.count or 0) < MAX_SHARE * total:
             return row.token
     return frequent[0].token

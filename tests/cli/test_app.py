@@ -37,6 +37,16 @@ def test_version(embed):
 
 
 @pytest.mark.parametrize(
+    "argv", [["--no-color", "lookup", "king"], ["lookup", "king", "--no-color"]]
+)
+def test_no_color_is_taken_anywhere(embed, monkeypatch, model, argv):
+    monkeypatch.setenv("NO_COLOR", "")
+    found = embed(*argv)
+    assert (found.code, os.environ["NO_COLOR"]) == (0, "1")
+    assert "--no-color" in embed("--help").out
+
+
+@pytest.mark.parametrize(
     ("argv", "said"),
     [
         (["lokup"], "No such command 'lokup'. Did you mean lookup?"),
