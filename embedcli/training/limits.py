@@ -1,4 +1,4 @@
-"""What a run will take of memory and disk, compared with what is free before the work begins."""
+"""Estimates of the memory and disk a run needs, compared with what is free before it begins."""
 
 from __future__ import annotations
 
@@ -17,23 +17,21 @@ from embedcli.tasks.task import Task
 from embedcli.text.sources import STDIN, find_sources
 from embedcli.training.gradients import most_rows
 
-NUMBER = np.dtype(np.float32).itemsize
-KEY = np.dtype(np.int64).itemsize  # a row's id and place, in one number
-CURVATURE = NUMBER
-SIZE = np.dtype(np.int64).itemsize  # how many rows a batch has
+FLOAT = np.dtype(np.float32).itemsize
+INT = np.dtype(np.int64).itemsize
 # Bytes of ids for a byte of text, roughly: 4 for a word of five letters and a blank, or a letter.
 IDS_PER_BYTE = {"word": 2 / 3, "whitespace": 2 / 3, "char": 2.0}
 COMPRESSION = {".gz": 3, ".bz2": 4, ".xz": 4, ".zst": 3}
-# What a worker takes to compute the gradients of a batch, as a multiple of them, and to apply those
-# of a batch alone, as a multiple of its summed rows (measured: 2.7 and, Adam's, 4.9). Those of
-# several batches are summed some rows at a time, in the order of their keys: some arrays of these.
-TAPE = 3
+# Memory of a worker that computes the gradients of a batch, as a multiple of these (2.7 measured).
+COMPUTING = 3
+# Memory for applying the summed rows of a single batch, as a multiple of these (4.9 measured, with
+# Adam); and arrays of the size of the keys for summing the rows of several batches.
 APPLYING = 5
-KEYS = 6
+KEY_ARRAYS = 6
 
 
 def require_for_ids(folder: Path, sources: Sequence[str], settings: TrainSettings) -> None:
-    """Raise StoreError where the ids of the text will hardly fit on the disk."""
+    """Raise StoreError where the disk has not enough space for the ids of the text, roughly."""
     size = 0.0
     for source in find_sources(sources):
         path = Path(source.path)
@@ -46,85 +44,84 @@ def require_for_ids(folder: Path, sources: Sequence[str], settings: TrainSetting
 def require_for_tables(
     folder: Path, words: int, settings: TrainSettings, memory: int | None
 ) -> None:
-    """Raise StoreError where the tables will not fit in memory or on the disk, saying what would.
+    """Raise StoreError, with values that would fit, where the tables do not fit memory or disk.
 
-    `memory` are the bytes of it that are free, if that is known. Tables: of weights, of the
-    optimizer, of the best epoch, and a copy of one while it is put in place. Disk: a checkpoint,
-    and the next one or the model.
+    `memory` is the number of bytes free, if known. Memory holds the tables of weights, of the
+    optimizer and of the best epoch, and a copy of one table while it is moved to shared memory.
+    The disk holds a checkpoint, and the next checkpoint or the model.
     """
-    kept = _kept_tables(settings)
-    row = words * NUMBER  # bytes that each of the D columns takes in one table
-    rooms = [
-        ("of memory", memory, (kept + 1) * row),
-        (f"on the disk of {folder}", files.free_space(folder), 2 * kept * row),
-    ]
-    for where, room, column in rooms:
-        needed = column * settings.dim
-        if room is not None and needed > room:
-            dim, fitting = room // column, room * words // needed
+    tables = _tables(settings)
+    column = words * FLOAT  # bytes of one of the D columns of a table
+    for where, free, bytes_per_dim in (
+        ("of memory", memory, (tables + 1) * column),
+        (f"on the disk of {folder}", files.free_space(folder), 2 * tables * column),
+    ):
+        needed = bytes_per_dim * settings.dim
+        if free is not None and needed > free:
+            dim, fitting = free // bytes_per_dim, free * words // needed
             raise StoreError(
-                f"{_size(words, settings)}: the run needs {files.readable(needed)} {where}; "
-                f"{files.readable(room)} are free",
+                f"{_describe(words, settings)}: the run needs {files.readable(needed)} {where}; "
+                f"{files.readable(free)} are free",
                 f"--max-vocab {fitting} would fit" + (f", or --dim {dim}" if dim else ""),
             )
 
 
 def require_for_gradients(task: Task, settings: TrainSettings, memory: int | None) -> None:
-    """Raise StoreError where the gradients will not fit beside the tables, saying what would.
+    """Raise StoreError, with values that would fit, where gradients do not fit beside the tables.
 
-    `memory` are the bytes of it that were free before the task made its tables.
+    `memory` is the number of bytes that were free before the task made its tables.
     """
     words = len(task.parameters["table"])
-    tables = (_kept_tables(settings) + 1) * words * NUMBER * settings.dim
-    needed = _for_gradients(task, settings, settings.group)
+    tables = (_tables(settings) + 1) * words * FLOAT * settings.dim
+    needed = _bytes_for_group(task, settings, settings.group)
     if memory is None or tables + needed <= memory:
         return
     fitting = [
         group
         for group in range(1, settings.group)
-        if tables + _for_gradients(task, settings, group) <= memory
+        if tables + _bytes_for_group(task, settings, group) <= memory
     ]
     raise StoreError(
-        f"{_size(words, settings)}: the run needs {files.readable(tables + needed)} of memory, "
+        f"{_describe(words, settings)}: the run needs {files.readable(tables + needed)} of memory, "
         f"{files.readable(needed)} of it for the gradients of {settings.group} batches; "
         f"{files.readable(memory)} are free",
         f"--group {fitting[-1]} would fit" if fitting else "take a smaller --batch-size",
     )
 
 
-def gradients(task: Task, group: int) -> int:
-    """Bytes that the gradients of a group of batches take, if each meets all the rows it can."""
-    batches = min(group, task.batches)
+def gradient_bytes(task: Task, group: int) -> int:
+    """Return the bytes of the gradients of a group, with as many rows a batch as there can be."""
     most = most_rows(task.parameters, task.most_rows)
     size = 0
     for name, tensor in task.parameters.items():
         if name in most:
-            size += most[name] * (tensor.shape[1] * tensor.dtype.itemsize + KEY + CURVATURE) + SIZE
+            row = tensor.shape[1] * tensor.dtype.itemsize
+            key, curvature, count = INT, FLOAT, INT
+            size += most[name] * (row + key + curvature) + count
         elif tensor.requires_grad:
-            size += tensor.data.nbytes + SIZE
-    return batches * size
+            size += tensor.data.nbytes + INT
+    return min(group, task.batches) * size
 
 
-def _for_gradients(task: Task, settings: TrainSettings, group: int) -> int:
-    """Bytes of a group's gradients, and of the work on them."""
+def _bytes_for_group(task: Task, settings: TrainSettings, group: int) -> int:
+    """Return the bytes of a group's gradients and of the work on them."""
     batches = min(group, task.batches)
     workers = min(resolve_workers(settings.workers), batches)
-    most = most_rows(task.parameters, task.most_rows)
     applying = max(
-        batches * rows * KEYS * KEY
+        batches * rows * KEY_ARRAYS * INT
         if batches > 1
-        else rows * task.parameters[name].shape[1] * APPLYING * NUMBER
-        for name, rows in most.items()
+        else rows * task.parameters[name].shape[1] * APPLYING * FLOAT
+        for name, rows in most_rows(task.parameters, task.most_rows).items()
     )
-    work = max(workers * TAPE * gradients(task, 1), applying)
-    return gradients(task, group) + work
+    computing = workers * COMPUTING * gradient_bytes(task, 1)
+    return gradient_bytes(task, group) + max(computing, applying)
 
 
-def _kept_tables(settings: TrainSettings) -> int:
-    """Count the tables of a row a word that a run keeps: weights, optimizer's, the best epoch's."""
+def _tables(settings: TrainSettings) -> int:
+    """Return how many (V, D) arrays a run keeps: weights, the optimizer's, the best epoch's."""
     slots = len(make_optimizer(settings).slots)
     return len(TASKS[settings.task].tables) * (1 + slots + (settings.patience is not None))
 
 
-def _size(words: int, settings: TrainSettings) -> str:
+def _describe(words: int, settings: TrainSettings) -> str:
     return f"{words:,} words × {settings.dim:,} numbers, {settings.optimizer}"

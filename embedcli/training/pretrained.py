@@ -1,4 +1,4 @@
-"""Rows that start from vectors others trained."""
+"""Initial rows taken from vectors of a file (`--vectors`)."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from embedcli.errors import ConfigError
 from embedcli.text.tokenizer import Tokenizer
 from embedcli.text.vocabulary import Vocabulary
 
-ABSENT, AS_IT_STANDS, RESPELT = range(3)
+ABSENT, SAME_SPELLING, OTHER_SPELLING = range(3)
 
 
 class Coverage(NamedTuple):
-    """How many words of a vocabulary a file of vectors has, how many of these spelt otherwise."""
+    """How many words of a vocabulary a file of vectors has."""
 
     words: int  # V
     found: int
-    respelt: int
+    respelt: int  # of those found, only in another spelling
 
     @classmethod
     def of(cls, found: NDArray[np.uint8]) -> Coverage:
-        """Count what `start_from` returned."""
-        counts = np.bincount(found, minlength=RESPELT + 1)  # (3,)
-        return cls(len(found), len(found) - int(counts[ABSENT]), int(counts[RESPELT]))
+        """Count what `copy_vectors` returned."""
+        counts = np.bincount(found, minlength=3)  # (3,)
+        return cls(len(found), len(found) - int(counts[ABSENT]), int(counts[OTHER_SPELLING]))
 
 
-def start_from(
+def copy_vectors(
     path: Path,
     rows: NDArray[np.float32],
     vocabulary: Vocabulary,
     settings: TrainSettings,
     known: int = 0,
 ) -> NDArray[np.uint8]:
-    """Put the vectors of a file into the rows (V, D) of its words, save the first `known` rows.
+    """Copy the vectors of a file to the rows (V, D) of its words, except the first `known` rows.
 
-    Returns for each word, (V,), whether the file has it: `ABSENT`, `AS_IT_STANDS`, or `RESPELT`,
-    where only another spelling of it is there, which the tokenizer would have spelt so (King for
-    king). Of several the first counts, the most frequent in most files. Raises FormatError, and
+    Returns for each word, (V,), whether the file has it: `ABSENT`, `SAME_SPELLING`, or
+    `OTHER_SPELLING` where it has only a word that the tokenizer would spell so (King for king). Of
+    several such words the first is taken, in most files the most frequent. Raises FormatError, and
     ConfigError for vectors of another length.
     """
-    from embedcli import formats  # not needed by most runs, and slow to import
+    from embedcli import formats  # slow to import, and most runs do not need it
 
     given = formats.open_table(path)
     if given.dim != settings.dim:
@@ -52,25 +52,17 @@ def start_from(
             f"vectors: found vectors of {given.dim} numbers; expected {settings.dim} (dim)",
             f"--dim {given.dim}",
         )
+    # 1. Words that the file has in the same spelling.
     tokens = vocabulary.tokens(slice(None))
     places = given.vocabulary.ids_of(tokens, unknown=-1)  # (V,)
-    found = np.where(places >= 0, AS_IT_STANDS, ABSENT).astype(np.uint8)  # (V,)
-    missing = {tokens[number]: number for number in np.flatnonzero(places < 0).tolist()}
-    for number, place in _other_spellings(missing, given.vocabulary, Tokenizer(settings)).items():
-        places[number], found[number] = place, RESPELT
+    found = np.where(places >= 0, SAME_SPELLING, ABSENT).astype(np.uint8)  # (V,)
+    # 2. Of the others, those that the tokenizer makes of a word of the file.
+    missing = {tokens[id_]: id_ for id_ in np.flatnonzero(places < 0).tolist()}
+    tokenizer = Tokenizer(settings)
+    for place, word in enumerate(given.vocabulary if missing else ()):
+        id_ = missing.get(tokenizer.spelt(word))
+        if id_ is not None and found[id_] == ABSENT:
+            places[id_], found[id_] = place, OTHER_SPELLING
     new = known + np.flatnonzero(found[known:])  # (N,)
     rows[new] = given.rows(places[new])
     return found
-
-
-def _other_spellings(
-    missing: dict[str, int], given: Vocabulary, tokenizer: Tokenizer
-) -> dict[int, int]:
-    """Find words by the way the tokenizer would spell those given: their ids, by number."""
-    places: dict[int, int] = {}
-    if missing:
-        for place, word in enumerate(given):
-            number = missing.get(tokenizer.spelt(word))
-            if number is not None:
-                places.setdefault(number, place)
-    return places

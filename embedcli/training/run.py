@@ -50,7 +50,7 @@ from embedcli.training.checkpoint import (
     save_checkpoint,
 )
 from embedcli.training.loop import Step, Training
-from embedcli.training.pretrained import ABSENT, Coverage, start_from
+from embedcli.training.pretrained import ABSENT, Coverage, copy_vectors
 from embedcli.training.update import Earlier, load_to_update, updated_state
 
 # Settings that do not change the result of a run.
@@ -220,7 +220,7 @@ class _Run:
         elif settings.vectors is not None:
             rows = task.parameters["table"].data
             words_before = 0 if known is None else len(known.vocabulary)
-            self.found = start_from(
+            self.found = copy_vectors(
                 Path(settings.vectors), rows, vocabulary, settings, words_before
             )
         frozen = {}

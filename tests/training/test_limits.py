@@ -58,7 +58,7 @@ def test_gradients_take_what_is_set_aside_for_them(name: str, group: int, tmp_pa
         array for each in kept for array in (each.values() if isinstance(each, dict) else [each])
     ]
     size = sum(array.nbytes for array in held if isinstance(array, np.ndarray))
-    assert size == limits.gradients(made, group)
+    assert size == limits.gradient_bytes(made, group)
 
 
 def test_tables_that_will_not_fit_are_refused_before_the_work(
