@@ -55,31 +55,33 @@ def _terminate(number: int, _: object) -> NoReturn:
 
 def main(argv: Sequence[str]) -> int:
     """Run one command and return its exit code; only results go to stdout."""
-    import typer
-
-    from embedcli.cli import app
-
     try:
+        import typer  # inside, for signals may arrive while it is loaded
+
+        from embedcli.cli import app
+
         return app.run(argv)
+    except KeyboardInterrupt:
+        return _stopped(signal.SIGINT)
+    except Terminated as end:
+        return _stopped(end.number)
     except EmbedError as error:
         return _fail(error.message, error.hint)
     except MemoryError:
         return _fail("not enough memory", "free some, or try a smaller --dim or --max-vocab")
-    except typer.TyperException as error:
-        command = getattr(error, "ctx", None)
-        path = command.command_path if command else "embed"
-        hint = _renamed_flag(error) or f"{path} --help"
-        return _fail(error.format_message(), hint, code=MISUSED)
-    except (KeyboardInterrupt, typer.Abort):
-        return _stopped(signal.SIGINT)
-    except Terminated as end:
-        return _stopped(end.number)
     except BrokenPipeError:
         # The reader has what it wanted; flushing the buffer at exit must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except OSError as error:
         return _fail(f"{error.filename or 'output'}: {error.strerror or error}")
+    except typer.Abort:
+        return _stopped(signal.SIGINT)
+    except typer.TyperException as error:
+        command = getattr(error, "ctx", None)
+        path = command.command_path if command else "embed"
+        hint = _renamed_flag(error) or f"{path} --help"
+        return _fail(error.format_message(), hint, code=MISUSED)
 
 
 def _renamed_flag(error: Exception) -> str | None:
