@@ -260,6 +260,27 @@ def test_a_question_with_an_unknown_word_is_left_out_whole():
     assert len(table.neighbors("king", exclude=["zz", "the"], oov="skip")[0].neighbors) == 2
 
 
+@pytest.mark.parametrize("scale", [1e-45, 1e-38, 1e-25, 1e-12, 1, 1e12, 1e18, 1e25, 1e38])
+def test_cosines_of_very_long_and_very_short_rows(scale):
+    near = np.float32([[2, 1, 2], [2, 2, 1], [-2, 0, 1], [0, 0, 0]])
+    rows = np.concatenate([np.float32(scale) * near, near])
+    table = make(rows)
+    exact = rows.astype(np.float64)
+    exact /= np.where(exact.any(axis=1), np.linalg.norm(exact, axis=1), 1)[:, None]
+    cosines = exact @ exact.T  # (8, 8)
+    found = table.nearest(rows, 8)
+    for query in (0, 1, 2, 4, 5, 6):
+        np.testing.assert_allclose(found.scores[query], -np.sort(-cosines[query]), atol=1e-6)
+    pairs = [("w0", "w1"), ("w0", "w4"), ("w2", "w5")]
+    expected = [cosines[0, 1], cosines[0, 4], cosines[2, 5]]
+    np.testing.assert_allclose(scores_of(table.similarity(pairs)), expected, atol=1e-6)
+    assert table.odd(["w0", "w1", "w2"])[0].odd == "w2"
+    norms = np.linalg.norm(rows.astype(np.float64), axis=1)
+    np.testing.assert_allclose(table.norms(), norms, rtol=1e-6, atol=1e-45)
+    (answer,) = table.analogy(["w0", "w1", "w4"], 1, "3cosmul")
+    assert answer.neighbors[0].token == "w5"
+
+
 def test_unit_leaves_zeros_and_does_not_change_its_argument():
     rows = np.float32([[3, 4], [0, 0]])
     np.testing.assert_allclose(unit(rows), [[0.6, 0.8], [0, 0]], rtol=1e-6)

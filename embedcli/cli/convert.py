@@ -12,18 +12,8 @@ import typer
 from embedcli.cli import flags
 from embedcli.cli.app import examples
 from embedcli.cli.progress import Share
+from embedcli.formats import WRITTEN
 from embedcli.views import terminal
-
-FORMATS = (
-    "model",
-    "npy",
-    "word2vec",
-    "word2vec-binary",
-    "glove",
-    "fasttext",
-    "safetensors",
-    "projector",
-)
 
 
 @examples(
@@ -41,22 +31,28 @@ def convert(
     ],
     to: Annotated[
         str | None,
-        flags.one_of("--to", *FORMATS, help="The format; without, the name of OUT tells it."),
+        flags.one_of("--to", *WRITTEN, help="The format; without, the name of OUT tells it."),
     ] = None,
     encoding: Annotated[
         str, typer.Option(metavar="TEXT", help="Encoding of the words in IN.")
     ] = "utf-8",
     errors: Annotated[
         Literal["strict", "replace", "skip"],
-        flags.one_of("strict", "replace", "skip", help="What to do with bytes that are not of it."),
+        flags.one_of(
+            "strict",
+            "replace",
+            "skip",
+            help="How to handle words that cannot be decoded, or, by skip, written.",
+        ),
     ] = "strict",
     quiet: flags.Quiet = False,
 ) -> None:
     """Write a table in another format.
 
-    The format of IN is found from its content; fastText's .bin is read too. A name of OUT that
-    ends in .gz, .bz2, .xz or .zst is compressed where the format is text. Says what was written
-    and how many rows were left out, by the reason.
+    The format of IN is found from its content, compressed or not; fastText's .bin is read too. A
+    name of OUT that ends in .gz, .bz2, .xz or .zst is compressed, if the format is text. Counts
+    that a format has no place for are written to NAME.vocab beside OUT, a word and its count a
+    line, and read from there again. Says how many rows were left out, by the reason.
     """
     from embedcli import api
     from embedcli.formats.base import Options

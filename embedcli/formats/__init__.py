@@ -1,55 +1,157 @@
-"""Vectors to and from files: one module a format, told apart by their content."""
+"""Vectors to and from files: `FORMATS`, told apart by their content.
+
+A new format is a module with `sniff`, `read` and `write`, and a line in `FORMATS`. The modules are
+imported when they are used, so that a help text that lists the formats costs nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from embedcli.errors import FormatError
-from embedcli.formats import (
-    fasttext,
-    fasttext_bin,
-    glove,
-    model,
-    npy,
-    projector,
-    safetensors,
-    word2vec,
-    word2vec_binary,
-)
-from embedcli.formats.base import Format, Options, Read, read_head
-from embedcli.storage.arrays import drop_pages
-from embedcli.table import EmbeddingTable
+
+if TYPE_CHECKING:
+    from embedcli.formats.base import Options, Read
+    from embedcli.table import EmbeddingTable
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to keep vectors in files, and the module of this package that knows it.
+
+    `help` describes the files, `suffix` is that of their names where they are the usual format of
+    such names. `refused` is a pattern of words that the format cannot hold.
+    """
+
+    module: str
+    help: str
+    suffix: str | None = None
+    written: bool = True  # or only read
+    keeps_counts: bool = False
+    compressed: bool = False  # by the end of the name that is written
+    refused: str | None = None
+    keywords: Mapping[str, Any] = field(default_factory=dict)  # of the module's functions
+
+    def sniff(self, path: Path, head: bytes) -> bool:
+        """Whether a file is of this format, by its first bytes, decompressed."""
+        return bool(self._call("sniff", path, head))
+
+    def read(self, path: Path, options: Options) -> Read:
+        """Read a table; raises FormatError or StoreError."""
+        found: Read = self._call("read", path, options)
+        return found
+
+    def write(self, path: Path, table: EmbeddingTable, options: Options | None = None) -> int:
+        """Write a table and return how many words were left out.
+
+        A word that the format cannot hold raises FormatError, or is left out if the option
+        `errors` is "skip". Counts that the format has no place for are written beside it. Raises
+        StoreError too.
+        """
+        from embedcli.formats import base
+        from embedcli.text.compression import COMPRESSIONS
+
+        if path.suffix in COMPRESSIONS and not self.compressed:
+            raise FormatError(
+                f"{path}: the format is not written compressed", f"{base.uncompressed_name(path)}"
+            )
+        skip = options is not None and options.errors == "skip"
+        kept = self._writable(path, table, skip)
+        left_out = len(table) - len(kept)
+        if left_out:
+            table = base.selected(table, kept)
+        self._call("write", path, table)
+        if not self.keeps_counts:
+            base.write_counts(path, table.vocabulary)
+        return left_out
+
+    def _writable(self, path: Path, table: EmbeddingTable, skip: bool) -> list[int]:
+        """Return the ids of the words that the format can hold."""
+        from embedcli.formats.base import unwritable
+
+        if self.refused is None:
+            return list(range(len(table)))
+        refused = re.compile(self.refused)
+        kept: list[int] = []
+        for index, word in enumerate(table.vocabulary):
+            # A byte order mark at the start of a file is removed when it is read.
+            marked = not kept and word.startswith("\ufeff")
+            if not (marked or refused.search(word)):
+                kept.append(index)
+            elif not skip:
+                raise unwritable(path, word, index)
+        return kept
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        module = importlib.import_module(f"embedcli.formats.{self.module}")
+        return getattr(module, name)(*arguments, **self.keywords)
+
 
 # In the order in which they are tried.
 FORMATS: dict[str, Format] = {
-    "model": model.FORMAT,
-    "npy": npy.FORMAT,
-    "safetensors": safetensors.FORMAT,
-    "fasttext-bin": fasttext_bin.FORMAT,
-    "word2vec-binary": word2vec_binary.FORMAT,
-    "projector": projector.FORMAT,
-    "fasttext": fasttext.FORMAT,
-    "word2vec": word2vec.FORMAT,
-    "glove": glove.FORMAT,
+    "model": Format("model", "model folder of embed", "", keeps_counts=True),
+    "npy": Format(
+        "npy", "NumPy array NAME.npy with the words in NAME.vocab.txt", ".npy", refused=r"\r\Z"
+    ),
+    "safetensors": Format(
+        "safetensors",
+        "safetensors: matrix `embedding` and words as lines, tensor `vocabulary`",
+        ".safetensors",
+    ),
+    "fasttext-bin": Format(
+        "fasttext_bin",
+        "fastText .bin: words with their full vectors (read only)",
+        written=False,
+        keeps_counts=True,
+    ),
+    "word2vec-binary": Format(
+        "word2vec_binary",
+        "word2vec binary, as word2vec.c and gensim write it",
+        ".bin",
+        refused=" ",
+    ),
+    "projector": Format(
+        "projector",
+        "TensorFlow Embedding Projector: NAME.tsv and NAME.metadata.tsv",
+        ".tsv",
+        keeps_counts=True,
+        refused="[\t\r]",
+    ),
+    "fasttext": Format(
+        "lines",
+        "fastText .vec: word2vec text with a blank before each newline",
+        ".vec",
+        compressed=True,
+        refused="[ \t\r\v\f]",
+        keywords={"counted": True, "end": b" \n"},
+    ),
+    "word2vec": Format(
+        "lines",
+        "word2vec text: a header, then a word and its numbers a line",
+        ".txt",
+        compressed=True,
+        refused="[ \t\r\v\f]",
+        keywords={"counted": True},
+    ),
+    "glove": Format(
+        "lines",
+        "GloVe text: a word and its numbers a line, no header",
+        compressed=True,
+        refused="[\t\r\v\f]",
+        keywords={"counted": False},
+    ),
 }
-
-FORMAT_OF_SUFFIX = {
-    "": "model",
-    ".npy": "npy",
-    ".txt": "word2vec",
-    ".vec": "fasttext",
-    ".bin": "word2vec-binary",
-    ".safetensors": "safetensors",
-    ".tsv": "projector",
-}
+WRITTEN = tuple(name for name, each in FORMATS.items() if each.written)
+FORMAT_OF_SUFFIX = {each.suffix: name for name, each in FORMATS.items() if each.suffix is not None}
 
 _PICKLE = "a Python pickle, which can run any program: it is never opened"
 
-# Files that are met where vectors are expected, and why they are not read.
+# Other files that are given where vectors are expected, by their first bytes.
 _STRANGERS = {
     b"\x80\x02": _PICKLE,
     b"\x80\x03": _PICKLE,
@@ -63,15 +165,11 @@ _STRANGERS = {
 
 
 def sniff(path: Path) -> str:
-    """Find the format of a file or folder by its content; raises FormatError, StoreError."""
-    if not path.is_dir() and not model.sniff(path, b""):
-        return _sniff_file(path)
-    if (path / "vectors.tsv").is_file():
-        return "projector"
-    return "model"
+    """Return the format of a file or folder by its content; raises FormatError, StoreError."""
+    from embedcli.formats.base import read_head
 
-
-def _sniff_file(path: Path) -> str:
+    if path.is_dir() or FORMATS["model"].sniff(path, b""):
+        return "projector" if (path / "vectors.tsv").is_file() else "model"
     head = read_head(path)
     for magic, what in _STRANGERS.items():
         if head.startswith(magic):
@@ -85,13 +183,23 @@ def _sniff_file(path: Path) -> str:
 
 
 def read(path: Path, options: Options | None = None) -> Read:
-    """Read vectors from a file or folder in any format; raises FormatError, StoreError."""
+    """Read vectors from a file or folder in any format; raises FormatError, StoreError.
+
+    Counts that a format has no place for are read from the file that `convert` writes beside it.
+    """
+    from embedcli.formats import base
+
     path = path / "vectors.tsv" if (path / "vectors.tsv").is_file() else path
-    return FORMATS[sniff(path)].read(path, options or Options())
+    name = sniff(path)
+    found = FORMATS[name].read(path, options or base.Options())
+    if not FORMATS[name].keeps_counts:
+        vocabulary = found.table.vocabulary
+        vocabulary.counts = base.read_counts(path, vocabulary)
+    return found
 
 
 def open_table(path: Path) -> EmbeddingTable:
-    """Open vectors in any format, memory-mapped where it allows; raises as `read`."""
+    """Open vectors in any format, memory-mapped where the format allows; raises as `read`."""
     return read(path).table
 
 
@@ -100,44 +208,31 @@ def convert(
 ) -> Read:
     """Write the vectors of `source` to `target` in the format named `to`; returns what was read.
 
-    Without `to` the name of `target` decides. Memory grows with the words only, not with the
+    Without `to` the name of `target` decides. Words that are left out because the format cannot
+    hold them are counted among those skipped. Memory grows with the words only, not with the
     numbers. Raises FormatError, StoreError.
     """
+    from embedcli.formats.base import Options, PassingTable, Read
+
     to = to or format_of_name(target)
-    writer = FORMATS[to].write if to in FORMATS else None
-    if writer is None:
-        writable = ", ".join(name for name, each in FORMATS.items() if each.write)
-        raise FormatError(f"{to!r} is not a format that is written; expected one of {writable}")
+    if to not in WRITTEN:
+        expected = ", ".join(WRITTEN)
+        raise FormatError(f"{to!r} is not a format that is written; expected one of {expected}")
     if source.exists() and target.exists() and target.samefile(source):
         raise FormatError(f"{target}: that is what is read; expected another place to write to")
+    options = options or Options()
     found = read(source, options)
-    writer(target, _Passing(found.table, options or Options()))
-    return found
+    left_out = FORMATS[to].write(target, PassingTable(found.table, options), options)
+    skipped = {f"words that {to} cannot hold": left_out} if left_out else {}
+    return Read(found.table, {**found.skipped, **skipped})
 
 
 def format_of_name(path: Path) -> str:
     """Return the format that a name stands for; raises FormatError where it stands for none."""
-    name = path.name.lower()
-    for ending in (".gz", ".bz2", ".xz", ".zst"):
-        name = name.removesuffix(ending)
-    suffix = Path(name).suffix
+    from embedcli.formats.base import uncompressed_name
+
+    suffix = uncompressed_name(path).suffix.lower()
     if suffix not in FORMAT_OF_SUFFIX:
         known = ", ".join(suffix or "a folder" for suffix in FORMAT_OF_SUFFIX)
         raise FormatError(f"{path}: the name tells no format; expected {known}", "--to FORMAT")
     return FORMAT_OF_SUFFIX[suffix]
-
-
-class _Passing(EmbeddingTable):
-    """A table that is gone through: it tells how far, and gives back the memory of its rows."""
-
-    def __init__(self, table: EmbeddingTable, options: Options) -> None:
-        super().__init__(table.vocabulary, table.vectors)
-        self._written = options.written
-
-    def blocks(self, size: int | None = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Go through the table in blocks of `size` bytes."""
-        for start, rows in super().blocks(size):
-            yield start, rows
-            drop_pages(self.vectors)
-            if self._written is not None:
-                self._written(start + len(rows), len(self))

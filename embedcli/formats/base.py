@@ -1,9 +1,10 @@
-"""What the formats share: how a file is opened, and where its words and rows are collected."""
+"""What the formats share: opening a file, collecting its words and rows, counts beside it."""
 
 from __future__ import annotations
 
 import io
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,57 +16,50 @@ from numpy.typing import NDArray
 
 from embedcli.errors import CorpusError, FormatError
 from embedcli.storage import files
+from embedcli.storage.arrays import drop_pages
 from embedcli.table import EmbeddingTable
+from embedcli.text.compression import COMPRESSIONS
 from embedcli.text.sources import Source, open_source
 from embedcli.text.vocabulary import Vocabulary
 
-Where = Callable[[int], str]  # says of the i-th word where it stands
+Where = Callable[[int], str]  # returns the place in the file of the i-th word
 
 _HEAD = 1 << 16
 _BLOCK = 1 << 22
 _LONGEST_LINE = 1 << 25
 _IN_MEMORY = 1 << 28
+_MOST_COUNT = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How files of vectors are read."""
+    """How files of vectors are read and written.
+
+    `errors` says what is done with words that cannot be decoded, and "skip" also leaves out words
+    that the format written cannot hold.
+    """
 
     encoding: str = "utf-8"
     errors: Literal["strict", "replace", "skip"] = "strict"
     max_expansion: int = 200  # of a compressed file, as a multiple of its own size
-    progress: Callable[[int, int], None] | None = None  # told bytes read and bytes in all
-    written: Callable[[int, int], None] | None = None  # told rows written and rows in all
+    progress: Callable[[int, int], None] | None = None  # of bytes read and all bytes
+    written: Callable[[int, int], None] | None = None  # of rows written and all rows
 
 
 @dataclass(frozen=True)
 class Read:
-    """A table as it was read, and how many rows were left out, by the reason."""
+    """A table that was read, and how many rows were left out, by the reason."""
 
     table: EmbeddingTable
     skipped: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Format:
-    """One way to keep vectors in files.
-
-    `sniff(path, head)` tells it by the first bytes, those of a compressed file expanded; a folder
-    has none. `write` is None where it is only read; `help` says what the files are.
-    """
-
-    help: str
-    sniff: Callable[[Path, bytes], bool]
-    read: Callable[[Path, Options], Read]
-    write: Callable[[Path, EmbeddingTable], None] | None
-
-
 class Stream:
-    """A file being read, decompressed, with its progress."""
+    """A file that is read, decompressed, and its progress reported."""
 
     def __init__(self, path: Path, read: Callable[[int], bytes], step: Callable[[], None]) -> None:
         self.path = path
-        self.place = 0  # bytes handed out
+        self.place = 0  # bytes read
         self._read = read
         self._step = step
 
@@ -77,19 +71,19 @@ class Stream:
         return data
 
     def line_blocks(self) -> Iterator[list[bytes]]:
-        """Go through the file in blocks of lines, without their ends (newline or CRLF)."""
+        """Yield the file in blocks of lines, without their ends (newline or CRLF)."""
         rest = b""
         while data := self.read(_BLOCK):
             head, newline, tail = data.rpartition(b"\n")
             if newline:
-                yield _lines(rest + head)
+                yield split_lines(rest + head)
                 rest = tail
             else:
                 rest += tail
             if len(rest) > _LONGEST_LINE:
                 raise FormatError(f"{self.path}: a line of over {len(rest):,} bytes")
         if rest:
-            yield _lines(rest)
+            yield split_lines(rest)
 
 
 @contextmanager
@@ -111,9 +105,36 @@ def open_stream(path: Path, options: Options) -> Iterator[Stream]:
 
 
 def read_head(path: Path) -> bytes:
-    """Read the first bytes of a file, those of a compressed one expanded; raises FormatError."""
+    """Return the first bytes of a file, decompressed; raises FormatError."""
     with open_stream(path, Options()) as stream:
         return stream.read(_HEAD)
+
+
+@contextmanager
+def mappable(path: Path, options: Options) -> Iterator[Path]:
+    """Yield a file that can be mapped: the file itself, or a decompressed temporary copy.
+
+    The copy is removed at the end; what was mapped of it stays valid. Raises FormatError, and
+    StoreError where there is no room for it.
+    """
+    require_file(path)
+    with path.open("rb") as file:
+        start = file.read(8)
+    if not any(each.magic.match(start) for each in COMPRESSIONS.values()):
+        yield path
+        return
+    folder = Path(tempfile.gettempdir())
+    with tempfile.NamedTemporaryFile(dir=folder, prefix="embed-") as copy:
+        with files.storing(folder), open_stream(path, options) as stream:
+            while data := stream.read(_BLOCK):
+                copy.write(data)
+            copy.flush()
+        yield Path(copy.name)
+
+
+def uncompressed_name(path: Path) -> Path:
+    """Return a name without the suffix of a compression."""
+    return path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path
 
 
 def require_file(path: Path) -> int:
@@ -153,7 +174,7 @@ class Rows:
 
 
 class Collector:
-    """Words and rows as they come out of a file."""
+    """Words and rows as they are read from a file."""
 
     def __init__(self, path: Path, dim: int, options: Options) -> None:
         self.seen = 0  # words, those left out too
@@ -161,55 +182,60 @@ class Collector:
         self._path = path
         self._options = options
         self._words: dict[str, None] = {}
-        self._skipped: dict[str, int] = {}
+        self._skipped: Counter[str] = Counter()
         self._rows = Rows(dim)
 
     def add(self, tokens: Sequence[bytes], rows: NDArray[np.float32], where: Where) -> None:
-        """Take words, as they are encoded, and their rows (N, D).
+        """Add encoded words and their rows (N, D).
 
-        A word that is empty or was met before is left out and counted; raises FormatError for one
-        that cannot be decoded, and for a row that is not finite.
+        An empty or repeated word is left out and counted; raises FormatError for one that cannot
+        be decoded, and for a row that is not finite.
         """
-        words = self._decoded(tokens, where)
         if not np.isfinite(rows).all():
             place = int((~np.isfinite(rows)).any(axis=1).argmax())
             raise FormatError(f"{where(place)}: a number that is not finite")
-        fresh = dict.fromkeys(words)
-        if len(fresh) < len(words) or None in fresh or not self._words.keys().isdisjoint(fresh):
-            kept = self._unseen(words)
-            rows = rows[kept]
-            fresh = dict.fromkeys(words[place] for place in kept)
-        self._words.update(fresh)  # type: ignore[arg-type]
-        self._rows.add(rows)
         self.seen += len(tokens)
-
-    def finish(self) -> Read:
-        """Make the table of what was taken; raises FormatError if that is nothing."""
-        if not self._words:
-            raise FormatError(f"{self._path}: holds no vectors")
-        return Read(EmbeddingTable(Vocabulary(self._words), self._rows.finish()), self._skipped)
-
-    def _decoded(self, tokens: Sequence[bytes], where: Where) -> list[str | None]:
-        """Decode tokens; None for one to be skipped."""
+        # Most blocks hold new words that can be decoded at once.
         try:
             words = b"\n".join(tokens).decode(self._options.encoding).split("\n")
         except (UnicodeError, LookupError):
             words = []
-        if len(words) == len(tokens) and "" not in words:
-            return list(words)
-        return [self._decode(token, where, place) for place, token in enumerate(tokens)]
+        fresh = dict.fromkeys(words)
+        if (
+            len(fresh) < len(tokens)
+            or len(words) != len(tokens)
+            or "" in fresh
+            or not self._words.keys().isdisjoint(fresh)
+        ):
+            fresh, kept = {}, []
+            for place, token in enumerate(tokens):
+                word = self._decode(token, where, place)
+                if word in fresh or word in self._words:
+                    self._skipped["repeated"] += 1
+                elif word is not None:
+                    fresh[word] = None
+                    kept.append(place)
+            rows = rows[kept]
+        self._words.update(fresh)
+        self._rows.add(rows)
+
+    def finish(self) -> Read:
+        """Return the table of what was added; raises FormatError if that is nothing."""
+        if not self._words:
+            raise FormatError(f"{self._path}: holds no vectors")
+        return Read(EmbeddingTable(Vocabulary(self._words), self._rows.finish()), self._skipped)
 
     def _decode(self, token: bytes, where: Where, place: int) -> str | None:
-        policy = "replace" if self._options.errors == "replace" else "strict"
+        """Decode a word; None for one that is left out, which is counted."""
+        encoding, errors = self._options.encoding, self._options.errors
         try:
-            word = token.decode(self._options.encoding, policy)
+            word = token.decode(encoding, "replace" if errors == "replace" else "strict")
         except UnicodeDecodeError as error:
-            if self._options.errors == "skip":
-                self._skip("undecodable")
+            if errors == "skip":
+                self._skipped["undecodable"] += 1
                 return None
             raise FormatError(
-                f"{where(place)}: byte {error.start} of the word {token!r} is not "
-                f"{self._options.encoding}",
+                f"{where(place)}: byte {error.start} of the word {shown(token)} is not {encoding}",
                 "embed convert reads it with --encoding latin-1, or --errors replace or skip",
             ) from None
         except (UnicodeError, LookupError) as error:
@@ -217,36 +243,59 @@ class Collector:
         if "\n" in word:
             raise FormatError(f"{where(place)}: found {word!r}; expected a word of one line")
         if not word:
-            self._skip("empty")
+            self._skipped["empty"] += 1
         return word or None
 
-    def _unseen(self, words: Sequence[str | None]) -> list[int]:
-        """Places of the words that were not met before; the others are counted."""
-        kept = []
-        met = set()
-        for place, word in enumerate(words):
-            if word in met or word in self._words:
-                self._skip("repeated")
-            elif word is not None:
-                met.add(word)
-                kept.append(place)
-        return kept
 
-    def _skip(self, reason: str) -> None:
-        self._skipped[reason] = self._skipped.get(reason, 0) + 1
+def shown(data: bytes) -> str:
+    r"""Return bytes of a file as text for a message, in quotation marks.
+
+    >>> print(shown(b"caf\xe9"))
+    'caf\xe9'
+    """
+    return "'" + data[:80].decode("utf-8", "backslashreplace") + "'"
 
 
-def _lines(block: bytes) -> list[bytes]:
+def split_lines(block: bytes) -> list[bytes]:
+    """Return the lines of a block without their ends."""
     lines = block.split(b"\n")
     if b"\r" in block:
         lines = [line.removesuffix(b"\r") for line in lines]
     return lines
 
 
+class PassingTable(EmbeddingTable):
+    """A table that is read once: it reports progress, and frees the memory of rows behind it."""
+
+    def __init__(self, table: EmbeddingTable, options: Options) -> None:
+        super().__init__(table.vocabulary, table.vectors)
+        self._written = options.written
+
+    def blocks(self, size: int | None = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield the first id and the rows of each block of `size` bytes."""
+        for start, rows in super().blocks(size):
+            yield start, rows
+            drop_pages(self.vectors)
+            if self._written is not None:
+                self._written(start + len(rows), len(self))
+
+
+def selected(table: EmbeddingTable, ids: Sequence[int]) -> EmbeddingTable:
+    """Return the table of some words, by ascending id; raises StoreError as `Rows`."""
+    keep = np.zeros(len(table), np.bool_)  # (V,)
+    keep[ids] = True
+    rows = Rows(table.dim)
+    for start, block in table.blocks():
+        rows.add(block[keep[start : start + len(block)]])
+    counts = table.vocabulary.counts
+    kept = Vocabulary(table.vocabulary.tokens(ids), None if counts is None else counts[keep])
+    return EmbeddingTable(kept, rows.finish())
+
+
 def write_blocks(
     table: EmbeddingTable, path: Path
 ) -> Iterator[tuple[int, list[str], NDArray[np.float32]]]:
-    """Go through a table that goes to `path`: first id, words and rows (B, D) of each block.
+    """Yield the first id, words and rows (B, D) of each block of a table to be written to `path`.
 
     Raises FormatError for a table without words and for a number that is not finite.
     """
@@ -260,9 +309,43 @@ def write_blocks(
         yield start, words, rows
 
 
-def unwritable(path: Path, word: str, place: int) -> FormatError:
-    """Say that a format cannot hold a word, the one with id `place`."""
+def unwritable(path: Path, word: str, index: int) -> FormatError:
+    """Return the error for a word that a format cannot hold."""
     return FormatError(
-        f"{path}: the word {word!r} (id {place}) cannot be written there",
-        "safetensors and the model folder hold any word",
+        f"{path}: the word {word!r} (id {index}) cannot be written there",
+        "--errors skip leaves such words out; safetensors and the model folder hold any word",
     )
+
+
+def counts_beside(path: Path) -> Path:
+    """Return the name of the file of counts beside a file of vectors: NAME.vocab."""
+    return uncompressed_name(path).with_suffix(".vocab")
+
+
+def write_counts(path: Path, vocabulary: Vocabulary) -> None:
+    """Write counts beside a file of vectors: a word and its count a line, as word2vec.c does.
+
+    Nothing is written where there are none, or where the vectors went to a pipe.
+    """
+    if vocabulary.counts is None or not path.is_file():
+        return
+    with files.atomic_write(counts_beside(path)) as out:
+        for word, count in zip(vocabulary, vocabulary.counts.tolist(), strict=True):
+            out.write(f"{word} {count}\n".encode())
+
+
+def read_counts(path: Path, vocabulary: Vocabulary) -> NDArray[np.int64] | None:
+    """Return the counts (V,) from the file beside vectors; None if it is not of the same words."""
+    beside = counts_beside(path)
+    # No other file is read whole: a count has up to 19 digits.
+    if not beside.is_file() or beside.stat().st_size > len(vocabulary.to_bytes()) + 21 * len(
+        vocabulary
+    ):
+        return None
+    pairs = [line.rpartition(b" ") for line in split_lines(beside.read_bytes())]
+    if pairs[-1] == (b"", b"", b""):
+        pairs.pop()
+    words = b"".join(word + b"\n" for word, _, _ in pairs)
+    if words != vocabulary.to_bytes() or not all(count.isdigit() for _, _, count in pairs):
+        return None
+    return np.array([min(int(count), _MOST_COUNT) for _, _, count in pairs], np.int64)  # (V,)

@@ -7,8 +7,9 @@ A word's vector is the mean of its own row and those of its n-grams (Bojanowski 
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.errors import FormatError
-from embedcli.formats.base import Collector, Format, Options, Read, require_file
+from embedcli.formats.base import Collector, Options, Read, mappable
 
 T = TypeVar("T", bound=np.generic)
 
@@ -37,6 +38,15 @@ _END_OF_LINE = b"</s>"
 _FNV_START = np.uint32(2166136261)
 _FNV_PRIME = np.uint32(16777619)
 _BLOCK = 2048  # words
+_NGRAMS_AT_ONCE = 1 << 15
+# Bytes that begin no character in UTF-8; words in other encodings may hold some in a row.
+_LONGEST_CHARACTER = 40
+_LONG_CHARACTER = re.compile(rb"[\x80-\xbf]{%d}" % _LONGEST_CHARACTER)
+# Numbers that may be summed for each byte of a file. A word of ten letters with n-grams of 3 to 6
+# has some 40 n-grams, counted from 1, so that published models need 5 to 50.
+_WORK_OF_A_BYTE = 1000
+_LEAST_WORK = 1 << 24  # of a small file
+_NUMBERS_OF_A_HASH = 50  # to which the work of hashing an n-gram compares
 _MOST_DIMENSIONS = 1 << 20
 
 
@@ -51,20 +61,40 @@ class _Subwords:
     kept: NDArray[np.int32] | None  # of a pruned model: (P, 2) buckets and their rows
     whole: bytes | None  # the one word that has no n-grams
 
-    def rows(self, tokens: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Find the rows of n-grams: which token each belongs to, in order, and its row, (G,)."""
-        bracketed = [b"" if token == self.whole else b"<" + token + b">" for token in tokens]
-        owners, buckets = _hashed_ngrams(bracketed, self.shortest, self.longest, self.bucket)
-        if self.kept is not None:
-            order = np.argsort(self.kept[:, 0], kind="stable")  # (P,)
+    def bracketed(self, tokens: Sequence[bytes]) -> list[bytes]:
+        """Return the texts whose n-grams are taken."""
+        return [b"" if token == self.whole else b"<" + token + b">" for token in tokens]
+
+    def rows(
+        self, tokens: Sequence[bytes]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield, for each length of n-grams, the token of each, in order, and its row, (G,)."""
+        ngrams = _hashed_ngrams(self.bracketed(tokens), self.shortest, self.longest, self.bucket)
+        if self.kept is None:
+            for owners, buckets in ngrams:
+                yield owners, buckets + self.words
+            return
+        order = np.argsort(self.kept[:, 0], kind="stable")  # (P,)
+        for owners, buckets in ngrams:
             places = np.searchsorted(self.kept[order, 0], buckets)  # (G,)
             places = order[np.minimum(places, len(order) - 1)] if len(order) else places
             found = np.isin(buckets, self.kept[:, 0])
-            owners, buckets = owners[found], self.kept[places[found], 1].astype(np.int64)
-        return owners, buckets + self.words
+            yield owners[found], self.kept[places[found], 1].astype(np.int64) + self.words
+
+    def work(self, tokens: Sequence[bytes]) -> float:
+        """Return how many n-grams tokens have at most: as if each of their bytes was a character.
+
+        Raises ValueError for a token with a character of more bytes than any encoding has.
+        """
+        for token in tokens:
+            if _LONG_CHARACTER.search(token):
+                raise ValueError(f"a character of over {_LONGEST_CHARACTER} bytes")
+        sizes = np.array([len(text) for text in self.bracketed(tokens)], float)  # (N,)
+        most = np.minimum(sizes, self.longest)  # n-grams of 1 to `most` characters
+        return float((most * sizes - most * (most - 1) / 2).sum())
 
     def rows_needed(self) -> int:
-        """Count the rows that the words and their n-grams can reach."""
+        """Return how many rows the words and their n-grams can reach."""
         if not self.longest:
             return self.words
         return self.words + (
@@ -75,9 +105,9 @@ class _Subwords:
 class _Cursor:
     """A place in the bytes of a file."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.bytes = np.memmap(path, np.uint8, "r").view(np.ndarray)
+    def __init__(self, path: Path, file: Path) -> None:
+        self.path = path  # for errors
+        self.bytes = np.memmap(file, np.uint8, "r").view(np.ndarray)
         self.place = 0
 
     def take(self, form: struct.Struct) -> tuple[int, ...]:
@@ -125,8 +155,8 @@ def read(path: Path, options: Options) -> Read:
 
     Raises FormatError.
     """
-    require_file(path)
-    cursor = _Cursor(path)
+    with mappable(path, options) as file:
+        cursor = _Cursor(path, file)
     new = struct.unpack("<i", cursor.bytes[:4].tobytes())[0] == _MAGIC
     version = cursor.take(struct.Struct("<2i"))[1] if new else 0
     if new and version not in _VERSIONS:
@@ -150,9 +180,23 @@ def read(path: Path, options: Options) -> Read:
     )
     if matrix.shape[1] != dim or matrix.shape[0] < subwords.rows_needed():
         raise FormatError(f"{path}: a matrix of {matrix.shape} for {len(tokens)} words of {dim}")
+    # The n-grams of a word grow with its length times the longest n-gram: without a bound a file
+    # of a few kilobytes could ask for gigabytes and minutes. Numbers are summed for each n-gram.
+    blocks = [tokens[start : start + _BLOCK] for start in range(0, len(tokens), _BLOCK)]
+    try:
+        work = sum(map(subwords.work, blocks)) * (dim + _NUMBERS_OF_A_HASH)
+    except ValueError as error:
+        raise FormatError(f"{path}: found a word with {error}; expected text") from None
+    if work > max(_LEAST_WORK, _WORK_OF_A_BYTE * len(cursor.bytes)):
+        raise FormatError(
+            f"{path}: n-grams of up to {longest} characters of {len(tokens):,} words, {work:.2g} "
+            f"numbers to sum; expected at most {_WORK_OF_A_BYTE:,} for each of the file's "
+            f"{len(cursor.bytes):,} bytes",
+            "words of thousands of letters, or maxn, are not those of a real model",
+        )
     collector = Collector(path, dim, options)
-    for start in range(0, len(tokens), _BLOCK):
-        block = tokens[start : start + _BLOCK]
+    for number, block in enumerate(blocks):
+        start = number * _BLOCK
         with np.errstate(all="ignore"):  # the collector refuses what is not finite
             rows = _vectors(block, start, matrix, subwords)  # (N, D)
         collector.add(
@@ -273,34 +317,35 @@ def _quantizer(cursor: _Cursor, dim: int) -> NDArray[np.float32]:
 def _vectors(
     tokens: Sequence[bytes], first: int, matrix: _Dense | _Quantized, subwords: _Subwords
 ) -> NDArray[np.float32]:
-    """Mean of the own row and those of the n-grams, for the words from id `first` on: (N, D)."""
-    own = np.arange(len(tokens))  # (N,)
-    owners, rows = subwords.rows(tokens)  # (G,)
-    order = np.argsort(np.concatenate([own, owners]), kind="stable")  # (N + G,)
-    gathered = matrix.take(np.concatenate([own + first, rows])[order])  # (N + G, D)
-    lengths = 1 + np.bincount(owners, minlength=len(tokens))  # (N,)
-    sums: NDArray[np.float32] = np.add.reduceat(
-        gathered, np.cumsum(lengths) - lengths, axis=0
-    )  # (N, D)
-    sums /= lengths[:, None]
+    """Return the mean of the own row and those of the n-grams for words from id `first`: (N, D)."""
+    sums = matrix.take(first + np.arange(len(tokens)))  # (N, D)
+    summed = np.ones(len(tokens), np.int64)  # (N,) rows
+    for owners, ids in subwords.rows(tokens):
+        summed += np.bincount(owners, minlength=len(tokens))
+        # A word has few n-grams of one length, or a file of one long word would take memory.
+        for start in range(0, len(ids), _NGRAMS_AT_ONCE):
+            part = slice(start, start + _NGRAMS_AT_ONCE)
+            words, places = np.unique(owners[part], return_index=True)  # (W,)
+            sums[words] += np.add.reduceat(matrix.take(ids[part]), places, axis=0)
+    sums /= summed[:, None]
     return sums
 
 
 def _hashed_ngrams(
-    tokens: Sequence[bytes], shortest: int, longest: int, bucket: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Hash the character n-grams of tokens in brackets: owners and buckets, (G,), in no order.
+    texts: Sequence[bytes], shortest: int, longest: int, bucket: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield, for each length, the owners of the character n-grams of texts and their buckets, (G,).
 
-    A character is a byte and the UTF-8 continuation bytes after it; a bracket alone is no n-gram.
+    The texts are words in brackets. A character is a byte and the UTF-8 continuation bytes after
+    it; a bracket alone is no n-gram.
     """
-    text = np.frombuffer(b"".join(tokens), np.uint8)
+    text = np.frombuffer(b"".join(texts), np.uint8)
     # FNV-1a, but over signed bytes, as fastText has it.
     signed = text.view(np.int8).astype(np.int32).view(np.uint32)
     starts = np.append(np.flatnonzero(text & 0xC0 != 0x80), len(text))  # (C + 1,)
-    owner = np.repeat(np.arange(len(tokens)), [len(token) for token in tokens])[starts[:-1]]  # (C,)
+    owner = np.repeat(np.arange(len(texts)), [len(each) for each in texts])[starts[:-1]]  # (C,)
     edge = np.diff(owner, prepend=-1, append=-1) != 0  # (C + 1,)
     bracket = edge[:-1] | edge[1:]  # (C,)
-    owners, buckets = [], []
     first = np.arange(len(owner))  # (G,) first character of each n-gram
     hashes = np.full(len(owner), _FNV_START)  # (G,)
     for length in range(1, longest + 1):
@@ -313,10 +358,7 @@ def _hashed_ngrams(
         _hash_character(hashes, signed, starts, first + length - 1)
         if length >= shortest:
             wanted = ~bracket[first] if length == 1 else slice(None)
-            owners.append(owner[first[wanted]])
-            buckets.append((hashes[wanted] % np.uint32(bucket)).astype(np.int64))
-    none = np.empty(0, np.int64)
-    return np.concatenate([none, *owners]), np.concatenate([none, *buckets])
+            yield owner[first[wanted]], (hashes[wanted] % np.uint32(bucket)).astype(np.int64)
 
 
 def _hash_character(
@@ -332,6 +374,3 @@ def _hash_character(
         hashes[going] = (hashes[going] ^ signed[places[going]]) * _FNV_PRIME
         places[going] += 1
         going = going[places[going] < ends[going]]
-
-
-FORMAT = Format("fastText .bin: words with their full vectors (read only)", sniff, read, None)

@@ -1,4 +1,8 @@
-"""Vectors as lines of text, a word and its numbers: what word2vec, fastText and GloVe share."""
+"""Vectors as lines of text, a word and its numbers: word2vec's, fastText's and GloVe's.
+
+word2vec has a header of V and D (`counted`), fastText too and a blank at the `end` of each line,
+GloVe has none.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ from embedcli.formats.base import (
     Read,
     Where,
     open_stream,
-    unwritable,
+    shown,
     write_blocks,
 )
 from embedcli.storage.files import atomic_write
@@ -30,13 +34,24 @@ from embedcli.text.compression import COMPRESSIONS
 
 _HEADER = re.compile(rb"\s*(\d{1,19})[ \t]+(\d{1,9})\s*")
 _NUMBER = re.compile(rb"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)", re.I)
-_LINES_LOOKED_AT = 200
+_DECIMAL_COMMA = re.compile(rb"[-+]?\d*,\d+")
+_LINES_READ_AHEAD = 200  # to find out how many numbers end a line
 _BOM = b"\xef\xbb\xbf"
 _BLANKS = b" \t"
 
 
+def sniff(path: Path, head: bytes, *, counted: bool, end: bytes = b"\n") -> bool:  # noqa: ARG001
+    """Whether the first bytes are lines of this kind; word2vec's binary was tried before."""
+    if not counted:
+        return not has_header(head) and looks_numeric(head) > 0
+    lines = head.split(b"\n", 2)
+    return has_header(head) and (
+        end == b"\n" or (len(lines) > 2 and lines[1].endswith(end.removesuffix(b"\n")))
+    )
+
+
 def header(head: bytes) -> tuple[int, int] | None:
-    """Read V and D from the first line, if it holds just these."""
+    """Return V and D of a first line that holds just these."""
     match = _HEADER.fullmatch(head.removeprefix(_BOM).partition(b"\n")[0])
     return (int(match[1]), int(match[2])) if match else None
 
@@ -51,17 +66,32 @@ def has_header(head: bytes) -> bool:
 
 
 def looks_numeric(head: bytes) -> int:
-    """Tell how many numbers end most lines of text that has no header; 0 if it is not vectors."""
+    """Return how many numbers end most lines of text without a header; 0 if it is not vectors."""
     dims: Counter[int] = Counter()
-    for line in _whole_lines(head.removeprefix(_BOM))[:_LINES_LOOKED_AT]:
+    for line in _whole_lines(head.removeprefix(_BOM))[:_LINES_READ_AHEAD]:
         fields = line.split()
         if fields:
             dims[numbers_at_end(fields[1:])] += 1
     return dims.most_common(1)[0][0] if dims else 0
 
 
+def is_matrix(head: bytes) -> bool:
+    """Whether lines hold numbers alone, without a word before them.
+
+    Whole numbers, all different, before others are words: the numbers of nodes, for example.
+    """
+    lines = _whole_lines(head.removeprefix(_BOM))[:_LINES_READ_AHEAD]
+    rows = [fields for line in lines if (fields := line.split())]
+    if not rows or not all(_NUMBER.fullmatch(field) for fields in rows for field in fields):
+        return False
+    firsts = [fields[0] for fields in rows]
+    numbered = all(map(bytes.isdigit, firsts)) and len(set(firsts)) == len(firsts)
+    others = [field for fields in rows for field in fields[1:]]
+    return not (numbered and not all(map(bytes.isdigit, others)))
+
+
 def numbers_at_end(fields: Sequence[bytes]) -> int:
-    """Count the numbers at the end of the fields of a line."""
+    """Return how many numbers the fields of a line end in."""
     for count, each in enumerate(reversed(fields)):
         if not _NUMBER.fullmatch(each):
             return count
@@ -69,16 +99,16 @@ def numbers_at_end(fields: Sequence[bytes]) -> int:
 
 
 def _whole_lines(head: bytes) -> list[bytes]:
-    """Lines of the first bytes of a file, without the last if it was cut."""
+    """Return the lines of the first bytes of a file, without the last if it was cut."""
     lines = head.split(b"\n")
     return lines[:-1] if len(lines) > 1 else lines
 
 
-def read_lines(path: Path, options: Options, *, counted: bool) -> Read:
-    """Read words and numbers; with `counted`, after a header that says how many of each.
+def read(path: Path, options: Options, *, counted: bool, end: bytes = b"\n") -> Read:  # noqa: ARG001
+    """Read words and numbers; words may hold blanks where there is no header.
 
-    Raises FormatError, with the line, for one without the right number of numbers, and where
-    there are not as many lines as the header says.
+    Raises FormatError, with the line, for one without the right number of numbers, and where the
+    file does not have as many lines as its header says.
     """
     with open_stream(path, options) as stream:
         blocks = stream.line_blocks()
@@ -89,11 +119,19 @@ def read_lines(path: Path, options: Options, *, counted: bool) -> Read:
         if counted:
             said = header(lines[0])
             if said is None:
-                raise FormatError(f"{path}:1: found {lines[0][:80]!r}; expected a header")
+                raise FormatError(f"{path}:1: found {shown(lines[0])}; expected a header")
             expected, dim = said
             lines, number = lines[1:], 2
         else:
-            dim = looks_numeric(b"\n".join([*lines[:_LINES_LOOKED_AT], b""]))
+            head = b"\n".join([*lines[:_LINES_READ_AHEAD], b""])
+            dim = looks_numeric(head)
+            if is_matrix(head):
+                raise FormatError(
+                    f"{path}:1: found {shown(lines[0])}, numbers without a word; expected a word "
+                    "and its vector",
+                    "put words before the numbers; or save the array as NAME.npy, with the words, "
+                    "one a line, in NAME.vocab.txt",
+                )
         if not dim:
             raise FormatError(f"{path}:1: found no numbers; expected a word and its vector")
         collector = Collector(path, dim, options)
@@ -112,34 +150,26 @@ def read_lines(path: Path, options: Options, *, counted: bool) -> Read:
 
 def _take(collector: Collector, path: Path, dim: int, lines: list[bytes], first: int) -> None:
     """Parse lines, of which the first is line `first` of the file."""
-    blank = [place for place, line in enumerate(lines) if not line.strip(_BLANKS)]
-    places: Sequence[int] = range(len(lines))
-    if blank:
-        places = [place for place, line in enumerate(lines) if line.strip(_BLANKS)]
-        lines = [lines[place] for place in places]
+    places = [place for place, line in enumerate(lines) if line.strip(_BLANKS)]
+    lines = [lines[place] for place in places]
     if not lines:
         return
 
     def where(place: int) -> str:
         return f"{path}:{first + places[place]}"
 
-    words, rests = _split(lines, dim, where)
-    collector.add(words, parse_numbers(rests, dim, where), where)
-
-
-def _split(lines: list[bytes], dim: int, where: Where) -> tuple[list[bytes], list[bytes]]:
-    """Part lines into words and the text of their numbers."""
+    # Most lines are a word, and numbers with one blank between.
     parts = [line.rstrip(_BLANKS).partition(b" ") for line in lines]
     words = [part[0] for part in parts]
     rests = [part[2] for part in parts]
     for place, rest in enumerate(rests):
         if rest.count(b" ") != dim - 1 or not rest or not words[place]:
             words[place], rests[place] = _split_from_right(lines[place], dim, where(place))
-    return words, rests
+    collector.add(words, parse_numbers(rests, dim, where), where)
 
 
 def _split_from_right(line: bytes, dim: int, place: str) -> tuple[bytes, bytes]:
-    """Part a line whose word holds blanks, or whose numbers stand apart by more than one."""
+    """Split a line whose word holds blanks, or whose numbers have several blanks between."""
     line = line.rstrip(_BLANKS)
     fields = line.rsplit(b" ", dim)
     if len(fields) <= dim or b"" in fields[1:] or b"\t" in b" ".join(fields[1:]):
@@ -161,37 +191,29 @@ def parse_numbers(rests: list[bytes], dim: int, where: Where) -> NDArray[np.floa
         return flat.reshape(-1, dim)  # (N, D)
     for place, rest in enumerate(rests):
         fields = rest.split()
-        bad = [each for each in fields if not _NUMBER.fullmatch(each)]
-        if bad or len(fields) != dim:
-            found = repr(bad[0][:40]) if bad else f"{len(fields)} numbers"
-            raise FormatError(f"{where(place)}: found {found}; expected {dim} numbers")
+        bad = next((each for each in fields if not _NUMBER.fullmatch(each)), None)
+        if bad is not None or len(fields) != dim:
+            found = f"{len(fields)} numbers" if bad is None else shown(bad[:40])
+            comma = bad is not None and _DECIMAL_COMMA.fullmatch(bad)
+            raise FormatError(
+                f"{where(place)}: found {found}; expected {dim} numbers",
+                "write decimal points for the commas" if comma else None,
+            )
     raise FormatError(f"{where(0)}: numbers that cannot be read; expected {dim} a line")
 
 
-def write_lines(
-    path: Path,
-    table: EmbeddingTable,
-    *,
-    counted: bool,
-    end: bytes = b"\n",
-    forbidden: str = " \t\r\v\f",
-) -> None:
-    """Write words and numbers, the fewest digits that give the same float32 again.
+def write(path: Path, table: EmbeddingTable, *, counted: bool, end: bytes = b"\n") -> None:
+    """Write words and numbers, the fewest digits that read back as the same float32.
 
-    Compressed where the name ends in .gz, .bz2, .xz or .zst. Raises FormatError for a word with
-    a `forbidden` character, StoreError where the file cannot be written.
+    Compressed where the name ends in .gz, .bz2, .xz or .zst. Raises FormatError, StoreError.
     """
-    refused = re.compile(f"[{re.escape(forbidden)}]")
     with atomic_write(path) as file, _compressed(path, file) as out:
         if counted:
             out.write(b"%d %d\n" % (len(table), table.dim))
         for start, words, rows in write_blocks(table, path):
-            for place, word in enumerate(words):
-                if refused.search(word) or (not start + place and word.startswith("\ufeff")):
-                    raise unwritable(path, word, start + place)
             numbers = zip(words, shortest_digits(rows), strict=True)
             lines = b"".join(b" ".join([word.encode(), *row]) + end for word, row in numbers)
-            if not counted and not start and looks_numeric(lines) != table.dim:
+            if not (counted or start) and (looks_numeric(lines) != table.dim or is_matrix(lines)):
                 raise FormatError(
                     f"{path}: words that end in numbers cannot be told from the vectors there",
                     "word2vec text has a header that tells how many numbers there are",

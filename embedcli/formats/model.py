@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from embedcli.config import TrainSettings
-from embedcli.formats.base import Format, Options, Read, write_blocks
+from embedcli.formats.base import Options, Read, write_blocks
 from embedcli.model import Model, load_table, save_model
 from embedcli.storage.files import Lock, current_path
 from embedcli.table import EmbeddingTable
@@ -34,6 +34,3 @@ def write(path: Path, table: EmbeddingTable) -> None:
     )
     with Lock(path):
         save_model(path, model)
-
-
-FORMAT = Format("model folder of embed", sniff, read, write)

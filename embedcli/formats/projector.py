@@ -13,11 +13,9 @@ import numpy as np
 from embedcli.errors import FormatError
 from embedcli.formats.base import (
     Collector,
-    Format,
     Options,
     Read,
     open_stream,
-    unwritable,
     write_blocks,
 )
 from embedcli.formats.lines import looks_numeric, parse_numbers, shortest_digits
@@ -92,8 +90,6 @@ def write(path: Path, table: EmbeddingTable) -> None:
             names.write(_COUNTED + b"\n")
         for start, words, rows in write_blocks(table, path):
             for place, word in enumerate(words):
-                if "\t" in word or "\r" in word:
-                    raise unwritable(path, word, start + place)
                 count = f"\t{counts[start + place]}" if counts is not None else ""
                 names.write(f"{word}{count}\n".encode())
             out.write(b"".join(b"\t".join(row) + b"\n" for row in shortest_digits(rows)))
@@ -107,8 +103,3 @@ def _metadata(path: Path) -> Path:
 def _words_of(path: Path) -> Path | None:
     beside = _metadata(path)
     return beside if beside.is_file() else None
-
-
-FORMAT = Format(
-    "TensorFlow Embedding Projector: NAME.tsv and NAME.metadata.tsv", sniff, read, write
-)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.errors import FormatError, VocabularyError
-from embedcli.formats.base import Format, Options, Read, Rows, require_file, write_blocks
+from embedcli.formats.base import Options, Read, Rows, mappable, write_blocks
 from embedcli.storage import files
 from embedcli.storage.arrays import drop_pages
 from embedcli.table import EmbeddingTable
@@ -24,35 +24,35 @@ _WORDS = "vocabulary"
 _MATRIX = "embedding"
 _DTYPES = {"BF16": "<u2", "F16": "<f2", "F32": "<f4", "F64": "<f8"}  # NumPy has no bfloat16
 _ROWS_AT_ONCE = 1 << 12
+_LONGEST_HEADER = 100_000_000  # bytes that the library reads
 _ALIGNMENT = 8  # of the tensors, by blanks after the header
 
 
-def sniff(path: Path, head: bytes) -> bool:
+def sniff(path: Path, head: bytes) -> bool:  # noqa: ARG001 - every format is asked alike
     """Whether the file begins with the length of a JSON header, and the header."""
-    length = int.from_bytes(head[:8], "little")
-    return head[8:9] == b"{" and path.is_file() and 2 <= length <= path.stat().st_size - 8
+    return head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= _LONGEST_HEADER
 
 
-def read(path: Path, options: Options) -> Read:  # noqa: ARG001
+def read(path: Path, options: Options) -> Read:
     """Read the matrix and its words; raises FormatError, also where the library is missing."""
-    require_file(path)
     library = _library(path)
-    try:
-        with library.safe_open(path, framework="numpy") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            matrices = [
-                name
-                for name, each in slices.items()
-                if len(each.get_shape()) == 2 and each.get_dtype() in _DTYPES
-            ]
-            if len(matrices) != 1:
-                raise FormatError(f"{path}: {len(matrices)} matrices of floats; expected one")
-            if 0 in slices[matrices[0]].get_shape():
-                raise FormatError(f"{path}: holds no vectors")
-            words = file.get_tensor(_WORDS) if _WORDS in slices else None
-    except (library.SafetensorError, OSError, ValueError, TypeError) as error:
-        raise FormatError(f"{path}: {error}") from error
-    vectors = _mapped(path, matrices[0])  # (V, D)
+    with mappable(path, options) as mapped:
+        try:
+            with library.safe_open(mapped, framework="numpy") as file:
+                slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+                matrices = [
+                    name
+                    for name, each in slices.items()
+                    if len(each.get_shape()) == 2 and each.get_dtype() in _DTYPES
+                ]
+                if len(matrices) != 1:
+                    raise FormatError(f"{path}: {len(matrices)} matrices of floats; expected one")
+                if 0 in slices[matrices[0]].get_shape():
+                    raise FormatError(f"{path}: holds no vectors")
+                words = file.get_tensor(_WORDS) if _WORDS in slices else None
+        except (library.SafetensorError, OSError, ValueError, TypeError) as error:
+            raise FormatError(f"{path}: {error}") from error
+        vectors = _mapped(mapped, matrices[0])  # (V, D)
     vocabulary = _vocabulary(path, words)
     if len(vocabulary) != len(vectors):
         raise FormatError(f"{path}: {len(vocabulary)} words for {vectors.shape} vectors")
@@ -103,7 +103,7 @@ def write(path: Path, table: EmbeddingTable) -> None:
     library = _library(path)
     words = table.vocabulary.to_bytes()
     with files.atomic_write(path) as out:
-        out.write(_header(table.vectors.shape, len(words)))
+        out.write(_header((len(table), table.dim), len(words)))
         for _, _, rows in write_blocks(table, path):
             out.write(np.ascontiguousarray(rows, "<f4").data)
         out.write(words)
@@ -132,8 +132,3 @@ def _library(path: Path) -> Any:
             f"{path}: needs the safetensors library, which is not installed",
             "pip install 'embedcli[safetensors]'",
         ) from None
-
-
-FORMAT = Format(
-    "safetensors: matrix `embedding` and words as lines, tensor `vocabulary`", sniff, read, write
-)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +11,9 @@ import numpy as np
 from embedcli.errors import FormatError
 from embedcli.formats.base import (
     Collector,
-    Format,
     Options,
     Read,
     open_stream,
-    unwritable,
     write_blocks,
 )
 from embedcli.formats.lines import header, numbers_at_end
@@ -23,10 +23,11 @@ from embedcli.table import EmbeddingTable
 _BLOCK = 1 << 22
 _LONGEST_WORD = 1 << 16
 _MOST_DIMENSIONS = 1 << 20
+_SMALLEST_USUAL, _LARGEST_USUAL = 1e-3, 1e3  # numbers of vectors; most text is beyond, as float32
 
 
 def sniff(path: Path, head: bytes) -> bool:  # noqa: ARG001 - every format is asked alike
-    """Whether the first bytes are a header, and then something else than lines of numbers."""
+    """Whether the first bytes are a header, and then records rather than lines of text."""
     said = header(head)
     if said is None:
         return False
@@ -34,11 +35,21 @@ def sniff(path: Path, head: bytes) -> bool:  # noqa: ARG001 - every format is as
     data = head.partition(b"\n")[2].lstrip(b"\r\n")
     line, newline, _ = data.partition(b"\n")
     fields = line.split()
-    numbers = numbers_at_end(fields[1:] if newline else fields[1:-1])
-    if numbers == dim == len(fields) - 1:
+    if numbers_at_end(fields[1:] if newline else fields[1:-1]) == dim == len(fields) - 1:
         return False
-    words, _, _, used = _records(data, 4 * dim, expected)
-    return not numbers or (len(words) == expected and not data[used:].strip(b"\n"))
+    if not data or not _is_text(data):
+        return True
+    # Bytes that are all characters are numbers if they have the right size and usual values.
+    words, rows, _, used = _records(data, 4 * dim, expected)
+    sizes = np.abs(np.frombuffer(rows, "<f4"))
+    usual = bool(((sizes > _SMALLEST_USUAL) & (sizes < _LARGEST_USUAL)).all())
+    return len(words) == expected and not data[used:].strip(b"\n") and usual
+
+
+def _is_text(data: bytes) -> bool:
+    """Whether bytes, which may be cut off at their end, are UTF-8 without control characters."""
+    text = codecs.getincrementaldecoder("utf-8")("replace").decode(data)
+    return not re.search("[\0-\x08\x0e-\x1f\x7f\ufffd]", text)
 
 
 def read(path: Path, options: Options) -> Read:
@@ -81,7 +92,7 @@ def read(path: Path, options: Options) -> Read:
 
 
 def _records(data: bytes, size: int, most: int) -> tuple[list[bytes], bytes, list[int], int]:
-    """Part whole records: words, the bytes of their rows, where each begins, bytes used."""
+    """Split whole records: words, the bytes of their rows, where each begins, bytes used."""
     words: list[bytes] = []
     rows: list[bytes] = []
     starts: list[int] = []
@@ -102,16 +113,11 @@ def _records(data: bytes, size: int, most: int) -> tuple[list[bytes], bytes, lis
 
 
 def write(path: Path, table: EmbeddingTable) -> None:
-    """Write a file as word2vec.c does; raises FormatError for a word with a blank, StoreError."""
+    """Write a file as word2vec.c does; raises FormatError, StoreError."""
     with atomic_write(path) as out:
         out.write(b"%d %d\n" % (len(table), table.dim))
-        for start, words, rows in write_blocks(table, path):
-            parts = []
-            for place, (word, row) in enumerate(zip(words, rows.astype("<f4"), strict=True)):
-                if " " in word:
-                    raise unwritable(path, word, start + place)
-                parts += [word.encode(), b" ", row.tobytes(), b"\n"]
-            out.write(b"".join(parts))
-
-
-FORMAT = Format("word2vec binary, as word2vec.c and gensim write it", sniff, read, write)
+        for _, words, rows in write_blocks(table, path):
+            records = zip(words, rows.astype("<f4"), strict=True)
+            out.write(
+                b"".join(b"%b %b\n" % (word.encode(), row.tobytes()) for word, row in records)
+            )

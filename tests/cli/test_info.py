@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from embedcli.formats import FORMAT_OF_SUFFIX
+from embedcli.formats import FORMAT_OF_SUFFIX, FORMATS
 
 from .conftest import WORDS
 
@@ -98,7 +99,6 @@ def test_convert_does_not_write_over_what_it_reads(embed, model, tmp_path):
 
 
 def test_formats_of_the_flag_are_those_that_are_written(embed, model):
-    from embedcli.cli.convert import FORMATS
-    from embedcli.formats import FORMATS as KNOWN
-
-    assert set(FORMATS) == {name for name, each in KNOWN.items() if each.write}
+    choices = re.search(r"--to ([\w|-]+)", embed("convert", "--help").out)[1].split("|")
+    assert set(choices) == {name for name, each in FORMATS.items() if each.written}
+    assert embed("convert", "embeddings", "out", "--to", "fasttext-bin").code == 2

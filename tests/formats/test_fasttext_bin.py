@@ -1,5 +1,6 @@
 """fastText's `.bin`, written by hand here after fastText's `save` functions."""
 
+import gzip
 import struct
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from embedcli import formats
 from embedcli.errors import FormatError
+from embedcli.formats import fasttext_bin
 from embedcli.formats.base import Options
 
 WORDS = ["</s>", "a", "naïve", "हिन्दी", "word"]
@@ -155,6 +157,19 @@ def test_bytes_that_are_not_utf8_are_hashed_as_they_are(tmp_path, rows):
     # A character is a byte and the continuation bytes after it, here those of the bracket.
     ids = [1, len(words) + fnv(b"<\x80\x80>") % BUCKET]
     np.testing.assert_allclose(found.table["\x80\x80"], matrix[ids].mean(axis=0), rtol=1e-5)
+
+
+def test_a_compressed_model(tmp_path, rows):
+    (tmp_path / "model.bin.gz").write_bytes(gzip.compress(model(rows)))
+    found = formats.read(tmp_path / "model.bin.gz")
+    expected = [vector(rows, place, word) for place, word in enumerate(WORDS)]
+    np.testing.assert_allclose(found.table.vectors, expected, rtol=1e-5)
+
+
+def test_ngrams_are_summed_in_parts(tmp_path, rows, monkeypatch):
+    whole = read(tmp_path, model(rows)).table.vectors
+    monkeypatch.setattr(fasttext_bin, "_NGRAMS_AT_ONCE", 2)
+    np.testing.assert_allclose(read(tmp_path, model(rows)).table.vectors, whole, rtol=1e-6)
 
 
 BROKEN = {

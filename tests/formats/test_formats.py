@@ -1,7 +1,7 @@
-import gzip
 import json
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from embedcli.text import sources
 from embedcli.text.vocabulary import Vocabulary
 from tests.packing import PACKERS
 
-WRITABLE = [name for name, each in FORMATS.items() if each.write]
+WRITABLE = formats.WRITTEN
 ENDINGS = {"npy": ".npy", "projector": ".tsv", "safetensors": ".safetensors", "model": ""}
 
 
@@ -125,11 +125,74 @@ def test_compressed_files_are_read_and_written(ending, compress, table, tmp_path
         np.testing.assert_array_equal(formats.open_table(path).vectors, table.vectors)
 
 
-def test_compressed_binary_is_read(table, tmp_path):
-    FORMATS["word2vec-binary"].write(tmp_path / "a.bin", table)
-    (tmp_path / "a.bin.gz").write_bytes(gzip.compress((tmp_path / "a.bin").read_bytes()))
-    found = formats.open_table(tmp_path / "a.bin.gz")
-    np.testing.assert_array_equal(found.vectors, table.vectors)
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("word2vec-binary", "a.bin"), ("npy", "a.npy"), ("safetensors", "a.safetensors")],
+)
+@pytest.mark.parametrize("ending, compress", COMPRESSORS.items(), ids=COMPRESSORS)
+def test_compressed_binary_is_read(name, file, ending, compress, table, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    FORMATS[name].write(tmp_path / file, table)
+    packed = tmp_path / f"{file}{ending}"
+    packed.write_bytes(compress((tmp_path / file).read_bytes()))
+    (tmp_path / file).unlink()
+    told = []
+    found = formats.read(packed, Options(progress=lambda *now: told.append(now)))
+    assert tokens_of(found.table) == tokens_of(table)
+    np.testing.assert_array_equal(found.table.vectors, table.vectors)
+    assert told[-1] == (packed.stat().st_size, packed.stat().st_size)
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_only_text_is_written_compressed(table, tmp_path):
+    with pytest.raises(FormatError, match="not written compressed"):
+        formats.convert(written(table, tmp_path), tmp_path / "b.npy.gz")
+    assert not (tmp_path / "b.npy.gz").exists()
+
+
+def written(table, tmp_path):
+    FORMATS["safetensors"].write(tmp_path / "a.safetensors", table)
+    return tmp_path / "a.safetensors"
+
+
+def test_words_that_a_format_cannot_hold_are_left_out_if_asked(tmp_path):
+    words = ["\ufeffa", "new york", "the", "a\tb", "b\r", "\ufeffc"]
+    rows = np.arange(12).reshape(6, 2)
+    source = written(make(words, rows, np.arange(6, 0, -1)), tmp_path)
+    with pytest.raises(FormatError, match="cannot be written") as caught:
+        formats.convert(source, tmp_path / "a.txt")
+    assert "--errors skip" in caught.value.hint
+    kept = {
+        "word2vec": [2, 5],
+        "fasttext": [2, 5],
+        "word2vec-binary": [2, 3, 4, 5],
+        "npy": [1, 2, 3, 5],
+        "projector": [1, 2, 5],
+        "glove": [1, 2, 5],
+        "safetensors": [0, 1, 2, 3, 4, 5],
+    }
+    for name, places in kept.items():
+        target = tmp_path / f"out{ENDINGS.get(name, '.vec')}"
+        found = formats.convert(source, target, name, Options(errors="skip"))
+        left_out = {f"words that {name} cannot hold": 6 - len(places)}
+        assert found.skipped == (left_out if len(places) < 6 else {})
+        again = formats.open_table(target)
+        assert tokens_of(again) == [words[place] for place in places]
+        np.testing.assert_array_equal(again.vectors, rows[places])
+        assert again.vocabulary.counts.tolist() == [6 - place for place in places]
+
+
+@pytest.mark.parametrize("name", [name for name in WRITABLE if not FORMATS[name].keeps_counts])
+def test_counts_are_kept_in_a_file_beside(name, table, tmp_path):
+    counted = make(tokens_of(table), table.vectors, np.array([9, 7, 5, 3]))
+    path = tmp_path / f"out{ENDINGS.get(name, '.vec')}"
+    FORMATS[name].write(path, counted)
+    assert (tmp_path / "out.vocab").read_text(encoding="utf-8").splitlines()[0] == "the 9"
+    assert formats.open_table(path).vocabulary.counts.tolist() == [9, 7, 5, 3]
+    for other in ("the 9\nnaïve 7\n", "the 9\nnaïve 7\nx-1 5\nहिन्दी 3\n", "?", "", "x" * 10_000):
+        (tmp_path / "out.vocab").write_text(other, encoding="utf-8")
+        assert formats.open_table(path).vocabulary.counts is None
 
 
 @pytest.mark.parametrize("compress", COMPRESSORS.values(), ids=COMPRESSORS)

@@ -58,6 +58,16 @@ def test_words_with_blanks_are_parsed_from_the_right(tmp_path):
     assert found.skipped == {"empty": 1}
 
 
+def test_numbers_are_words_where_they_name_nodes_or_stand_among_words(tmp_path):
+    found = read(tmp_path, b"0 0.5 1\n1 2 3\n17 .5 .5\n")
+    assert found.table.vocabulary.tokens(slice(None)) == ["0", "1", "17"]
+    found = read(tmp_path, b"the 0.5 1\n1.5 2 3\n")
+    assert found.table.vocabulary.tokens(slice(None)) == ["the", "1.5"]
+    with pytest.raises(FormatError) as caught:
+        read(tmp_path, b"1.5 .25 3\n")
+    assert "NAME.vocab.txt" in caught.value.hint
+
+
 def test_repeated_words_keep_their_first_row_and_are_counted(tmp_path, monkeypatch):
     data = b"a 1 1\nb 2 2\na 3 3\nc 4 4\na 5 5\nc 6 6\n"
     for block in (1 << 22, 12):
@@ -73,9 +83,9 @@ BROKEN = {
     "fewer lines": (b"4 2\na 1 2\nb 3 4\n", r"file: 2 vectors; its header says 4"),
     "more lines": (b"1 2\na 1 2\nb 3 4\n", r"file: more than the 1 vectors"),
     "fewer numbers": (b"2 2\na 1 2\nb 3\n", r"file:3: 1 numbers; expected a word and 2"),
-    "a word for a number": (b"a 1 2\nb 3 x\n", r"file:2: found b'x'; expected 2 numbers"),
-    "a decimal comma": (b"a 1 2\nb 3 4,5\n", r"file:2: found b'4,5'"),
-    "numbers that touch": (b"2 3\na 1 2 3\nb 1-2 3 4\n", r"file:3: found b'1-2'"),
+    "a word for a number": (b"a 1 2\nb 3 x\n", r"file:2: found 'x'; expected 2 numbers"),
+    "a decimal comma": (b"a 1 2\nb 3 4,5\n", r"file:2: found '4,5'"),
+    "numbers that touch": (b"2 3\na 1 2 3\nb 1-2 3 4\n", r"file:3: found '1-2'"),
     "NaN": (b"2 2\na 1 2\nb nan 2\n", r"file:3: a number that is not finite"),
     "infinity": (b"a 1 2\nb 1 -Infinity\n", r"file:2: a number that is not finite"),
     "beyond float32": (b"a 1 2\nb 1 1e39\n", r"file:2: a number that is not finite"),
@@ -83,6 +93,14 @@ BROKEN = {
     "no dimensions": (b"2 0\na\nb\n", "not a known format"),
     "only a header": (b"0 3\n", r"file: holds no vectors"),
     "prose": (b"It was the best of times,\nit was the worst of times.\n", "not a known format"),
+    "a matrix": (
+        b"1.5\t.25\t3\n2.5\t1\t0\n",
+        r"file:1: .*numbers without a word",
+    ),
+    "a matrix of whole numbers": (b"1 0 2\n3 1 1\n", r"file:1: .*numbers without a word"),
+    "decimal commas after a header": (b"2 3\nking 0,5 0,25 1\nto 1 2 3\n", r"file:2: found '0,5'"),
+    "sparse rows": (b"2 2\nking a:1 b:.5\nto a:2 c:1\n", r"file:2: found 'a:1'"),
+    "lists": (b"2 2\nking [0.5, 1]\nto [1, 2]\n", r"file:2: found '\[0.5,'"),
     "UTF-16": ("a 0.5 1\nb 2 3\n".encode("utf-16"), "not a known format"),
     "nothing but newlines": (b"\n\n\n", "not a known format"),
 }
@@ -124,7 +142,7 @@ ODD_BYTES = {
 
 @pytest.mark.parametrize("data", ODD_BYTES.values(), ids=ODD_BYTES)
 def test_odd_encodings(data, tmp_path):
-    with pytest.raises(FormatError, match=r"byte 3 of the word b'caf\\xe9' is not utf-8") as caught:
+    with pytest.raises(FormatError, match=r"byte 3 of the word 'caf\\xe9' is not utf-8") as caught:
         read(tmp_path, data)
     assert "embed convert reads it with --encoding" in caught.value.hint
     found = read(tmp_path, data, encoding="latin-1")

@@ -26,6 +26,7 @@ from embedcli import evaluation, formats
 from embedcli.cli import main
 from embedcli.config import TextSettings, TrainSettings, resolve
 from embedcli.errors import EmbedError
+from embedcli.formats.base import Options
 from embedcli.model import load_model, verify_model
 from embedcli.text.encode import EncodedCorpus, encode
 from embedcli.text.labels import ClassTargets, LabelKind
@@ -269,7 +270,7 @@ def _read(case: Case, tmp: Path) -> str:
 
 
 def _vectors(case: Case, tmp: Path) -> None:
-    options = formats.Options(**case.options)  # type: ignore[arg-type]
+    options = Options(**case.options)  # type: ignore[arg-type]
     table = formats.read(Path(next(iter(case.files))), options).table
     if table.vocabulary.tokens(slice(None)) != [*table.vocabulary]:
         raise BrokenPromiseError("words that are not those of their ids")

@@ -78,9 +78,43 @@ def test_each_is_one_error(tmp_path, data):
     (tmp_path / "vocab.txt").write_text("a\n")
     if data == FILES["safetensors without words"]:
         (tmp_path / "vocab.txt").unlink()
-    with contextlib.suppress(FormatError):
+    with pytest.raises(FormatError):
         formats.read(tmp_path / "file")
-        assert data == FILES["numbers without words"]
+
+
+def fasttext(words, maxn, dim=1, rows=None, minn=1):
+    data = struct.pack("<2i", 793712314, 12)
+    data += struct.pack("<12id", dim, 5, 5, 1, 5, 1, 2, 2, 1, minn, maxn, 100, 1e-4)
+    data += struct.pack("<3iqq", len(words), len(words), 0, 9, -1)
+    data += b"".join(word + b"\0" + struct.pack("<qb", 1, 0) for word in words) + b"\0"
+    rows = len(words) + 1 if rows is None else rows
+    return data + struct.pack("<2q", rows, dim) + bytes(4 * rows * dim)
+
+
+AMPLIFIED = {
+    "a word of 20,000 letters": (fasttext([b"a" * 20_000], 20_000), "numbers to sum"),
+    "a word of 100,000 letters": (fasttext([b"a" * 100_000], 100_000), "numbers to sum"),
+    "long n-grams": (fasttext([b"a" * 1_000] * 300, 1_000), "numbers to sum"),
+    "wide rows": (fasttext([b"a" * 20_000], 300, 20_000), "numbers to sum"),
+    "a letter of 50,000 bytes": (fasttext([b"\x80" * 50_000], 9), "a character of over"),
+    "just within": (fasttext([b"ab" * 100] * 4, 200), None),
+    "wide and just within": (fasttext([b"a" * 2_000], 4, 5_000), None),
+}
+
+
+@pytest.mark.parametrize(("data", "error"), AMPLIFIED.values(), ids=AMPLIFIED)
+def test_few_bytes_ask_for_little_time_and_memory(data, error, tmp_path):
+    """20 kB took 9 GB and 20 s before there was a bound."""
+    (tmp_path / "file").write_bytes(data)
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    if error is None:
+        assert len(formats.read(tmp_path / "file").table)
+    else:
+        with pytest.raises(FormatError, match=error):
+            formats.read(tmp_path / "file")
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    assert after.ru_utime - before.ru_utime < 1 + 3e-6 * len(data)
+    assert (after.ru_maxrss - before.ru_maxrss) << 10 < (32 << 20) + 100 * len(data)
 
 
 def test_pipes_devices_and_folders_are_not_read(tmp_path):
