@@ -21,6 +21,7 @@ from embedcli.storage.files import atomic_write
 from embedcli.table import EmbeddingTable
 
 _BLOCK = 1 << 22
+_HEAD = 1 << 16
 _LONGEST_WORD = 1 << 16
 _MOST_DIMENSIONS = 1 << 20
 _SMALLEST_USUAL, _LARGEST_USUAL = 1e-3, 1e3  # numbers of vectors; most text is beyond, as float32
@@ -114,10 +115,12 @@ def _records(data: bytes, size: int, most: int) -> tuple[list[bytes], bytes, lis
 
 def write(path: Path, table: EmbeddingTable) -> None:
     """Write a file as word2vec.c does; raises FormatError, StoreError."""
+    head = b"%d %d\n" % (len(table), table.dim)
     with atomic_write(path) as out:
-        out.write(b"%d %d\n" % (len(table), table.dim))
-        for _, words, rows in write_blocks(table, path):
+        out.write(head)
+        for start, words, rows in write_blocks(table, path):
             records = zip(words, rows.astype("<f4"), strict=True)
-            out.write(
-                b"".join(b"%b %b\n" % (word.encode(), row.tobytes()) for word, row in records)
-            )
+            data = b"".join(b"%b %b\n" % (word.encode(), row.tobytes()) for word, row in records)
+            if not start and not sniff(path, head + data[:_HEAD]):
+                raise FormatError(f"{path}: these few numbers cannot be told from text there")
+            out.write(data)
