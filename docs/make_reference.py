@@ -11,8 +11,8 @@ from unittest import mock
 
 from embedcli.cli import main
 from embedcli.cli.app import COMMANDS
-from embedcli.cli.flags import shown
 from embedcli.config import ByTask, Spec, TrainSettings, groups, presets, schema
+from embedcli.views.terminal import spelled
 
 HERE = Path(__file__).parent / "reference"
 
@@ -68,7 +68,7 @@ def _defaults() -> Iterator[str]:
     yield f"| setting | {' | '.join(tasks)} |\n|---|{'---|' * len(tasks)}\n"
     for spec in every.values():
         cells = [
-            "" if spec.misplaced({"task": task}) else f"`{shown(spec.default_of(task))}`"
+            "" if spec.misplaced({"task": task}) else f"`{spelled(spec.default_of(task))}`"
             for task in tasks
         ]
         if len({*cells}) > 1:
@@ -79,7 +79,7 @@ def _table(specs: list[Spec]) -> Iterator[str]:
     yield "| setting | flag | takes | default | |\n|---|---|---|---|---|\n"
     for spec in specs:
         flag = f"`{spec.flag}`, `--no-{spec.flag[2:]}`" if spec.is_switch else f"`{spec.flag}`"
-        default = f"`{shown(spec.default)}`"
+        default = f"`{spelled(spec.default)}`"
         if isinstance(spec.default, ByTask):
             default = "by task"
         note = f" Only with {'; '.join(spec.conditions())}." if spec.conditions() else ""

@@ -32,6 +32,7 @@ def cache(
         sys.stdout.write(terminal.json_text(found._asdict()) + "\n")
         return
     from embedcli.storage.files import readable
+    from embedcli.views.blocks import Pairs, show
 
     rows = [
         ("folder", found.folder),
@@ -40,4 +41,4 @@ def cache(
     ]
     if clear:
         rows.append(("freed", readable(found.freed)))
-    sys.stdout.writelines(terminal.pairs(rows))
+    show([Pairs(rows)])

@@ -14,6 +14,7 @@ import typer
 from embedcli.cli import flags
 from embedcli.cli.app import examples
 from embedcli.views import story, terminal
+from embedcli.views.blocks import Row, Table, Vector
 
 if TYPE_CHECKING:
     from embedcli.explanation import Change, Example, Step, Word
@@ -266,10 +267,8 @@ def _wrapped(cells: Iterable[str], gap: str = "   ", indent: str = "") -> Iterat
 
 def _rows(cells: Sequence[tuple[str, str, Any]], precision: int) -> Iterator[str]:
     """Lay out (index, word, row) in a table, the rows as wide as the page leaves them."""
-    header = ["index", "word"]
-    room = terminal.room_beside(header, [[index, name] for index, name, _ in cells])
-    rows = [[index, name, terminal.vector_in(row, room, precision)] for index, name, row in cells]
-    yield from terminal.table_lines([*header, "row"], rows, right=(True, False, False))
+    rows: list[Row] = [[index, name, Vector(row, precision)] for index, name, row in cells]
+    yield from Table(["index", "word", "row"], rows, right=(True, False, False)).plain()
 
 
 def _outputs(example: Example, precision: int) -> Iterator[str]:
@@ -288,7 +287,7 @@ def _outputs(example: Example, precision: int) -> Iterator[str]:
         for each in shown[:ROWS_SHOWN]
     ]
     header = [shown[0].kind, "score", "said", "right", "loss"]
-    yield from terminal.table_lines(header, rows, right=(False, True, True, True, False))
+    yield from Table(header, rows, right=(False, True, True, True, False)).plain()
     yield from _rest(len(shown) - ROWS_SHOWN, f"{shown[0].kind}s")
 
 
@@ -356,4 +355,4 @@ def _text_of_word(word: Word, precision: int) -> Iterator[str]:
     now = [f"{each.token} {each.cosine:.{precision}f}" for each in word.neighbors_now]
     pairs = [list(pair) for pair in zip_longest(then, now, fillvalue="")]
     header = ["nearest at first", "nearest now"]
-    yield from terminal.table_lines(header, pairs, right=(False, False))
+    yield from Table(header, pairs, right=(False, False)).plain()

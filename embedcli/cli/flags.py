@@ -11,6 +11,7 @@ import typer.core
 
 from embedcli.config import DEFAULT_TASK, Settings, Spec, groups
 from embedcli.errors import ConfigError
+from embedcli.views.terminal import spelled
 
 METAVARS = {bool: "true|false", int: "N", float: "X", str: "TEXT"}
 F = TypeVar("F", bound=Callable[..., Any])
@@ -73,19 +74,8 @@ class Setting(typer.core.TyperOption):
         if not self.spec.is_switch:
             flag += f" {self.metavar}"
         notes = [f"with {words}" for words in self.spec.conditions() if "task" not in words]
-        notes.append(f"default: {shown(self.spec.default_of(task))}")
+        notes.append(f"default: {spelled(self.spec.default_of(task))}")
         return flag, f"{self.spec.help} [{'; '.join(notes)}]"
-
-
-def shown(value: Any) -> str:
-    """Spell a value as a flag takes it.
-
-    >>> shown(None), shown(True), shown(0.001)
-    ('none', 'true', '0.001')
-    """
-    if value is None:
-        return "none"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def metavar(spec: Spec) -> str:

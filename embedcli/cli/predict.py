@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
 from embedcli.cli import flags
 from embedcli.cli.app import examples
-from embedcli.views import terminal
-
-if TYPE_CHECKING:
-    from embedcli.prediction import Label
+from embedcli.views import records, terminal
+from embedcli.views.blocks import show
+from embedcli.views.records import prediction_record
 
 Texts = Annotated[
     list[str] | None,
@@ -50,24 +49,13 @@ def predict(
     found = api.predict(files or ["-"], model, k=k, threshold=threshold, oov=oov)
     for line in found.lines:
         if output == "json":
-            sys.stdout.write(terminal.json_text([_record(each) for each in line]) + "\n")
+            sys.stdout.write(terminal.json_text([prediction_record(each) for each in line]) + "\n")
         elif output == "tsv":
-            cells = [cell for each in line for cell in _cells(each)]
+            cells = [cell for each in line for cell in records.prediction_cells(each)]
             sys.stdout.write(terminal.raw(terminal.tsv_line(cells)))
         else:
-            said = "  ".join(" ".join(_cells(each)) for each in line)
-            sys.stdout.write(terminal.visible(said) + "\n")
+            show([records.prediction(line)])
     terminal.say_found(found.coverage, quiet=quiet)
-
-
-def _cells(said: Label | float) -> list[str]:
-    return [f"{said:.6g}"] if isinstance(said, float) else [said.name, f"{said.probability:.4f}"]
-
-
-def _record(said: Label | float) -> Any:
-    if isinstance(said, float):
-        return said
-    return {"label": said.name, "probability": float(f"{said.probability:.6g}")}
 
 
 @examples(
@@ -134,10 +122,5 @@ def _write_vectors(rows: Iterator[Any], output: str, precision: int) -> None:
     elif output == "tsv":
         sys.stdout.writelines(terminal.tsv_line(row) for row in rows)
     else:
-        sys.stdout.writelines(_page(rows, precision))
-
-
-def _page(rows: Iterable[Any], precision: int) -> Iterator[str]:
-    for line, row in enumerate(rows, 1):
-        yield f"line {line}\n"
-        yield from terminal.paragraph(row, precision)
+        for line, row in enumerate(rows, 1):
+            show(records.text_vector(line, row, precision))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from embedcli.views.records import measured
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -71,23 +73,13 @@ class _Lines:
         if passed - self.shown < gap and step.number < step.total:
             return
         self.shown = passed
-        said = in_words(step.record) if step.record else f"loss {step.loss:.4f}"
+        said = measured(step.record) if step.record else f"loss {step.loss:.4f}"
         print(
             f"epoch {step.epoch}/{step.epochs}  {step.number / step.total:4.0%}  "
             f"{said}  {self.pace.speed:,.0f} words/s  "
             f"{clock(self.pace.left(step))} left",
             file=sys.stderr,
         )
-
-
-def in_words(record: Mapping[str, Any]) -> str:
-    """Say what was measured at an epoch's end.
-
-    >>> in_words({"epoch": 2, "loss": 0.5, "accuracy": 0.75})
-    'loss 0.5000  accuracy 0.7500'
-    """
-    measured = {name: value for name, value in record.items() if isinstance(value, float)}
-    return "  ".join(f"{name} {value:.4f}" for name, value in measured.items())
 
 
 def clock(seconds: float) -> str:
@@ -149,8 +141,8 @@ class _Bar:
     def __call__(self, step: Step) -> None:
         self.pace.add(step)
         shown = self.shown or self._start()
-        if step.record is not None and len(in_words(step.record).split()) > 2:
-            line = f"epoch {step.epoch}/{step.epochs}  {in_words(step.record)}"
+        if step.record is not None and len(measured(step.record).split()) > 2:
+            line = f"epoch {step.epoch}/{step.epochs}  {measured(step.record)}"
             shown.console.print(line, markup=False, highlight=False)
         passed = self.pace.passed
         if passed - self.last < SECONDS_BETWEEN_FRAMES and step.number < step.total:

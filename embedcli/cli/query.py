@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,10 +13,10 @@ import typer
 from embedcli.cli import flags
 from embedcli.cli.app import examples
 from embedcli.errors import VocabularyError
-from embedcli.views import terminal
+from embedcli.views import blocks, records, terminal
 
 if TYPE_CHECKING:
-    from embedcli.table import Answers, EmbeddingTable, Neighbor
+    from embedcli.table import Answers, EmbeddingTable
 
 QUESTIONS_AT_ONCE = 256  # answered by one product each time
 LEAST_TO_COMPARE = 2  # words of a question, but for the neighbours of one
@@ -170,7 +169,7 @@ def _answer(
     at_prompt = not words and sys.stdin.isatty()
     coverage, asked = Coverage(), 0
 
-    def records() -> Iterator[Any]:
+    def answers() -> Iterator[Any]:
         nonlocal asked
         for questions in _questions(words, size, at_prompt):
             try:
@@ -185,11 +184,13 @@ def _answer(
             yield from found
 
     if output == "json":
-        terminal.write_json(_plain(record) for record in records())
+        terminal.write_json(records.to_json(each, digits=6) for each in answers())
     else:
-        for record in records():
-            lines = _tsv_lines(record) if output == "tsv" else _table_lines(record)
-            sys.stdout.writelines(map(terminal.raw, lines))
+        for answer in answers():
+            if output == "tsv":
+                sys.stdout.writelines(map(terminal.raw, records.answer_tsv(answer)))
+            else:
+                blocks.show([records.answer(answer)])
     if (coverage.unknown or asked > 1 or not words) and not at_prompt:
         terminal.say_found(coverage, quiet=quiet)
 
@@ -244,39 +245,3 @@ def _split(line: str, size: int | None) -> list[str]:
         expected = f"{size} words" if size else "two words or more"
         raise typer.BadParameter(f"found {line.strip()!r}; expected {expected} a line")
     return words
-
-
-def _parts(record: Any) -> tuple[Sequence[str], Sequence[Neighbor] | None]:
-    """Return the words of a question, and what answers it; None for a comparison."""
-    tokens = getattr(record, "tokens", None) or (record.token,)
-    return tokens, getattr(record, "neighbors", getattr(record, "fits", None))
-
-
-def _tsv_lines(record: Any) -> Iterator[str]:
-    tokens, found = _parts(record)
-    if found is None:
-        yield terminal.tsv_line([*tokens, f"{record.score:.6g}"])
-    else:
-        for neighbor in found:
-            yield terminal.tsv_line([*tokens, neighbor.token, f"{neighbor.score:.6g}"])
-
-
-def _table_lines(record: Any) -> Iterator[str]:
-    tokens, found = _parts(record)
-    if found is None:
-        yield terminal.visible("  ".join([*tokens, f"{record.score:.6g}"])) + "\n"
-    else:
-        yield terminal.visible("  ".join(tokens)) + "\n"
-        for neighbor in found:
-            yield terminal.visible(f"  {neighbor.score: .4f}  {neighbor.token}") + "\n"
-
-
-def _plain(value: Any) -> Any:
-    """Return the JSON value of a record, its scores rounded to six digits."""
-    if isinstance(value, float):
-        return float(f"{value:.6g}")
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if hasattr(value, "_asdict"):
-        return {key: _plain(each) for key, each in value._asdict().items()}
-    return [_plain(each) for each in value] if isinstance(value, tuple) else value

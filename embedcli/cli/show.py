@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import sys
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from embedcli.cli import flags
 from embedcli.cli.app import examples
-from embedcli.views import terminal
+from embedcli.views import blocks, records, terminal
 
 if TYPE_CHECKING:
-    from embedcli.table import Found, Row
+    from embedcli.table import Found
 
 FORMATS = ("table", "json", "tsv", "npy")
 ROWS_SHOWN = 20
@@ -68,12 +68,9 @@ def lookup(
         found = api.lookup(words or terminal.lines_of_stdin(), table, oov=oov)
     if output == "table":
         for row in found:
-            place = "not in the vocabulary" if row.index is None else f"index {row.index}"
-            count = "" if row.count is None else f", count {row.count}"
-            sys.stdout.write(f"{terminal.visible(row.token)}  ({place}{count})\n")
-            sys.stdout.writelines(terminal.paragraph(row.vector, precision))
+            blocks.show(records.row(row, precision))
     elif output == "json":
-        terminal.write_json(map(_record, found))
+        terminal.write_json(map(records.to_json, found))
     elif output == "tsv":
         for row in found:
             sys.stdout.write(terminal.raw(terminal.tsv_line([row.token, *row.vector])))
@@ -83,10 +80,6 @@ def lookup(
         np.save(sys.stdout.buffer, found.vectors, allow_pickle=False)
     if found.unknown or len(found) > 1:
         terminal.say_found(Coverage(found.known, found.unknown), quiet=quiet)
-
-
-def _record(row: Row) -> dict[str, Any]:
-    return {**vars(row), "vector": terminal.numbers(row.vector)}
 
 
 @examples(
@@ -131,14 +124,14 @@ def show_table(
     wanted = _slice(rows, len(table), output)
     found = table.sorted(sort)[wanted]
     if output == "table":
-        _write_table(found, precision)
+        blocks.show([records.rows(found, precision)])
         left = len(table) - len(found)
         if left:
             after = f"{wanted.stop}:{min(len(table), wanted.stop + ROWS_SHOWN)}"
             more = f" (--rows {after} shows the next)" if wanted.stop < len(table) else ""
             terminal.note(f"{left:,} of {len(table):,} rows are not shown{more}", quiet=quiet)
     elif output == "json":
-        terminal.write_json(map(_record, found))
+        terminal.write_json(map(records.to_json, found))
     elif output == "tsv":
         for row in found:
             cells = [row.index, row.token, "" if row.count is None else row.count, *row.vector]
@@ -159,18 +152,6 @@ def _slice(rows: str | None, count: int, output: str) -> slice:
     if not colon:
         raise typer.BadParameter(f"found {rows!r}; expected A:B, as in 0:20", param_hint="--rows")
     return slice(*wanted.indices(count)[:2])
-
-
-def _write_table(found: Found, precision: int) -> None:
-    header = ["index", "token", "count", "vector"]
-    cells = [
-        [str(row.index), row.token, "" if row.count is None else str(row.count)] for row in found
-    ]
-    room = terminal.room_beside(header[:3], cells)
-    vectors = [terminal.vector_in(row.vector, room, precision) for row in found]
-    rows = [[*cell, vector] for cell, vector in zip(cells, vectors, strict=True)]
-    right = (True, False, True, False)
-    sys.stdout.writelines(terminal.table_lines(header, rows, right=right))
 
 
 def _write_csv(found: Found, dim: int, guard: bool) -> None:

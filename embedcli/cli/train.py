@@ -15,6 +15,7 @@ from embedcli.cli import STOPS, exit_code_of, flags
 from embedcli.cli.app import examples
 from embedcli.config import TEXTS, TrainSettings
 from embedcli.views import terminal
+from embedcli.views.terminal import spelled
 
 if TYPE_CHECKING:
     from embedcli.training.loop import Step
@@ -163,7 +164,7 @@ def _say_start(start: Prepared, quiet: bool) -> None:
         model = start.settings.update
         terminal.note(f"{size}; {start.known:,} of {model} stay, {new:,} are new", quiet=quiet)
     terminal.say_too_long(start.too_long, quiet=quiet)
-    resolved = ", ".join(f"{name} {flags.shown(value)}" for name, value in start.resolved.items())
+    resolved = ", ".join(f"{name} {spelled(value)}" for name, value in start.resolved.items())
     if resolved:
         terminal.note(f"auto: {resolved}", quiet=quiet)
     if start.coverage is not None:

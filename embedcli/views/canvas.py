@@ -5,29 +5,27 @@ Every text is escaped; nothing is loaded and no script runs.
 
 from __future__ import annotations
 
-import html
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.views import terminal
+from embedcli.views.colors import COLD, LEVELS, WARM, shades, tint
+from embedcli.views.terminal import escaped
 
 WIDTH = 960
 MARGIN = 40
 INK, MUTED, LINE, PAPER = "#1c2333", "#667085", "#d7dce5", "#ffffff"
 ACCENT = "#3b4cca"
-COLD, WARM = "#2166ac", "#c8501e"  # of numbers below and above zero
-LEVELS = 8  # shades on each side of zero
 LEGEND = 90  # pixels of a legend's width
 LEGIBLE = 16  # pixels of height from which a cell has room for its number
 SANS = "'Noto Sans', 'Segoe UI', 'Helvetica Neue', Arial, 'Noto Sans Devanagari', sans-serif"
 MONO = "'DejaVu Sans Mono', Consolas, Menlo, monospace"
 
 
-class Sheet:
+class Canvas:
     """Shapes on a page, from the top down; `y` is where the next one goes."""
 
     def __init__(self) -> None:
@@ -106,15 +104,15 @@ class Sheet:
         self.text(MARGIN, self.y, words, size=size, color=color)
         self.y += size * 1.45
 
-    def strip(
+    def heatmap_row(
         self, x: float, y: float, row: NDArray[Any], width: float, height: float, largest: float
     ) -> None:
         """Draw numbers as cells from blue (-largest) through white to orange (largest)."""
         cell = width / max(len(row), 1)
-        shades = _shades(row, largest)
+        shade_of = shades(row, largest)
         self.box(x, y, width, height, fill="#f7f8fa")
-        for shade in sorted(set(shades.tolist()) - {0}):
-            places = np.flatnonzero(shades == shade)
+        for shade in sorted(set(shade_of.tolist()) - {0}):
+            places = np.flatnonzero(shade_of == shade)
             course = "".join(
                 f"M{x + place * cell:.1f} {y:.1f}h{cell:.2f}v{height:g}h-{cell:.2f}z"
                 for place in places.tolist()
@@ -125,7 +123,7 @@ class Sheet:
         labels = [f"{value:.3g}" for value in row.tolist()]
         if height < LEGIBLE or cell < 6.5 * max(map(len, labels), default=0):
             return
-        for place, (label, shade) in enumerate(zip(labels, shades.tolist(), strict=True)):
+        for place, (label, shade) in enumerate(zip(labels, shade_of.tolist(), strict=True)):
             color = PAPER if abs(shade) > LEVELS * 0.6 else INK
             middle = x + (place + 0.5) * cell
             self.text(middle, y + height / 2 + 4, label, size=10.5, color=color, anchor="middle")
@@ -134,7 +132,7 @@ class Sheet:
         """Draw what the colours of strips mean, 90 pixels wide, numbers on both sides."""
         self.text(x - 6, y + 9, f"-{largest:.3g}", size=11, color=MUTED, anchor="end", mono=True)
         scale = np.linspace(-largest, largest, 2 * LEVELS + 1)
-        self.strip(x, y, scale, LEGEND, 10, largest)
+        self.heatmap_row(x, y, scale, LEGEND, 10, largest)
         self.text(x + LEGEND + 6, y + 9, f"{largest:.3g}", size=11, color=MUTED, mono=True)
 
     def svg(self, title: str) -> str:
@@ -150,15 +148,6 @@ class Sheet:
         )
 
 
-def escaped(words: str) -> str:
-    """Make a text harmless within XML and HTML, control characters as backslash escapes."""
-    return (
-        html.escape(terminal.visible(words))
-        .replace("\ufffe", "\\ufffe")
-        .replace("\uffff", "\\uffff")
-    )
-
-
 def text_width(words: str, size: float) -> float:
     """Guess how wide a text will be, in pixels."""
     return terminal.width(terminal.visible(words)) * size * 0.5
@@ -169,26 +158,3 @@ def clipped(words: str, size: float, width: float) -> str:
     columns = max(2, int(width / (size * 0.56)))
     shown = terminal.visible(words)
     return shown if terminal.width(shown) <= columns else terminal.fit(shown, columns).rstrip()
-
-
-def _shades(row: NDArray[Any], largest: float) -> NDArray[np.int64]:
-    """Round numbers to shades from -LEVELS to LEVELS; what is not a number is 0."""
-    scaled = np.nan_to_num(np.asarray(row, np.float64) / (largest or 1), posinf=1, neginf=-1)
-    return np.rint(np.clip(scaled, -1, 1) * LEVELS).astype(np.int64)
-
-
-def largest_of(rows: Iterable[NDArray[Any]]) -> float:
-    """Return the largest size of the finite numbers in some rows; 1 where all are 0."""
-    sizes = (np.abs(row[np.isfinite(row)]) for row in rows)
-    return max((float(size.max(initial=0)) for size in sizes), default=0) or 1.0
-
-
-def tint(color: str, share: float = 0.08) -> str:
-    """Mix a colour with white.
-
-    >>> tint("#000000", 0.5)
-    '#808080'
-    """
-    share = share if math.isfinite(share) else 1  # of what is not a number
-    parts = (int(color[place : place + 2], 16) for place in (1, 3, 5))
-    return "#" + "".join(f"{round(255 + (part - 255) * share):02x}" for part in parts)

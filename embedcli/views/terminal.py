@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 HARMLESS_FORMAT = frozenset("\u200c\u200d\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u08e2")
 HARMFUL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 WIDTH_OF_PAGE = 80
-NARROWEST = 5  # columns of a cell that is cut
 ELLIPSIS = "…"
 
 
@@ -32,15 +32,21 @@ def visible(text: str, keep: str = "") -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(c if c in keep or not _is_harmful(c) else _escaped(c) for c in text)
+    return "".join(c if c in keep or not _is_harmful(c) else _backslashed(c) for c in text)
 
 
 def _is_harmful(character: str) -> bool:
     return unicodedata.category(character) in HARMFUL and character not in HARMLESS_FORMAT
 
 
-def _escaped(character: str) -> str:
+def _backslashed(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def escaped(text: str) -> str:
+    """Return a text that is harmless within XML and HTML, control characters as escapes."""
+    shown = html.escape(visible(text))
+    return shown.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
 
 
 def width(text: str) -> int:
@@ -131,70 +137,15 @@ def numbers(row: Any) -> list[float]:
     return [float(str(value)) for value in row]
 
 
-def vector_in(row: Any, columns: int, precision: int) -> str:
-    """Show as many numbers of a row as fit in so many columns, and say that there are more."""
-    shown = ""
-    for place, value in enumerate(row):
-        number = f"{value: .{precision}f}"
-        longer = f"{shown} {number}" if shown else number
-        room = columns if place == len(row) - 1 else columns - 2
-        if len(longer) > room:
-            return f"{shown} {ELLIPSIS}"
-        shown = longer
-    return shown
+def spelled(value: Any) -> str:
+    """Return a setting's value as a flag takes it.
 
-
-def paragraph(row: Any, precision: int) -> Iterable[str]:
-    """Lay out a whole vector in lines as wide as the page, indented."""
-    numbers = [f"{value: .{precision}f}" for value in row]
-    cell = max(map(len, numbers), default=1)
-    in_line = max(1, (columns_of_page() - 1) // (cell + 1))
-    for first in range(0, len(numbers), in_line):
-        cells = (number.rjust(cell) for number in numbers[first : first + in_line])
-        yield f" {' '.join(cells)}\n"
-
-
-def pairs(rows: Sequence[tuple[str, str]]) -> Iterable[str]:
-    """Lay out names and what is said of them, long sayings wrapped."""
-    import textwrap
-
-    names = max(width(visible(name)) for name, _ in rows) + 2
-    for name, text in rows:
-        room = max(20, columns_of_page() - names)
-        lines = textwrap.wrap(visible(text), room, break_on_hyphens=False) or [""]
-        yield fit(visible(name), names) + lines[0] + "\n"
-        yield from (" " * names + line + "\n" for line in lines[1:])
-
-
-def room_beside(header: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    """Count the columns of the page that `table_lines` leaves for one more column."""
-    return columns_of_page() - sum(_widths([header, *rows])) - 2 * len(header)
-
-
-def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    most = columns_of_page() // 3
-    return [min(most, max(width(visible(row[i])) for row in rows)) for i in range(len(rows[0]))]
-
-
-def table_lines(
-    header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[bool], margin: int = 0
-) -> Iterable[str]:
-    """Lay out a small table in columns, in the page but for a margin.
-
-    Where it is too wide no column but the last takes more than a third, the last one what is left,
-    and then the widest ones are cut.
+    >>> spelled(None), spelled(True), spelled(0.001)
+    ('none', 'true', '0.001')
     """
-    cells = [[visible(cell) for cell in row] for row in (header, *rows)]
-    page = columns_of_page() - margin - 2 * (len(header) - 1)
-    widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
-    if sum(widths) > page:
-        widths[:-1] = _widths([row[:-1] for row in cells])
-        widths[-1] = min(widths[-1], max(NARROWEST, page - sum(widths[:-1])))
-    while sum(widths) > page and max(widths) > NARROWEST:
-        widths[widths.index(max(widths))] -= 1
-    for row in cells:
-        fitted = [fit(cell, widths[i], right=right[i]) for i, cell in enumerate(row)]
-        yield "  ".join(fitted).rstrip() + "\n"
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def lines_of_stdin() -> Iterator[str]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import sys
 
 import numpy as np
@@ -44,6 +45,10 @@ TEXT = " ".join([*EVERY, BLANKS])
 ESCAPED = "\x1b\x07\x08\x9b\u202e\u2066\u2069\u2028\ufeff"
 
 
+# What the views colour text with: none of it is in the words above.
+OUR_COLOURS = re.compile(r"\x1b\[(0|[12]|32|[34]8;5;\d+|38;5;\d+;48;5;\d+)m")
+
+
 class Screen(io.TextIOWrapper):
     def isatty(self):
         return True
@@ -67,24 +72,27 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(params=["terminal", "pipe"])
+@pytest.fixture(params=["terminal", "colours", "pipe"])
 def run(request, folder, monkeypatch):
     """Run a command; returns what it wrote, both streams together."""
     monkeypatch.chdir(folder)
 
     def run(*argv, model="words"):
-        kind = Screen if request.param == "terminal" else io.TextIOWrapper
+        kind = io.TextIOWrapper if request.param == "pipe" else Screen
         out = kind(io.BytesIO(), encoding="utf-8", newline="")
         err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="")
         with monkeypatch.context() as patch:
+            patch.setenv("TERM", "xterm-256color")
+            patch.setenv("NO_COLOR", "" if request.param == "colours" else "1")
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)
             main([*argv, "--model", model] if model else argv)
         out.flush()
         err.flush()
-        return (out.buffer.getvalue() + err.buffer.getvalue()).decode()
+        said = (out.buffer.getvalue() + err.buffer.getvalue()).decode()
+        return OUR_COLOURS.sub("", said) if request.param == "colours" else said
 
-    run.on_terminal = request.param == "terminal"
+    run.on_terminal = request.param != "pipe"
     return run
 
 

@@ -56,37 +56,3 @@ def test_tsv_keeps_its_columns(cells):
 def test_numbers_read_back_to_the_same_float32(values):
     row = np.array(values, np.float32)
     assert np.array_equal(np.float32(terminal.numbers(row)), row)
-
-
-@given(st.integers(1, 200), st.integers(8, 70), st.integers(0, 9))
-def test_a_vector_fits_its_columns(dim, columns, precision):
-    row = np.linspace(-3, 3, dim, dtype=np.float32)
-    assert terminal.width(terminal.vector_in(row, columns, precision)) <= max(columns, 2)
-
-
-def test_a_long_path_is_not_broken_at_its_hyphens(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "40")
-    path = "/data/my-vectors-of-a-few/words.txt"
-    lines = list(terminal.pairs([("path", path), ("note", "a few words " * 5)]))
-    assert lines[0].split() == ["path", path[: 40 - 6]]
-    assert "".join(line.strip() for line in lines[:2]) == f"path  {path}"
-
-
-@pytest.mark.parametrize("margin", [0, 2])
-@pytest.mark.parametrize(
-    "cells", [["a" * 40, "1"], ["नमस्ते" * 9, "b" * 90, "1"], ["label-name"] * 9, ["a" * 200] * 3]
-)
-def test_a_table_stays_in_the_page(monkeypatch, cells, margin):
-    monkeypatch.setenv("COLUMNS", "80")
-    right = [False, *[True] * (len(cells) - 1)]
-    lines = list(terminal.table_lines(cells, [cells], right=right, margin=margin))
-    assert all(terminal.width(line.rstrip("\n")) <= 80 - margin for line in lines)
-    whole = sum(map(terminal.width, cells)) + 2 * (len(cells) - 1) <= 80 - margin
-    assert whole == (terminal.ELLIPSIS not in lines[0])
-
-
-def test_a_page_is_as_wide_as_the_terminal(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "50")
-    rows = [["x" * 60, "y" * 60]]
-    for line in terminal.table_lines(["a", "b"], rows, right=(False, False)):
-        assert terminal.width(line.rstrip("\n")) <= 50
