@@ -103,7 +103,8 @@ class Box:
         self.tmp.mkdir()
         places = {"TMPDIR": str(self.tmp), "EMBED_CACHE": str(self.cache)}
         self._stack.callback(os.chdir, Path.cwd())
-        self._stack.enter_context(mock.patch.dict(os.environ, places))
+        # Without colours every escape character is a fault.
+        self._stack.enter_context(mock.patch.dict(os.environ, {**places, "NO_COLOR": "1"}))
         self._stack.enter_context(mock.patch.object(tempfile, "tempdir", None))
         self._stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("error")
