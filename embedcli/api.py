@@ -98,10 +98,12 @@ def train(
 
 def sample(config: str | None = None, settings: Mapping[str, Any] | None = None) -> Path:
     """Return the path of the text that comes with the package for a task: tales, or reviews."""
-    from embedcli.config import TrainSettings, explicit
+    from embedcli.config import TrainSettings, explicit, schema
+    from embedcli.tasks import TASKS
 
-    task = explicit(TrainSettings, config=config, given=settings).get("task")
-    return DATA / ("reviews.txt" if task == "classify" else "sample.txt")
+    task = schema(TrainSettings)["task"]
+    given = explicit(TrainSettings, config=config, given=settings)
+    return DATA / TASKS[task.check(given.get("task", task.default))].sample
 
 
 def load(path: Source = "embeddings") -> EmbeddingTable:
@@ -215,15 +217,11 @@ def predict(
     labels.
     """
     from embedcli.model import load_model
-    from embedcli.prediction import Predictor, Results, predict_labels, predict_numbers
+    from embedcli.prediction import PREDICTIONS, Predictor, Results
 
-    opened = load_model(Path(model))
-    places = _places(sources)
-    if opened.settings.task == "regress":
-        predictor = Predictor(opened, "regress", oov)
-        return Results(predict_numbers(predictor, places), predictor.coverage)
-    predictor = Predictor(opened, "classify", oov)
-    return Results(predict_labels(predictor, places, k, threshold), predictor.coverage)
+    predictor = Predictor(load_model(Path(model)), oov=oov)
+    lines = PREDICTIONS[predictor.task.label_kind](predictor, _places(sources), k, threshold)
+    return Results(lines, predictor.coverage)
 
 
 def vectors(
@@ -266,12 +264,12 @@ def evaluate(
     """
     from embedcli import evaluation
     from embedcli.model import load_model
+    from embedcli.tasks import TASKS
 
     place = Path(path)
-    if task == "classify":
-        return evaluation.classification(load_model(Path(model)), [place], ks, oov)
-    if task == "regress":
-        return evaluation.regression(load_model(Path(model)), [place], oov)
+    if task in TASKS:
+        kind = TASKS[task].label_kind
+        return evaluation.LABELLED[kind](load_model(Path(model)), [place], ks, oov)
     table = load(model)
     if task == "analogy" or (task is None and evaluation.holds_questions(place)):
         return evaluation.analogies(table, evaluation.read_questions(place), fold_case, oov)

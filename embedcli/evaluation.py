@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from embedcli import metrics
 from embedcli.errors import CorpusError
 from embedcli.model import Model
-from embedcli.prediction import Predictor
+from embedcli.prediction import Predictor, probabilities
 from embedcli.storage.files import read_text
 from embedcli.table import EmbeddingTable, compare
 from embedcli.tasks.classify import THRESHOLD, labelled, targets_of
@@ -24,7 +24,7 @@ from embedcli.tasks.supervised import Texts
 from embedcli.text.encode import EncodedCorpus, encode
 from embedcli.text.labels import LabelKind
 from embedcli.text.tokenizer import Tokenizer
-from embedcli.text.vocabulary import Coverage, Oov
+from embedcli.text.vocabulary import Oov
 
 _SYNTACTIC = "gram"  # begins the names of syntactic sections, as in questions-words.txt
 _LABELLED = "labelled text is for --task classify or regress"
@@ -237,31 +237,64 @@ def analogies(
     return Analogies(tuple(scored), int((ids >= 0).sum()), int((ids < 0).sum()))
 
 
+@np.errstate(all="ignore")  # of a model whose numbers are not finite
 def classification(
     model: Model, places: Sequence[str | Path], ks: Sequence[int] = (1,), oov: Oov = "skip"
 ) -> Classification:
-    """Say the labels of labelled text and compare.
+    """Compare the labels of labelled text with those that a model predicts.
 
-    Words that the model does not have are treated as `oov` says. Raises StoreError for a model of
+    Words that the model does not have are handled by `oov`. Raises StoreError for a model of
     another task, CorpusError for text without labels, VocabularyError for a word that is an error.
     """
-    predictor = Predictor(model, "classify", oov)
+    # 1. Read texts and labels; labels that the model does not know are numbered after its own.
+    predictor = Predictor(model, "class", oov)
     with TemporaryDirectory() as folder:
         read = _read(predictor, places, "class", Path(folder))
         names = tuple(dict.fromkeys([*model.labels, *targets_of(read.corpus).names]))
         examples = replace(labelled(read.corpus, names), texts=read.texts)
         examples = examples.take(np.flatnonzero(np.diff(examples.offsets)))
-    shares = np.zeros((len(examples), len(names)))  # (B, C)
-    shares[:, : len(model.labels)] = predictor.probabilities(examples.texts)
-    bears = examples.multi_hot(len(names))  # (B, C)
-    several = model.settings.multi_label is True
-    return _classified(names, shares, bears, several, ks, predictor.coverage)
+    truth = examples.multi_hot(len(names))  # (B, C)
+    # 2. Score them; ranks go by logits, as probabilities are rounded to 1 or 0.
+    multi_label = model.settings.multi_label is True
+    logits = np.full((len(examples), len(names)), -np.inf)  # (B, C)
+    logits[:, : len(model.labels)] = predictor.outputs(examples.texts)
+    best = metrics.top_k(logits, 1)  # (B, 1)
+    if multi_label:
+        predicted = probabilities(logits, multi_label) >= THRESHOLD  # (B, C)
+    else:
+        predicted = np.arange(len(names)) == best  # (B, C)
+    # 3. Count.
+    right = (predicted & truth).sum(axis=0)  # (C,)
+    labels = metrics.label_scores(right, predicted.sum(axis=0), truth.sum(axis=0))
+    total, most = int(truth.sum()), int(labels.support.argmax())
+    hits = {k: int(metrics.hits_at_k(logits, truth, k).sum()) for k in ks}
+    confusion = None
+    if not multi_label:
+        confusion = metrics.confusion_matrix(truth.argmax(axis=1), best[:, 0], len(names))
+    return Classification(
+        texts=len(truth),
+        known_words=predictor.coverage.known,
+        unknown_words=predictor.coverage.unknown,
+        names=names,
+        accuracy=float((predicted == truth).all(axis=1).mean()),
+        micro_f1=metrics.f1(int(right.sum()), int(predicted.sum()), total),
+        macro_f1=labels.macro_f1,
+        labels=labels,
+        precision_at={k: hits[k] / (len(truth) * min(k, len(names))) for k in ks},
+        recall_at={k: hits[k] / total for k in ks},
+        confusion=confusion,
+        baseline_label=names[most],
+        baseline=float(labels.support[most] / len(truth)),
+    )
 
 
 @np.errstate(all="ignore")
-def regression(model: Model, places: Sequence[str | Path], oov: Oov = "skip") -> Regression:
-    """Say the numbers of text that bears them and compare; raises as `classification`."""
-    predictor = Predictor(model, "regress", oov)
+def regression(
+    model: Model, places: Sequence[str | Path], ks: Sequence[int] = (1,), oov: Oov = "skip"
+) -> Regression:
+    """Compare the numbers of text with those that a model predicts; raises as `classification`."""
+    del ks  # which are for labels
+    predictor = Predictor(model, "number", oov)
     with TemporaryDirectory() as folder:
         read = _read(predictor, places, "number", Path(folder))
         values = np.array(regression_targets(read.corpus).values)  # (L, R)
@@ -277,40 +310,11 @@ def regression(model: Model, places: Sequence[str | Path], oov: Oov = "skip") ->
     )
 
 
-@np.errstate(all="ignore")
-def _classified(
-    names: tuple[str, ...],
-    shares: NDArray[np.float64],
-    bears: NDArray[np.bool_],
-    several: bool,
-    ks: Sequence[int],
-    coverage: Coverage,
-) -> Classification:
-    """Compare probabilities (B, C) with the labels borne (B, C)."""
-    called = metrics.top_k(shares, 1)  # (B, 1)
-    says = shares >= THRESHOLD  # (B, C)
-    if not several:
-        says = np.arange(len(names)) == called  # (B, C)
-    right = (says & bears).sum(axis=0)  # (C,)
-    labels = metrics.label_scores(right, says.sum(axis=0), bears.sum(axis=0))
-    borne, most = int(bears.sum()), int(labels.support.argmax())
-    hits = {k: int(metrics.hits_at_k(shares, bears, k).sum()) for k in ks}
-    truth = bears.argmax(axis=1)  # (B,)
-    return Classification(
-        texts=len(bears),
-        known_words=coverage.known,
-        unknown_words=coverage.unknown,
-        names=names,
-        accuracy=float((says == bears).all(axis=1).mean()),
-        micro_f1=metrics.f1(int(right.sum()), int(says.sum()), borne),
-        macro_f1=labels.macro_f1,
-        labels=labels,
-        precision_at={k: hits[k] / (len(bears) * min(k, len(names))) for k in ks},
-        recall_at={k: hits[k] / borne for k in ks},
-        confusion=None if several else metrics.confusion_matrix(truth, called[:, 0], len(names)),
-        baseline_label=names[most],
-        baseline=float(labels.support[most] / len(bears)),
-    )
+# How a model is evaluated on labelled text, by the kind of labels of its task.
+LABELLED: dict[LabelKind, Callable[..., Classification | Regression]] = {
+    "class": classification,
+    "number": regression,
+}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli import metrics
+from embedcli.autodiff import ops
 from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TextSettings
 from embedcli.errors import StoreError, VocabularyError
 from embedcli.model import Model
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
-from embedcli.tasks.regress import in_units
-from embedcli.tasks.supervised import Network, Texts
+from embedcli.tasks.supervised import Network, Supervised, Texts
 from embedcli.text.encode import token_lines
+from embedcli.text.labels import LabelKind
 from embedcli.text.vocabulary import Coverage, Oov, Vocabulary
 
 SIF = 1e-3  # of Arora et al. 2017, who found 1e-4 to 1e-3 to do equally well
@@ -92,20 +93,28 @@ def _lines(parts: list[NDArray[np.int32]], known: list[int], words: list[int]) -
 class Predictor:
     """A model of a supervised task, ready for texts; `coverage` counts the words it met.
 
-    `oov` says what becomes of a word that the model does not have. Raises StoreError for a model
-    of another task than `task`.
+    `oov` says how to handle a word that the model does not have. Raises StoreError for a model of
+    a task without labels, or of another `kind` of labels.
     """
 
-    def __init__(self, model: Model, task: str, oov: Oov = "skip") -> None:
+    def __init__(self, model: Model, kind: LabelKind | None = None, oov: Oov = "skip") -> None:
         self.model = model
         self.oov = oov
         self.coverage = Coverage()
-        if model.settings.task != task:
+        task = TASKS[model.settings.task]
+        if not issubclass(task, Supervised) or kind not in (None, task.label_kind):
+            expected = [
+                name
+                for name, each in TASKS.items()
+                if (each.label_kind != "none" if kind is None else each.label_kind == kind)
+            ]
             raise StoreError(
-                f"the model was trained for {model.settings.task}; expected {task}",
-                f"embed train FILE --task {task}",
+                f"the model was trained for {model.settings.task}; "
+                f"expected {' or '.join(expected)}",
+                f"embed train FILE --task {expected[0]}",
             )
         require_head(model)
+        self.task = task
         self.network = Network(model.settings)
         self.parameters: Mapping[str, Tensor] = {
             "table": Tensor(model.table.vectors),
@@ -124,14 +133,7 @@ class Predictor:
         if self.oov == "zero":
             texts, rows = _with_zeros(texts, self.model.table)
             parameters = {**parameters, "table": Tensor(rows)}
-        outputs = self.network.outputs(parameters, texts)
-        if self.model.settings.task == "regress":
-            return in_units(outputs, self.parameters)
-        return outputs
-
-    def probabilities(self, texts: Texts) -> NDArray[np.float64]:
-        """Say how probable each label is, (B, C): by softmax, or each by itself (sigmoid)."""
-        return probabilities(self.outputs(texts), self.model.settings.multi_label is True)
+        return self.task.in_units(self.network.outputs(parameters, texts), self.parameters)
 
 
 def _with_zeros(texts: Texts, table: EmbeddingTable) -> tuple[Texts, NDArray[np.float32]]:
@@ -162,42 +164,49 @@ def require_head(model: Model) -> None:
 
 
 @np.errstate(all="ignore")
-def probabilities(logits: Array, several: bool) -> NDArray[np.float64]:
+def probabilities(logits: Array, multi_label: bool) -> NDArray[np.float64]:
     """Turn logits (B, C) into probabilities: each by itself, or such that a row sums to 1."""
     x = np.asarray(logits, np.float64)
-    if several:
-        return np.asarray(0.5 + 0.5 * np.tanh(x / 2))
-    shares = np.exp(x - x.max(axis=1, keepdims=True, initial=-np.inf))
-    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+    return ops.sigmoid(x) if multi_label else np.exp(ops.log_softmax(x))
 
 
 def predict_labels(
     predictor: Predictor, places: Sequence[str | Path], k: int = 1, threshold: float = 0.0
 ) -> Iterator[tuple[Label, ...]]:
-    """Say the k most probable labels of each line, of at least a probability of `threshold`.
+    """Yield the k most probable labels of each line, of at least a probability of `threshold`.
 
-    The most probable comes first. A blank line gets none; one without a known word gets what the
-    model says of any text.
+    The most probable comes first. A blank line has none; one without a known word gets what the
+    model predicts for any text. Labels are ranked by logits, which differ where probabilities are
+    rounded to 1 or 0.
     """
-    names = predictor.model.labels
+    model = predictor.model
     for lines in predictor.read(places):
-        shares = predictor.probabilities(lines.texts)  # (B, C)
-        best = metrics.top_k(shares, k)  # (B, k)
+        logits = predictor.outputs(lines.texts)  # (B, C)
+        shares = probabilities(logits, model.settings.multi_label is True)  # (B, C)
+        best = metrics.top_k(logits, k)  # (B, k)
         for line, words, row in zip(best, lines.words, shares, strict=True):
             yield tuple(
-                Label(names[each], float(row[each]))
+                Label(model.labels[each], float(row[each]))
                 for each in (line if words else ())
                 if row[each] >= threshold
             )
 
 
 def predict_numbers(
-    predictor: Predictor, places: Sequence[str | Path]
+    predictor: Predictor, places: Sequence[str | Path], k: int = 1, threshold: float = 0.0
 ) -> Iterator[tuple[float, ...]]:
-    """Say the numbers of each line; a blank line gets none."""
+    """Yield the numbers of each line; a blank line has none."""
+    del k, threshold  # which are for labels
     for lines in predictor.read(places):
         for row, words in zip(predictor.outputs(lines.texts), lines.words, strict=True):
             yield tuple(map(float, row)) if words else ()
+
+
+# How texts are predicted by the kind of labels of the model's task.
+PREDICTIONS: dict[LabelKind, Callable[..., Iterator[tuple[Label, ...] | tuple[float, ...]]]] = {
+    "class": predict_labels,
+    "number": predict_numbers,
+}
 
 
 def sif_weights(counts: NDArray[np.integer], a: float = SIF) -> NDArray[np.float32]:

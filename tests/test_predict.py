@@ -7,6 +7,7 @@ import embedcli
 from embedcli.autodiff.tensor import Tensor
 from embedcli.config import TextSettings
 from embedcli.errors import StoreError, VocabularyError
+from embedcli.evaluation import classification
 from embedcli.model import load_model
 from embedcli.prediction import (
     Predictor,
@@ -20,7 +21,7 @@ from embedcli.prediction import (
     without_common_component,
 )
 from embedcli.table import EmbeddingTable
-from embedcli.tasks.regress import in_units
+from embedcli.tasks.regress import Regress
 from embedcli.tasks.supervised import Network, Texts
 from embedcli.text.vocabulary import Coverage, Vocabulary
 
@@ -52,7 +53,7 @@ def models(tmp_path_factory):
 def test_labels_of_new_texts_with_probabilities(models, tmp_path):
     lines = ["The WAVE and the ship, in a harbour", "", "hay of the hen", "xyzzy!", "--"]
     text = write(tmp_path / "text.txt", lines)
-    predictor = Predictor(models["classify"], "classify")
+    predictor = Predictor(models["classify"], "class")
     found = list(predict_labels(predictor, [text], k=3))
     assert [labels[0].name if labels else None for labels in found][:3] == ["sea", None, "farm"]
     assert found[0][0].probability > 0.8
@@ -70,14 +71,14 @@ def test_labels_of_new_texts_with_probabilities(models, tmp_path):
 def test_one_answer_a_line_whatever_the_last_newline(models, tmp_path, end):
     text = tmp_path / "text.txt"
     text.write_text("ship\n\ncow" + end, encoding="utf-8")
-    found = list(predict_labels(Predictor(models["classify"], "classify"), [text]))
+    found = list(predict_labels(Predictor(models["classify"], "class"), [text]))
     assert [[label.name for label in labels] for labels in found] == [["sea"], [], ["farm"]]
 
 
 def test_lines_are_the_same_however_many_are_read_at_once(models, tmp_path):
     lines = [line.split(" ", 1)[1] for line in labelled_lines(600, 5)]
     whole = write(tmp_path / "text.txt", lines)
-    predictor = Predictor(models["classify"], "classify")
+    predictor = Predictor(models["classify"], "class")
     together = list(predict_labels(predictor, [whole]))
     assert len(together) == 600
     for number in (0, 255, 256, 257, 599):
@@ -88,7 +89,7 @@ def test_lines_are_the_same_however_many_are_read_at_once(models, tmp_path):
 
 def test_several_labels_by_threshold(models, tmp_path):
     text = write(tmp_path / "text.txt", ["wave ship cow hay", "tram street", "tide"])
-    predictor = Predictor(models["several"], "classify")
+    predictor = Predictor(models["several"], "class")
     found = list(predict_labels(predictor, [text], k=3, threshold=0.5))
     assert [{label.name for label in labels} for labels in found] == [
         {"sea", "farm"},
@@ -97,9 +98,22 @@ def test_several_labels_by_threshold(models, tmp_path):
     ]
 
 
+def test_several_labels_are_ranked_by_scores_where_probabilities_are_rounded(models, tmp_path):
+    model = models["several"]
+    sure = {**model.head, "output.bias": np.float32([40, 60, 50])}
+    sure["output.weight"] = np.zeros_like(model.head["output.weight"])
+    predictor = Predictor(replace(model, head=sure), "class")
+    (found,) = predict_labels(predictor, [write(tmp_path / "text.txt", ["wave"])], k=3)
+    assert [label.name for label in found] == [model.labels[each] for each in (1, 2, 0)]
+    assert [label.probability for label in found] == [1, 1, 1]
+    best, last = model.labels[1], model.labels[0]
+    text = write(tmp_path / "b.txt", [f"__label__{best} wave", f"__label__{last} wave"])
+    assert classification(replace(model, head=sure), [text]).precision_at == {1: 0.5}
+
+
 def test_numbers_come_in_the_units_of_the_text(models, tmp_path):
     text = write(tmp_path / "text.txt", ["cheap cheap cheap the", "", "dear dear dear dear of"])
-    low, none, high = predict_numbers(Predictor(models["regress"], "regress"), [text])
+    low, none, high = predict_numbers(Predictor(models["regress"], "number"), [text])
     assert none == ()
     assert low[0] == pytest.approx(-3000, abs=800)
     assert high[0] == pytest.approx(4000, abs=800)
@@ -108,7 +122,7 @@ def test_numbers_come_in_the_units_of_the_text(models, tmp_path):
 
 def test_a_model_of_another_task_is_refused(models):
     with pytest.raises(StoreError, match="trained for regress; expected classify"):
-        Predictor(models["regress"], "classify")
+        Predictor(models["regress"], "class")
 
 
 @pytest.mark.parametrize("pool", ["mean", "sum", "max", "flatten"])
@@ -122,12 +136,12 @@ def test_unknown_words_as_zeros_are_a_row_more(models, name, pool):
     model = replace(models[name], settings=settings, head=head | constants)
     size, dim = model.table.vectors.shape
     texts = Texts(np.array([3, size, 5, size, 1]), np.array([0, 3, 3, 4, 5]))
-    predictor = Predictor(model, name, "zero")
+    predictor = Predictor(model, oov="zero")
     rows = np.concatenate([model.table.vectors, np.zeros((1, dim), np.float32)])
     parameters = {**predictor.parameters, "table": Tensor(rows)}
     expected = predictor.network.outputs(parameters, texts)
     if name == "regress":
-        expected = in_units(expected, parameters)
+        expected = Regress.in_units(expected, parameters)
     np.testing.assert_allclose(predictor.outputs(texts), expected, rtol=1e-4, atol=1e-5)
 
 

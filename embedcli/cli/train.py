@@ -13,7 +13,7 @@ import typer
 
 from embedcli.cli import STOPS, exit_code_of, flags
 from embedcli.cli.app import examples
-from embedcli.config import TEXTS, TrainSettings
+from embedcli.config import TrainSettings
 from embedcli.views import terminal
 from embedcli.views.terminal import spelled
 
@@ -68,6 +68,7 @@ def train(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from embedcli import api
     from embedcli.cli.progress import progress
+    from embedcli.tasks import TASKS
     from embedcli.training.run import Prepared, Stopped
 
     settings = flags.given(ctx)
@@ -105,7 +106,7 @@ def train(
     if not quiet:
         model = "" if out == flags.EMBEDDINGS else f" --model {shlex.quote(str(out))}"
         word = shlex.quote(_telling_word(trained))
-        labelled = trained.settings.task in TEXTS
+        labelled = TASKS[trained.settings.task].label_kind != "none"
         ask = "predict FILE" if labelled else f"neighbors {word}"
         for command in (f"lookup {word}", ask, "show-table --rows 0:5"):
             terminal.note(f"try: embed {command}{model}")
@@ -153,6 +154,8 @@ def _say_stopped(stopped: Stopped, how: str) -> None:
 
 
 def _say_start(start: Prepared, quiet: bool) -> None:
+    from embedcli.tasks import TASKS
+
     if start.resumed is not None:
         done, total = start.resumed
         terminal.note(f"resuming at step {done} of {total}", quiet=quiet)
@@ -170,9 +173,7 @@ def _say_start(start: Prepared, quiet: bool) -> None:
     if start.coverage is not None:
         terminal.note(_coverage(start.coverage, start), quiet=quiet)
     if start.baseline is not None:
-        said = f"always the mean has a mean squared error of {start.baseline:.4g}"
-        if start.settings.task == "classify":
-            said = f"always the most frequent label is right for {start.baseline:.1%} of the texts"
+        said = TASKS[start.settings.task].baseline_text.format(start.baseline)
         terminal.note(f"baseline: {said}", quiet=quiet)
 
 

@@ -54,8 +54,10 @@ class Classify(Supervised):
     """
 
     label_kind = "class"
+    sample = "reviews.txt"
     of_this_text = (CLASS_WEIGHTS,)
     loss_formula = "it is -log(probability of what is right)"
+    baseline_text = "always the most frequent label is right for {:.1%} of the texts"
 
     def __init__(
         self,

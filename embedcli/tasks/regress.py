@@ -42,6 +42,7 @@ class Regress(Supervised):
     label_kind = "number"
     loss_name = "squared"
     loss_formula = "it is (said - right)², in standard scores"
+    baseline_text = "always the mean has a mean squared error of {:.4g}"
 
     def __init__(
         self,
@@ -74,7 +75,7 @@ class Regress(Supervised):
         if self._valid is None:
             return None
         outputs = self.network.outputs(self.parameters, self._valid.texts)  # (B, R)
-        found = errors(self._valid.values, in_units(outputs, self.parameters))
+        found = errors(self._valid.values, self.in_units(outputs, self.parameters))
         return Validation(-found["mse"], found)
 
     def baseline(self) -> float:
@@ -89,7 +90,9 @@ class Regress(Supervised):
     def candidates(self, outputs: Array, target: Any) -> list[Candidate]:
         """Return each number with its share of the loss."""
         losses = (outputs - target) ** 2  # (R,)
-        predicted, wanted = (in_units(each, self.parameters) for each in (outputs, target))  # (R,)
+        predicted, wanted = (
+            self.in_units(each, self.parameters) for each in (outputs, target)
+        )  # (R,)
         return [
             Candidate(
                 kind="number",
@@ -103,6 +106,11 @@ class Regress(Supervised):
             )
             for number in range(len(outputs))
         ]
+
+    @staticmethod
+    def in_units(outputs: Array, parameters: Mapping[str, Tensor]) -> Array:
+        """Turn standard scores (B, R) into the targets' units."""
+        return np.asarray(outputs * parameters[SCALE].data + parameters[MEAN].data)
 
     def require_compatible(self, head: Mapping[str, Array]) -> None:
         """Raise CorpusError where the texts have another number of numbers than the model's."""
@@ -140,11 +148,6 @@ class Regress(Supervised):
             f"({settings.pool}), and the head says a number, which is learnt as a standard score: "
             f"less the mean of the corpus, by its deviation."
         )
-
-
-def in_units(scores: Array, parameters: Mapping[str, Tensor]) -> Array:
-    """Turn the network's standard scores (B, R) into the targets' units."""
-    return np.asarray(scores * parameters[SCALE].data + parameters[MEAN].data)
 
 
 def errors(truth: Array, predicted: Array) -> dict[str, float]:

@@ -243,6 +243,11 @@ class Supervised(Task):
         """Count the tokens of a batch's texts."""
         return batch.words
 
+    @staticmethod
+    def in_units(outputs: Array, parameters: Mapping[str, Tensor]) -> Array:
+        """Turn outputs of the network (B, C) into the units of what they predict."""
+        return outputs
+
     def label_weights(self) -> Array | None:
         """Return the weights of the labels, (C,), if they differ."""
         return None

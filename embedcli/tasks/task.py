@@ -85,6 +85,9 @@ class Task:
     label_kind: ClassVar[LabelKind] = "none"  # what each line of the corpus is read with
     tables: ClassVar[tuple[str, ...]] = ("table",)  # parameters of a row a word
     of_this_text: ClassVar[tuple[str, ...]] = ()  # parameters that an update computes anew
+    sample: ClassVar[str] = "sample.txt"  # text of the package to train on where none is named
+    loss_formula: ClassVar[str] = ""  # in words
+    baseline_text: ClassVar[str] = ""  # what `baseline` is, in words, with a place for the number
 
     settings: TrainSettings
     parameters: dict[str, Tensor]  # trained or kept; "table" is the (V, D) table
@@ -137,7 +140,7 @@ class Task:
         return Loss(mean.item(), found.total.item(), found.count)
 
     def baseline(self) -> float | None:
-        """Return what learning nothing would reach, where that is known."""
+        """Return what predicting always the same would reach, where that is known."""
         return None
 
     def validate(self) -> Validation | None:
@@ -183,5 +186,3 @@ class Task:
     def describe_target(cls, settings: TrainSettings) -> str:
         """Say where the right answer comes from, for `embed explain`."""
         raise NotImplementedError
-
-    loss_formula: ClassVar[str] = ""  # in words, for `embed explain`

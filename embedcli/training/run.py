@@ -73,7 +73,7 @@ class Prepared:
     coverage: Coverage | None  # of the words by `vectors`
     resumed: tuple[int, int] | None  # steps done before, and all
     known: int | None  # words of the model that is updated
-    baseline: float | None  # of `classify` and `regress`: the score of a constant prediction
+    baseline: float | None  # what predicting always the same would reach; see `Task.baseline`
     too_long: int = 0  # words that were left out for their length
 
 

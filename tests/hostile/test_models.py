@@ -79,7 +79,7 @@ def test_a_head_of_another_shape_is_not_applied(folder):
         explanation.explain_step(model, "a warm film", ["1"])
     if model.settings.task != "skipgram":
         with pytest.raises(StoreError, match="the head is of"):
-            prediction.Predictor(model, model.settings.task)
+            prediction.Predictor(model)
 
 
 def test_a_start_that_no_run_had_is_refused(folder):
