@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import embedcli
 from embedcli.cli.app import COMMANDS
 
 ROOT = Path(__file__).parent.parent
@@ -28,6 +29,12 @@ def test_the_reference_is_what_the_code_says(name):
 def test_every_command_is_in_the_reference(name):
     page = (DOCS / "reference/commands.md").read_text(encoding="utf-8")
     assert f"\n## embed {name}\n" in page
+
+
+def test_every_public_name_is_in_the_reference():
+    page = (DOCS / "reference/python.md").read_text(encoding="utf-8")
+    for name in embedcli.__all__:
+        assert name == "__version__" or f"\n### {name}\n" in page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
