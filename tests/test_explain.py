@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from embedcli import api
-from embedcli.cli.explain import step_record
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, CorpusError, VocabularyError
 from embedcli.explanation import explain_step, explain_word
@@ -18,6 +17,7 @@ from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.training.loop import Training
+from embedcli.views.explain import step_record
 
 TALE = "hope to see you soon\nnice to see you again\nहम आपसे दोबारा मिलकर खुश हुए\n" * 3
 REVIEWS = (

@@ -52,9 +52,9 @@ class Change:
     parameter: str
     row: int | None
     name: str  # the word of a row, otherwise empty
+    curvature: float  # what an optimizer may damp by; see RowGrad
     parts: Rows
     gradient: Rows  # as the optimizer gets it: summed, and clipped where the settings say so
-    curvature: float  # what an optimizer may damp by; see RowGrad
     before: Rows
     after: Rows
     state_before: Mapping[str, Rows]  # the optimizer's, by slot

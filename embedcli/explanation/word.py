@@ -22,8 +22,8 @@ _BLOCK_ROWS = 16 * BLOCK
 class Neighbor:
     """A word near another, by the cosine of their rows."""
 
-    id: int
     token: str
+    id: int
     cosine: float
 
 
@@ -40,13 +40,13 @@ class Word:
     first_line: int | None  # line of the corpus, from 1
     trained: int  # steps in which it had a gradient
     frozen: bool  # by the settings
-    now: NDArray[np.float32]  # (D,)
-    start: NDArray[np.float32] | None  # (D,) as it was before training
     moved: float | None  # distance between the two
     turned: float | None  # cosine between the two
     usually_moved: float | None  # median over the table, or a sample of it
-    neighbors_now: Sequence[Neighbor]
+    start: NDArray[np.float32] | None  # (D,) as it was before training
+    now: NDArray[np.float32]  # (D,)
     neighbors_then: Sequence[Neighbor]
+    neighbors_now: Sequence[Neighbor]
 
 
 @np.errstate(all="ignore")  # of a model whose numbers are not finite
@@ -132,7 +132,7 @@ def _neighbors(table: EmbeddingTable, index: int, k: int) -> list[Neighbor]:
     found = table.nearest(table.rows([index]), k, exclude=[[index]])
     pairs = zip(found.ids[0].tolist(), found.scores[0].tolist(), strict=True)
     return [
-        Neighbor(each, table.vocabulary.token(each), score) for each, score in pairs if each >= 0
+        Neighbor(table.vocabulary.token(each), each, score) for each, score in pairs if each >= 0
     ]
 
 

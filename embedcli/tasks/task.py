@@ -55,6 +55,7 @@ class Candidate:
 
     kind: Literal["context", "centre", "noise", "label", "number"]
     id: int  # of the word, or the index of the label or number
+    name: str = ""
     place: int | None = None  # position in the text, for a word that occurs in it
     target: float
     weight: float
@@ -62,7 +63,6 @@ class Candidate:
     prediction: float
     target_in_units: float
     loss: float  # weighted; those of all candidates add up to the total
-    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

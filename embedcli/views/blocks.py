@@ -157,24 +157,28 @@ def paragraph(words: str) -> Flow:
 
 @dataclass(frozen=True)
 class Heading:
-    """The title of a numbered part."""
+    """The title of a part, after a blank line."""
 
-    number: int
     words: str
+    number: int | None = None
+
+    def _text(self) -> str:
+        return visible(self.words if self.number is None else f"{self.number}. {self.words}")
 
     def plain(self) -> Iterator[str]:
-        """Yield the title between blank lines."""
-        yield f"\n{self.number}. {self.words}\n\n"
+        """Yield the title."""
+        yield f"\n{self._text()}\n"
 
     def rich(self) -> Any:
         """Return the title in bold."""
         from rich.text import Text
 
-        return Text(f"\n{self.number}. {self.words}\n", "bold")
+        return Text(f"\n{self._text()}", "bold")
 
     def html(self) -> str:
-        """Return an h2."""
-        return f"<h2><b>{self.number}</b> {escaped(self.words)}</h2>\n"
+        """Return a title."""
+        level = "h3" if self.number is None else "h2"
+        return f"<{level}>{escaped(self._text())}</{level}>\n"
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ MONO = "'DejaVu Sans Mono', Consolas, Menlo, monospace"
 class Canvas:
     """Shapes on a page, from the top down; `y` is where the next one goes."""
 
-    def __init__(self) -> None:
-        self.y = float(MARGIN)
+    def __init__(self, top: float = MARGIN) -> None:
+        self.y = top
         self._shapes: list[str] = []
 
     def text(
@@ -137,7 +137,7 @@ class Canvas:
 
     def svg(self, title: str) -> str:
         """Return the picture."""
-        height = math.ceil(self.y + MARGIN)
+        height = math.ceil(self.y + MARGIN / 2)
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
             f'width="{WIDTH}" height="{height}" font-family="{SANS}" role="img">\n'

@@ -132,9 +132,11 @@ def raw(text: str) -> str:
     return visible(text, keep="\n\t") if sys.stdout.isatty() else text
 
 
-def numbers(row: Any) -> list[float]:
-    """Return a float32 row as numbers with the fewest digits that read back to the same."""
-    return [float(str(value)) for value in row]
+def numbers(array: Any) -> Any:
+    """Return float32 numbers, nested as the array, with the fewest digits that read back to it."""
+    if array.ndim > 1:
+        return [numbers(part) for part in array]
+    return [float(str(each)) for each in array] if array.ndim else float(str(array))
 
 
 def spelled(value: Any) -> str:

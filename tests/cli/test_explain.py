@@ -209,3 +209,27 @@ def test_labels_in_the_text_are_no_words_and_say_what_is_right(explained):
     expected = step("nice to see you", "--label", "good")
     assert step("__label__good nice to see you") == expected
     assert step("__label__bad nice to see you", "--label", "good") == expected
+
+
+@pytest.mark.parametrize("output", ["text", "svg", "html"])
+def test_a_noise_word_drawn_several_times_is_one_cell(embed, tmp_path, output):
+    text = tmp_path / "text.txt"
+    text.write_text("hope to see you soon\nnice to see you again\n" * 3, encoding="utf-8")
+    api.train(text, tmp_path / "words", dim=4, epochs=1, min_count=1, cache=False)
+    argv = ["explain", "nice to see you again", "--model", str(tmp_path / "words"), "-q"]
+    record = json.loads(embed(*argv, "--format", "json").out)
+    drawn = [each for each in record["examples"][0]["candidates"] if each["kind"] == "noise"]
+    times = sum(each["name"] == "hope" for each in drawn)
+    assert times > 1
+    found = embed(*argv, "--format", output)
+    assert (found.code, found.err) == (0, "")
+    question = found.out.split("Forward, to the loss")[1]
+    if output == "text":
+        question = question.split("noise, 0:")[1].split("(loss")[0]
+        loss = sum(each["loss"] for each in drawn)
+        assert f"(loss {loss:.4f})" in found.out
+    else:
+        question = question.split("Backward: the gradient")[0]
+        weight = sum(each["weight"] for each in drawn if each["name"] == "hope")
+        assert f"hope (drawn {times} times)" in question and f"weight {weight:.4g}" in question
+    assert question.count("hope ×") == 1 and f"hope ×{times}" in question

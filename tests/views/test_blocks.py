@@ -83,7 +83,7 @@ ROW = np.linspace(-1, 1, 40, dtype=np.float32)
 EVERY_BLOCK = [
     Line(["[bold]word[/bold]", Cell("said", "right")]),
     Flow([Cell("wrong", "wrong"), *["[red]"] * 30]),
-    Heading(1, "A :smile: title"),
+    Heading("A :smile: title", 1),
     Pairs([("path", Cell("x" * 100))]),
     Numbers(ROW),
     Table(["index", "word", "row"], [["0", "a" * 60, Vector(ROW)]], right=(True, False, False)),
@@ -118,7 +118,7 @@ def test_blocks_as_html_escape_every_word():
     blocks = [
         Line([words, Cell(words, "right")]),
         Flow([words]),
-        Heading(1, words),
+        Heading(words, 1),
         Pairs([(words, words)]),
         Table([words], [[words]], right=(False,), title=words),
     ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from embedcli.views import story, terminal
+from embedcli.views import captions
+from embedcli.views.blocks import Heading
 from embedcli.views.canvas import (
     ACCENT,
     INK,
@@ -41,33 +43,109 @@ TOKENS_SHOWN = 24
 ONE_HOT_SHOWN = 14  # cells of a one-hot vector
 
 
-def step_svg(step: Step) -> str:
-    """Draw one step of learning."""
+class Title(NamedTuple):
+    """What a picture is about."""
+
+    words: str
+
+
+class Sentences(NamedTuple):
+    """A paragraph."""
+
+    words: str
+    size: float = 13
+    color: str = MUTED
+
+
+class Figure(NamedTuple):
+    """A drawing, and what it shows in words."""
+
+    words: str
+    draw: Callable[[Canvas], None]
+
+
+Part = Title | Heading | Sentences | Figure
+
+
+def svg(of: Step | Word) -> str:
+    """Return an explanation as one picture."""
+    title, *parts = _parts(of)
     canvas = Canvas()
-    canvas.y += 12
-    canvas.text(
-        MARGIN, canvas.y, f"“{clipped(step.text, 26, WIDTH - 2 * MARGIN)}”", size=26, bold=True
+    for part in (title, *parts):
+        if isinstance(part, Title):
+            canvas.y += 14
+            shown = clipped(part.words, 26, WIDTH - 2 * MARGIN)
+            canvas.text(MARGIN, canvas.y, shown, size=26, bold=True)
+            canvas.y += 30
+        elif isinstance(part, Heading):
+            canvas.heading(part.number or 0, part.words)
+        elif isinstance(part, Sentences):
+            canvas.paragraph(part.words, size=part.size, color=part.color)
+        else:
+            part.draw(canvas)
+    return canvas.svg(title.words)
+
+
+def html(of: Step | Word) -> str:
+    """Return an explanation as a page: text that fits any width, and figures that scroll."""
+    title, *parts = _parts(of)
+    body = [f"<h1>{escaped(title.words)}</h1>\n"]
+    for part in parts:
+        if isinstance(part, Heading):
+            body.append(f"<h2><span>{part.number}</span> {escaped(part.words)}</h2>\n")
+        elif isinstance(part, Figure):
+            canvas = Canvas(top=0)
+            part.draw(canvas)
+            body.append(f"<figure tabindex=0>{canvas.svg(part.words)}</figure>\n")
+        else:
+            body.append(f"<p>{escaped(part.words)}</p>\n")
+    return (
+        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escaped(title.words)}</title>\n<style>{STYLE}</style>\n"
+        f"<main>\n{''.join(body)}{_all_numbers(of)}</main>\n</html>\n"
     )
-    canvas.y += 30
-    canvas.paragraph(story.title(step), size=15)
+
+
+def _parts(of: Any) -> tuple[Title, *tuple[Part, ...]]:
+    """Return what is drawn of an explained step or word, from the top down."""
+    if hasattr(of, "tokens"):
+        return (Title(f"“{of.text}”"), *_step_parts(of))
+    return (Title(of.token), *_word_parts(of))
+
+
+def _step_parts(step: Step) -> Iterator[Part]:
     colors = _word_colors(step)
-    _draw_look_up(canvas, step, colors)
-    canvas.heading(3, "The right answer")
-    canvas.paragraph(step.describe_target)
-    canvas.heading(4, "Forward, to the loss")
+    yield Sentences(captions.title(step), size=15)
+    yield Figure("Tokens and the rows they pick", partial(_draw_look_up, step=step, colors=colors))
+    yield Sentences(captions.look_up(step))
+    yield Heading("The right answer", 3)
+    yield Sentences(step.describe_target)
+    yield Heading("Forward, to the loss", 4)
     if step.examples[0].centre is None:
-        _draw_outputs(canvas, step.examples[0])
+        yield Figure("Outputs and targets", partial(_draw_outputs, example=step.examples[0]))
     else:
-        _draw_answers(canvas, step)
-    canvas.y += 18
-    canvas.paragraph(story.loss(step), color=INK)
-    canvas.heading(5, "Backward: the gradient of each row, and one step of the optimizer")
-    canvas.paragraph(f"{story.backward()} {story.update(step)}")
-    for name, changes in story.by_parameter(step):
-        _draw_changes(canvas, name, changes, colors)
-    canvas.heading(6, "What stays")
-    canvas.paragraph(story.unchanged(step))
-    return canvas.svg(story.title(step))
+        yield Figure("Words asked at each place", partial(_draw_answers, step=step))
+        yield Sentences(_key_to_answers(step))
+    yield Sentences(captions.loss(step), color=INK)
+    yield Heading("Backward: the gradient of each row, and one step of the optimizer", 5)
+    yield Sentences(f"{captions.backward()} {captions.update(step)}")
+    for name, changes in captions.by_parameter(step):
+        yield Figure(
+            f"Gradients of {name}, before and after",
+            partial(_draw_changes, name=name, changes=changes, colors=colors),
+        )
+    yield Heading("What stays", 6)
+    yield Sentences(captions.unchanged(step))
+
+
+def _word_parts(word: Word) -> Iterator[Part]:
+    for sentence in (captions.place(word), captions.training(word), captions.move(word)):
+        yield Sentences(sentence, size=14, color=INK)
+    yield Heading("Its row, at first and now", 1)
+    yield Figure("The row", partial(_draw_rows, word=word))
+    yield Heading("Its neighbours, at first and now", 2)
+    yield Figure("The neighbours", partial(_draw_neighbors, word=word))
 
 
 def _word_colors(step: Step) -> dict[int, str]:
@@ -114,7 +192,6 @@ def _draw_look_up(canvas: Canvas, step: Step, colors: dict[int, str]) -> None:
     canvas.y = max(bottom, canvas.y) + 26
     for index in list(picked)[:1]:
         _draw_one_hot(canvas, step, index, colors[index], largest)
-    canvas.paragraph(story.look_up(step))
 
 
 def _draw_tokens(
@@ -259,38 +336,47 @@ def _draw_answers(canvas: Canvas, step: Step) -> None:
             for place in inputs & columns.keys():
                 x = left + columns[place] * cell
                 canvas.box(x + 2, canvas.y + 2, cell - 4, 24, stroke=RIGHT, radius=4, dashed=True)
-        drawn = 0
-        for each in example.candidates:
-            if each.target and each.place in columns:
-                _draw_answer(canvas, left + columns[each.place] * cell, cell, each)
-            elif not each.target and drawn < len(noise):
-                _draw_answer(canvas, noise_left + drawn * cell, cell, each)
-                drawn += 1
+        positive, negative = captions.answers(example)
+        for each, times in positive:
+            if each.place in columns:
+                _draw_answer(canvas, left + columns[each.place] * cell, cell, each, times)
+        for number, (each, times) in enumerate(negative[: len(noise)]):
+            _draw_answer(canvas, noise_left + number * cell, cell, each, times)
         canvas.y += 30
     canvas.y += 12
     _draw_rest(canvas, len(step.examples) - EXAMPLES_SHOWN, "places")
-    more = max(sum(not each.target for each in e.candidates) for e in step.examples) - len(noise)
+
+
+def _key_to_answers(step: Step) -> str:
+    """Explain the colours of the figure of answers."""
     own = all(set(each.inputs) == {each.centre} for each in step.examples)
     green = "stands in the window" if own else "stands between the dashed ones"
-    key = f"Green: {green} (right: 1). Orange: drawn as noise (right: 0). A cell says the "
-    key += "probability that was given; the darker, the more wrong it is."
-    canvas.y += 6
-    canvas.paragraph(key + (f" {more} more noise words are not drawn." if more > 0 else ""))
+    words = max(len(captions.answers(example)[1]) for example in step.examples)
+    more = words - len(_noise_columns(step.examples))
+    return (
+        f"Green: {green} (right: 1). Orange: drawn as noise (right: 0), ×2 where it was drawn "
+        "twice. A cell says the probability that was given; the darker, the more wrong it is."
+        + (f" {more} more noise words are not drawn." if more > 0 else "")
+    )
 
 
 def _noise_columns(examples: Sequence[Example]) -> list[str]:
     """Head the columns of noise: by its words where all places share them, else by nothing."""
-    names = [[each.name for each in e.candidates if not each.target] for e in examples]
+    names = [
+        [each.name if times == 1 else f"{each.name} ×{times}" for each, times in negative]
+        for _, negative in map(captions.answers, examples)
+    ]
     longest = max(map(len, names), default=0)
     shared = all(each == names[0] for each in names)
     return names[0][:NOISE_SHOWN] if shared else [""] * min(longest, NOISE_SHOWN)
 
 
-def _draw_answer(canvas: Canvas, x: float, cell: float, answer: Candidate) -> None:
+def _draw_answer(canvas: Canvas, x: float, cell: float, answer: Candidate, times: int = 1) -> None:
     error = abs(answer.target - answer.prediction)
     fill = tint(RIGHT if answer.target else WRONG, 0.12 + 0.88 * error)
-    tip = f"{answer.name}: said {answer.prediction:.4f}, right {answer.target:g}, "
-    tip += f"loss {answer.loss:.4f}"
+    drawn = f" (drawn {times} times)" if times > 1 else ""
+    tip = f"{answer.name}{drawn}: said {answer.prediction:.4f}, right {answer.target:g}, "
+    tip += f"weight {answer.weight:.4g}, loss {answer.loss:.4f}"
     canvas.box(x + 2, canvas.y + 2, cell - 4, 24, fill=fill, radius=4, tip=tip)
     if cell >= 24:
         color = PAPER if error > 0.5 else INK
@@ -326,7 +412,7 @@ def _draw_changes(
                 )  # fmt: skip
                 canvas.y += 13
         color = colors.get(change.row, INK) if change.row is not None else INK
-        label = clipped(story.label_of(change), 13, 136)
+        label = clipped(captions.label_of(change), 13, 136)
         canvas.text(left - 12, canvas.y + 14, label, size=13, anchor="end", color=color, bold=True)
         for number, row in enumerate((change.gradient, change.before, change.after)):
             x = left + number * (width + gap)
@@ -349,15 +435,8 @@ def _draw_rest(canvas: Canvas, count: int, what: str) -> None:
         canvas.y += 24
 
 
-def word_svg(word: Word) -> str:
-    """Draw the story of a word."""
-    canvas = Canvas()
-    canvas.y += 16
-    canvas.text(MARGIN, canvas.y, clipped(word.token, 30, WIDTH - 2 * MARGIN), size=30, bold=True)
-    canvas.y += 30
-    for sentence in (story.place(word), story.training(word), story.move(word)):
-        canvas.paragraph(sentence, size=14, color=INK)
-    canvas.heading(1, "Its row, at first and now")
+def _draw_rows(canvas: Canvas, word: Word) -> None:
+    """Draw the row as it was at first, and as it is now."""
     rows = [("now", word.now)]
     if word.start is not None:
         rows.insert(0, ("at first", word.start))
@@ -369,13 +448,11 @@ def word_svg(word: Word) -> str:
         canvas.y += 32
         _draw_legend(canvas, left + 70, largest, len(row))
         canvas.y += 26
-    canvas.heading(2, "Its neighbours, at first and now")
-    _draw_neighbors(canvas, word)
-    return canvas.svg(f"The story of {terminal.visible(word.token)}")
 
 
 def _draw_neighbors(canvas: Canvas, word: Word) -> None:
     """Draw both lists with bars for cosines, and threads between words that are in both."""
+    canvas.y += 14
     top, half = canvas.y, (WIDTH - 2 * MARGIN - 120) / 2
     places: dict[int, float] = {}
     for column, (title, found) in enumerate(
@@ -408,24 +485,19 @@ def _draw_neighbor(canvas: Canvas, x: float, width: float, neighbor: Neighbor) -
     canvas.text(x + width, canvas.y + 17, shown, size=12, color=MUTED, anchor="end", mono=True)
 
 
-def step_html(step: Step) -> str:
-    """Make a page of one step: the picture, and below it all the numbers of the rows."""
-    tables = [_numbers_table(name, changes) for name, changes in story.by_parameter(step)]
-    return _page(step.text, step_svg(step), "".join(tables))
-
-
-def word_html(word: Word) -> str:
-    """Make a page of the story of a word."""
-    rows = [] if word.start is None else [("", "at first", word.start)]
-    table = _table("row", [*rows, (str(word.id), "now", word.now)])
-    return _page(word.token, word_svg(word), table)
+def _all_numbers(of: Any) -> str:
+    """Return tables of every number, folded."""
+    if hasattr(of, "tokens"):
+        return "".join(_numbers_table(*change) for change in captions.by_parameter(of))
+    rows = [] if of.start is None else [("", "at first", of.start)]
+    return _table("row", [*rows, (str(of.id), "now", of.now)])
 
 
 def _numbers_table(name: str, changes: Sequence[Change]) -> str:
     rows: list[tuple[str, str, Any]] = []
     for change in changes:
         index = "" if change.row is None else str(change.row)
-        label = story.label_of(change)
+        label = captions.label_of(change)
         if len(change.parts) > 1:
             rows += [("", f"{label}, look-up {n}", part) for n, part in enumerate(change.parts, 1)]
         rows.append((index, f"{label}, gradient", change.gradient.ravel()))
@@ -445,25 +517,29 @@ def _table(title: str, rows: Sequence[tuple[str, str, NDArray[Any]]]) -> str:
     return f"<details>{summary}<div><table>{lines}</table></div></details>\n"
 
 
-def _page(title: str, svg: str, rest: str) -> str:
-    return (
-        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escaped(title)}</title>\n<style>{STYLE}</style>\n"
-        f"<main>\n{svg}{rest}</main>\n</html>\n"
-    )
-
-
 STYLE = f"""
-body {{ margin: 0; background: #eef0f4; color: {INK}; font: 14px/1.5 {SANS}; }}
+body {{ margin: 0; background: #eef0f4; color: {INK}; font: 15px/1.5 {SANS}; }}
 main {{ max-width: {WIDTH}px; margin: 2rem auto; background: {PAPER}; border-radius: 12px;
   box-shadow: 0 1px 8px #1c233322; overflow: hidden; padding-bottom: 1.5rem; }}
-svg {{ display: block; width: 100%; height: auto; }}
-details {{ margin: .4rem {MARGIN}px; }}
+h1, h2, p, details {{ margin: .8rem clamp(16px, 4vw, {MARGIN}px); overflow-wrap: anywhere; }}
+h1 {{ font-size: 1.7rem; margin-top: 1.6rem; }}
+h2 {{ font-size: 1.15rem; margin-top: 1.8rem; }}
+h2 span {{ display: inline-block; width: 1.5em; border-radius: 1em; text-align: center;
+  background: {ACCENT}; color: {PAPER}; }}
+figure {{ margin: 0; overflow-x: auto; }}
+svg {{ display: block; }}
 summary {{ cursor: pointer; font-weight: 600; color: {ACCENT}; }}
 details div {{ overflow: auto; max-height: 30rem; }}
 table {{ border-collapse: collapse; font-size: 12px; white-space: nowrap; }}
 th, td {{ text-align: left; padding: 2px 8px; border-bottom: 1px solid {LINE}; font-weight: 400; }}
 th {{ position: sticky; left: 0; background: {PAPER}; }}
 .n {{ font-family: {MONO}; }}
+@media (max-width: 1040px) {{ main {{ margin: 0; border-radius: 0; }} }}
+@media (prefers-color-scheme: dark) {{
+  body {{ background: #0d1017; color: #dde2ec; }}
+  main, th {{ background: #171b24; }}
+  th, td {{ border-color: #343b4a; }}
+  summary {{ color: #9aa6ff; }}
+  svg {{ filter: invert(.91) hue-rotate(180deg); }}
+}}
 """

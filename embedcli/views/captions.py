@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from embedcli.explanation import Change, Step, Word
+    from embedcli.tasks.task import Candidate, Example
+
+    Draws = tuple[Candidate, int]
 
 
 def title(step: Step) -> str:
@@ -66,6 +70,22 @@ def unchanged(step: Step) -> str:
 def label_of(change: Change) -> str:
     """Name a row by its word, a whole parameter by its shape."""
     return change.name if change.row is not None else " × ".join(map(str, change.gradient.shape))
+
+
+def answers(example: Example) -> tuple[list[Draws], list[Draws]]:
+    """Return the candidates whose target is 1, and the others.
+
+    A noise word that was drawn several times is one candidate, with the sum of its weights and
+    losses, and the number of its draws.
+    """
+    positive = [(each, 1) for each in example.candidates if each.target]
+    negative: dict[int, Draws] = {}
+    for each in example.candidates:
+        if not each.target:
+            first, times = negative.get(each.id, (replace(each, weight=0.0, loss=0.0), 0))
+            weight, loss = first.weight + each.weight, first.loss + each.loss
+            negative[each.id] = replace(first, weight=weight, loss=loss), times + 1
+    return positive, list(negative.values())
 
 
 def by_parameter(step: Step) -> list[tuple[str, list[Change]]]:
