@@ -2,6 +2,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -408,3 +409,25 @@ def test_a_model_is_saved_over_one_of_format_1(format_1):
     save_model(format_1, make_model(seed=1))
     assert verify_model(format_1).bundle.format == FORMAT
     assert verify_model(files.previous(format_1)).digest == digest
+
+
+def test_a_failing_write_of_the_counts_leaves_the_old_model(tmp_path):
+    def model(value):
+        vocabulary = Vocabulary(map(str, range(200)), np.ones(200, np.int64))
+        table = EmbeddingTable(vocabulary, np.full((200, 1), value, np.float32))
+        zeros = np.zeros(200, np.int64)
+        settings = TrainSettings(dim=1)
+        return Model(table=table, settings=settings, trained=zeros, first_lines=zeros)
+
+    save_model(tmp_path / "m", model(1))
+    # Room for the table of 928 bytes, not for the counts of 1728. np.save hands these to C's
+    # stdio, whose flush at the end failed unseen.
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(StoreError, match="File too large"):
+            save_model(tmp_path / "m", model(2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert verify_model(tmp_path / "m").table["7"].tolist() == [1]
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import fcntl
 import os
@@ -358,3 +359,79 @@ def test_killed_at_any_moment_a_file_is_the_old_or_the_new_one(tmp_path):
         number += 1
     assert number > 5
     assert target.read_text() == "new"
+
+
+def failing(monkeypatch, module, name, number, times=1):
+    """Make a function fail with an error of the system, so many times."""
+    real, left = getattr(module, name), [None] * times
+
+    def fail(*arguments, **options):
+        if left:
+            left.pop()
+            raise OSError(number, os.strerror(number))
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(module, name, fail)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "number"),
+    [(fcntl, "flock", errno.EIO), (os, "open", errno.ENOSPC), (os, "fsync", errno.ENOSPC)],
+    ids=["flock", "open", "fsync"],
+)
+def test_a_temporary_that_cannot_be_made_or_filled_is_removed(
+    tmp_path, monkeypatch, module, name, number
+):
+    failing(monkeypatch, module, name, number)
+    with pytest.raises(StoreError, match=os.strerror(number)):
+        make_folder(tmp_path / "model", "x")
+    failing(monkeypatch, module, name, number)
+    full = pytest.raises(StoreError, match=os.strerror(number))
+    with full, files.atomic_write(tmp_path / "file") as out:
+        out.write(b"x")
+    assert names(tmp_path) == []
+
+
+def test_a_temporary_that_cannot_be_removed_is_swept_by_the_next_start(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        failing(patch, os, "unlink", errno.EIO, times=9)
+        with pytest.raises(ValueError, match="mine"), files.atomic_write(tmp_path / "model") as out:
+            out.write(b"x")
+            raise ValueError("mine")
+        with pytest.raises(ValueError, match="mine"), files.new_folder(tmp_path / "model") as new:
+            (new / "content").write_text("x")
+            raise ValueError("mine")
+    assert len(names(tmp_path)) == 2
+    with files.Lock(tmp_path / "model"):
+        assert names(tmp_path) == [".model.lock"]
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["ftruncate", "pwrite", "unlink", "scandir"])
+def test_a_lock_on_a_failing_disk_does_not_stay(tmp_path, monkeypatch, name):
+    for number in (errno.ENOSPC, errno.EIO):
+        with monkeypatch.context() as patch, contextlib.suppress(StoreError):
+            failing(patch, os, name, number)
+            with files.Lock(tmp_path / "model"):
+                pass
+        with files.Lock(tmp_path / "model"):
+            pass
+        assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_an_exchange_that_fails_leaves_all_as_it_was(tmp_path, monkeypatch, call):
+    make_folder(tmp_path / "model", "old")
+    exchange, calls = files._exchange, []
+
+    def fail(one, other):
+        calls.append(one)
+        if len(calls) == call:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return exchange(one, other)
+
+    monkeypatch.setattr(files, "_exchange", fail)
+    with pytest.raises(StoreError, match=os.strerror(errno.EIO)):
+        make_folder(tmp_path / "model", "new")
+    assert names(tmp_path) == ["model"]
+    assert content(tmp_path / "model") == "old"
