@@ -160,7 +160,7 @@ SCENES = {
         next_start=next_run,
         left={"m", "m.previous"},
     ),
-    "first model": Scene(
+    "second model": Scene(
         prepare=lambda folder: save_models(folder, 1),
         save=lambda folder: save_models(folder, 2),
         found=found_model,
