@@ -15,9 +15,12 @@ from embedcli.text.sources import READ, Chunks
 HANDLERS = {"strict": "strict", "replace": "replace", "skip": "ignore"}
 # How many bytes before the end of a block without a newline are searched for a place to cut it.
 _CUT_WINDOW = 1 << 16
-# A cut beside one of these splits no token: blanks and punctuation of other scripts than Latin,
-# and characters that are words of their own.
-_CUT = regex.compile(r"(?r)[^\p{L}\p{M}\p{N}\p{C}\p{P}]|[\p{Han}\p{Hiragana}\p{Katakana}]")
+# A cut before one of these splits no token: blanks and punctuation of other scripts than Latin, and
+# characters that are words of their own.
+_CUT = regex.compile(
+    r"(?r)[^\p{L}\p{M}\p{N}\p{C}\p{P}\p{So}\p{Sk}\u2044]|[\p{Han}\p{Hiragana}\p{Katakana}]"
+    r"|(?<!\u200d)\p{Extended_Pictographic}"
+)
 
 
 class Row(NamedTuple):

@@ -9,11 +9,18 @@ What a `word` is, with the word F1 on held-out Universal Dependencies text behin
 
 - Letters and digits with their marks. ZWJ and ZWNJ belong to the word between letters and after a
   mark (a final virama), and are dropped elsewhere; soft hyphens are dropped.
-- Apostrophes (' and ’, which are one), full stops and underscores stay between two letters or
-  digits: don't, u.s, example.org, new_york. Full stops gain .007 in English, and join two words
-  where the blank after a sentence is missing. Not before Hangul, where an apostrophe closes a
-  quotation (Korean +.008).
-- Commas and colons stay between digits: 1,000.50 and 12:30 (English +.005).
+- Punctuation inside words is that of Unicode (UAX #29), but for colons and semicolons:
+  - Apostrophes (', ’ and ‘, which are one), full stops and underscores stay between two letters or
+    digits: don't, o'zbek, u.s, example.org, new_york. Full stops gain .007 in English, and join
+    two words where the blank after a sentence is missing. Not before Hangul, where an apostrophe
+    closes a quotation (Korean +.008).
+  - Commas and colons stay between digits, also those of other scripts: 1,000.50, 12:30, ١٢٣٫٤٥
+    (English +.005).
+  - Middle dots, Hebrew geresh and gershayim, and the Armenian marks of stress, exclamation and
+    question stay between letters: cel·la, צה״ל (also with a straight quotation mark), ինչո՞ւ.
+- Emoji are words, one each: with its skin tone, joined to others, or a flag. The selectors of
+  emoji and text style are dropped, so ❤ and ❤️ are one. Signs such as © and → are no words.
+- The signs of hashtags and mentions are no part of a word: #nlp is nlp, @ada is ada.
 - A Romance elision is a word of its own: l'eau is l' and eau, as are qu'il and d'un (French +.07).
 - Hyphens split words: keeping them gains .014 in French and loses .006 in German and .003 in
   English.
@@ -53,21 +60,61 @@ _RUN = (
 )
 
 
-def _word(run: str, letter: str, number: str, before: str, apostrophe: str) -> str:
+# What joins letters or digits, digits, and letters; in Hebrew a quotation mark may be gershayim.
+_JOINS_ANY = r"[._\u2024\u203f\u2040\u2054\ufe33\ufe34\ufe4d-\ufe4f\ufe52\uff0e\uff3f]"
+_JOINS_DIGITS = r"[,:\u0589\u060c\u066b\u066c\u2044\ufe10\ufe13\ufe50\ufe55\uff0c\uff1a]"
+_JOINS_LETTERS = (
+    r"(?:[·\u0387\u055a-\u055c\u055e\u055f\u05f3\u05f4\u2027]"
+    r"|(?<=[\u05d0-\u05ea])\"(?=[\u05d0-\u05ea]))"
+)
+_APOSTROPHES = "'’‘"
+
+
+def _word(
+    run: str, letter: str, number: str, alphabetic: str, before: str, unquoted: str = ""
+) -> str:
     """Return the pattern of a word: an elision, or runs of letters and what joins them.
 
+    `alphabetic` is a letter that is no digit or mark; an apostrophe or middle dot comes `unquoted`.
     An elision does not follow one of the characters `before`, nor a joiner after one.
     """
-    inner = rf"{apostrophe}|[._]|(?<={number})[,:](?={number})"
+    inner = (
+        rf"[{_APOSTROPHES}]{unquoted}|{_JOINS_ANY}|(?<={number}){_JOINS_DIGITS}(?={number})"
+        rf"|(?<!{number}){_JOINS_LETTERS}(?={alphabetic}){unquoted}"
+    )
     elided = r"[cdjlmnst]|qu|jusqu|lorsqu|presqu|puisqu|quoiqu"
-    elision = rf"(?<!{before})(?<!{before}['’._])(?i:{elided})['’](?={letter})"
+    joined = rf"(?<!{before}[{_APOSTROPHES}])(?<!{before}{_JOINS_ANY})(?<!{before}{_JOINS_LETTERS})"
+    elision = rf"(?<!{before}){joined}(?i:{elided})[{_APOSTROPHES}](?={letter})"
     return rf"{elision}|{run}(?:(?:{inner}){run})*+"
 
 
-_WORD = _word(_RUN, _LETTER, r"\p{N}", r"[\p{L}\p{M}\p{N}]", r"['’](?!\p{Hangul})")
+_WORD = _word(
+    _RUN,
+    _LETTER,
+    number=r"\p{N}",
+    alphabetic=rf"[{_LETTER}--\p{{N}}]",
+    before=r"[\p{L}\p{M}\p{N}]",
+    unquoted=r"(?!\p{Hangul})",
+)
 # Latin letters and punctuation: for these `re`, which is faster, knows letters and digits.
 _LATIN = re.compile(r"[\0-\u02ff\u2010-\u206f]*")
-_LATIN_WORD = re.compile(_word(r"[^\W_]++", r"[^\W_]", "[0-9²³¹¼½¾]", r"[^\W_]", "['’]"))
+_LATIN_WORD = re.compile(
+    _word(
+        r"[^\W_]++",
+        r"[^\W_]",
+        number="[0-9²³¹¼½¾]",
+        alphabetic="[^\\W_0-9²³¹¼½¾]",
+        before=r"[^\W_]",
+    )
+)
+# An emoji: a pictograph, keycap or flag with its modifier, and those joined to it by ZWJ. Signs
+# that are usually text, as © and →, are emoji only with a selector (U+FE0F).
+_PICTOGRAPH = (
+    r"(?:\p{Emoji_Presentation}|[\p{Emoji}&&[\u2600-\U0010ffff]]"
+    r"|[\p{Emoji}--\p{N}]\ufe0f)(?:\p{Emoji_Modifier}|[\ufe0e\ufe0f]\u20e3?|"
+    r"[\U000e0020-\U000e007e]++\U000e007f)*+"
+)
+_EMOJI = rf"\p{{Regional_Indicator}}{{2}}|{_PICTOGRAPH}(?:\u200d{_PICTOGRAPH})*+"
 # Burmese has vowel signs that do not extend a cluster; they stay with their consonant here.
 _SPACELESS_CLUSTER = rf"(?={_SPACELESS})\X\p{{M}}*+"
 _SPACELESS_RUN = rf"(?P<run>{_SPACELESS}(?:{_SPACELESS}|\p{{M}}|[\u200c\u200d])*+)"
@@ -77,9 +124,16 @@ _INVISIBLE = regex.compile(r"[\p{Cc}\p{Cf}]+")
 _BLANK = ord(" ")
 _NEWLINE = ord("\n")
 _APOSTROPHE = ord("'")
-_JOINERS = b"'._,:"
+_JOINERS = b"'._,:\""
 # Classes of the bytes beside a joiner.
-_WORDLIKE, _DIGITLIKE = 1, 2
+_WORDLIKE, _DIGITLIKE, _BEYOND_ASCII = 1, 2, 4
+_NEEDED = dict.fromkeys(b"'._", _WORDLIKE) | {
+    ord(","): _DIGITLIKE,
+    ord(":"): _DIGITLIKE,
+    ord('"'): _BEYOND_ASCII,
+}
+_ONE_SPELLING = str.maketrans("’‘", "''", "\u00ad")
+_STYLE = regex.compile(r"(?<=\p{Extended_Pictographic}\p{Emoji_Modifier}?)[\ufe0e\ufe0f]")
 
 # Characters of the longest token; longer ones (encoded data, gene sequences) are left out.
 LONGEST = 1000
@@ -110,7 +164,7 @@ class Tokenizer:
     def _pattern(self) -> regex.Pattern[str]:
         """The pattern of a word, compiled when it is first needed: that takes milliseconds."""
         spaceless = _SPACELESS_CLUSTER if self._segment is None else _SPACELESS_RUN
-        return regex.compile(f"{_WORD}|{spaceless}", regex.V1)
+        return regex.compile(f"{_WORD}|{spaceless}|{_EMOJI}", regex.V1)
 
     def tokenize(self, line: str) -> list[str]:
         """Return the tokens of one line of text.
@@ -128,7 +182,7 @@ class Tokenizer:
         >>> Tokenizer(TextSettings()).spelt("New_York’s")
         "new_york's"
         """
-        return self._fold(self._composed(token))
+        return self._finished(self._composed(token))
 
     def prepared(self, text: bytes) -> NDArray[np.uint8]:
         """Return UTF-8 bytes as pieces, with one blank before and `PADDING` after them.
@@ -163,14 +217,27 @@ class Tokenizer:
             return []
         text = self._composed(b"\n".join(pieces).decode("utf-8"))
         cut = "\n".join([" ".join(self._cut(piece)) for piece in text.split("\n")])
-        return [tokens.split() for tokens in self._fold(cut).split("\n")]
+        return [tokens.split() for tokens in self._finished(cut).split("\n")]
 
     def _composed(self, text: str) -> str:
-        """Return text with one spelling for what is canonically the same."""
+        """Return text with one spelling of what is canonically the same, to be cut."""
         if not self.normalize:
             return text
         text = unicodedata.normalize("NFC", text)
-        return text.replace("\u00ad", "").replace("’", "'") if self.kind == "word" else text
+        return text.translate(_ONE_SPELLING) if self.kind == "word" else text
+
+    def _finished(self, tokens: str) -> str:
+        """Return tokens as they are spelt: case folded, and without choices of style."""
+        if self.normalize and self.kind == "word":
+            tokens = tokens.replace('"', "״")  # which is in Hebrew words only
+            if "\ufe0f" in tokens or "\ufe0e" in tokens:
+                tokens = _STYLE.sub("", tokens)
+        if self._settings.fold_case:
+            # İ lower-cases to i and a combining dot, which no other spelling of the word has.
+            tokens = tokens.lower().replace("i̇", "i")
+            if self.normalize:
+                tokens = unicodedata.normalize("NFC", tokens)
+        return tokens
 
     def _words(self, piece: str) -> list[str]:
         if piece.isalpha() and max(piece) < _FIRST_SPACELESS:
@@ -183,13 +250,6 @@ class Tokenizer:
         for match in self._pattern.finditer(piece):
             words += [match[0]] if match["run"] is None else self._segment(match["run"])
         return words
-
-    def _fold(self, text: str) -> str:
-        if not self._settings.fold_case:
-            return text
-        # İ lower-cases to i and a combining dot, which no other spelling of the word has.
-        text = text.lower().replace("i̇", "i")
-        return unicodedata.normalize("NFC", text) if self.normalize else text
 
 
 def _clusters(text: str) -> list[str]:
@@ -231,10 +291,11 @@ def _joiner_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
             classes[byte] |= _WORDLIKE
         if byte >= 128 or chr(byte).isdigit():
             classes[byte] |= _DIGITLIKE
-    becomes = np.full((len(_JOINERS), 4), _BLANK, np.uint8)  # (joiners, classes)
+        if byte >= 128:
+            classes[byte] |= _BEYOND_ASCII
+    becomes = np.full((len(_JOINERS), 8), _BLANK, np.uint8)  # (joiners, classes)
     for place, joiner in enumerate(_JOINERS):
-        needed = _DIGITLIKE if joiner in b",:" else _WORDLIKE
-        becomes[place, np.arange(4) & needed > 0] = joiner
+        becomes[place, np.arange(8) & _NEEDED[joiner] > 0] = joiner
     return classes, becomes.ravel()
 
 
@@ -246,4 +307,4 @@ def _place_joiners(text: NDArray[np.uint8]) -> None:
     places = np.flatnonzero(text < len(_JOINERS))
     shared = _NEIGHBOURS.take(text.take(places - 1, mode="clip"))  # (places,)
     shared &= _NEIGHBOURS.take(text.take(places + 1, mode="clip"))
-    text[places] = _BECOMES.take(4 * text[places] + shared)
+    text[places] = _BECOMES.take(8 * text[places] + shared)

@@ -236,9 +236,10 @@ def test_a_line_without_end_is_cut_between_tokens(
 ) -> None:
     monkeypatch.setattr(module, "BLOCK", 64)
     path = tmp_path / "text"
-    for text in ("word " * 100, "字" * 200, "a=b;" * 100, "é" * 200, "x" * 200):
+    for text in ("word " * 100, "字" * 200, "a=b;" * 100, "👩🏽‍💻🇩🇪" * 40, "é" * 200, "x" * 200):
         path.write_text(text)
         blocks = blocks_of(path)
         assert b"".join(block.data for block in blocks) == text.encode()
         assert all(block.data.decode() for block in blocks)
+        assert not any(block.data.decode()[0] in "\u200d🏽" for block in blocks)
         assert [block.whole for block in blocks] == [False] * (len(blocks) - 1) + [True]
