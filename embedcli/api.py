@@ -208,18 +208,20 @@ def predict(
     k: int = 1,
     threshold: float = 0.0,
     oov: Oov = "skip",
+    **columns: Any,
 ) -> Results:
     """Predict the k most probable labels of each line of text, or the numbers of a regression.
 
     A line's labels are `Label`s with a probability of at least `threshold`, the most probable
     first; a blank line has none. A word that the model does not have raises VocabularyError, is
-    left out, or counts with a vector of zeros, by `oov`. Raises StoreError for a model without
-    labels.
+    left out, or counts with a vector of zeros, by `oov`. `columns` are the settings `text_column`,
+    `label_column`, `delimiter` and `header`, for other files than those the model was trained on.
+    Raises StoreError for a model without labels.
     """
     from embedcli.model import load_model
     from embedcli.prediction import PREDICTIONS, Predictor, Results
 
-    predictor = Predictor(load_model(Path(model)), oov=oov)
+    predictor = Predictor(load_model(Path(model)), oov=oov, columns=columns)
     lines = PREDICTIONS[predictor.task.label_kind](predictor, _places(sources), k, threshold)
     return Results(lines, predictor.coverage)
 
@@ -255,12 +257,14 @@ def evaluate(
     ks: Sequence[int] = (1,),
     fold_case: bool = True,
     oov: Oov = "skip",
+    **columns: Any,
 ) -> Similarity | Analogies | Classification | Regression:
     """Evaluate a table on word pairs or analogy questions, a model on labelled text.
 
     Without a `task` the content of the file decides between pairs and questions. An unknown word
     raises VocabularyError, is left out with its pair or question, or counts as zeros, by `oov`.
-    Raises CorpusError for a file that holds something else.
+    `columns` are as in `predict`, for labelled text. Raises CorpusError for a file that holds
+    something else.
     """
     from embedcli import evaluation
     from embedcli.model import load_model
@@ -269,7 +273,11 @@ def evaluate(
     place = Path(path)
     if task in TASKS:
         kind = TASKS[task].label_kind
-        return evaluation.LABELLED[kind](load_model(Path(model)), [place], ks, oov)
+        return evaluation.LABELLED[kind](load_model(Path(model)), [place], ks, oov, columns)
+    for name in columns:
+        raise ConfigError(
+            f"{name}: only labelled text has columns", "evaluate it with --task classify or regress"
+        )
     table = load(model)
     if task == "analogy" or (task is None and evaluation.holds_questions(place)):
         return evaluation.analogies(table, evaluation.read_questions(place), fold_case, oov)

@@ -317,13 +317,27 @@ class TextSettings(Settings):
     )
     label_prefix: str = setting("__label__", "Prefix of a label in a line.", group="Labels")
     text_column: str | None = setting(
-        None, "Column (CSV, TSV) or key (JSON lines) of the text.", group="Labels"
+        None,
+        "Column (CSV, TSV) or key (JSON lines) of the text; makes any file one with columns.",
+        group="Labels",
     )
     label_column: str | None = setting(
         None,
         "Column or key of the label, or of the numbers to learn.",
         group="Labels",
         only={"task": TEXTS},
+    )
+    delimiter: str | None = setting(
+        None,
+        "Character between the columns of CSV; none: a comma, or what the first line tells.",
+        group="Labels",
+        pattern=r'[^"\r\n\0]|tab|\\t',
+        form="one character, tab",
+    )
+    header: bool = setting(
+        True,
+        "Whether the first line of CSV and TSV names the columns; else their numbers do, from 1.",
+        group="Labels",
     )
     cache: bool = setting(True, "Reuse the ids of an unchanged corpus.", group="Text")
     workers: int | Auto = setting(

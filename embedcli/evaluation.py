@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -239,15 +240,20 @@ def analogies(
 
 @np.errstate(all="ignore")  # of a model whose numbers are not finite
 def classification(
-    model: Model, places: Sequence[str | Path], ks: Sequence[int] = (1,), oov: Oov = "skip"
+    model: Model,
+    places: Sequence[str | Path],
+    ks: Sequence[int] = (1,),
+    oov: Oov = "skip",
+    columns: Mapping[str, Any] | None = None,
 ) -> Classification:
     """Compare the labels of labelled text with those that a model predicts.
 
-    Words that the model does not have are handled by `oov`. Raises StoreError for a model of
-    another task, CorpusError for text without labels, VocabularyError for a word that is an error.
+    Words that the model does not have are handled by `oov`; `columns` are as in `Predictor`. Raises
+    StoreError for a model of another task, CorpusError for text without labels, VocabularyError for
+    a word that is an error.
     """
     # 1. Read texts and labels; labels that the model does not know are numbered after its own.
-    predictor = Predictor(model, "class", oov)
+    predictor = Predictor(model, "class", oov, columns)
     with TemporaryDirectory() as folder:
         read = _read(predictor, places, "class", Path(folder))
         names = tuple(dict.fromkeys([*model.labels, *targets_of(read.corpus).names]))
@@ -290,11 +296,15 @@ def classification(
 
 @np.errstate(all="ignore")
 def regression(
-    model: Model, places: Sequence[str | Path], ks: Sequence[int] = (1,), oov: Oov = "skip"
+    model: Model,
+    places: Sequence[str | Path],
+    ks: Sequence[int] = (1,),
+    oov: Oov = "skip",
+    columns: Mapping[str, Any] | None = None,
 ) -> Regression:
     """Compare the numbers of text with those that a model predicts; raises as `classification`."""
     del ks  # which are for labels
-    predictor = Predictor(model, "number", oov)
+    predictor = Predictor(model, "number", oov, columns)
     with TemporaryDirectory() as folder:
         read = _read(predictor, places, "number", Path(folder))
         values = np.array(regression_targets(read.corpus).values)  # (L, R)
@@ -329,9 +339,9 @@ def _read(
     predictor: Predictor, places: Sequence[str | Path], labels: LabelKind, folder: Path
 ) -> _Read:
     """Read text as the model's was read, but keep every word to tell which are unknown."""
-    of, vocabulary = predictor.model.settings, predictor.model.table.vocabulary
+    of, vocabulary = predictor.settings, predictor.model.table.vocabulary
     settings = replace(of, min_count=1, max_vocab=None, stop_words=None, cache=False)
-    corpus = encode(places, settings, folder=folder, labels=labels)
+    corpus = encode(places, settings, folder=folder, labels=labels, by_name=predictor.by_name)
     unknown = None if predictor.oov == "error" else len(vocabulary)
     numbers = vocabulary.ids_of(corpus.vocabulary.tokens(slice(None)), unknown)  # (W,)
     ids = numbers[corpus.ids]  # (N,)

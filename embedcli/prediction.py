@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,6 +57,8 @@ def read_lines(
     vocabulary: Vocabulary,
     coverage: Coverage,
     oov: Oov = "skip",
+    *,
+    by_name: bool = True,
 ) -> Iterator[Lines]:
     """Read text a few lines at a time, counting in `coverage` what the vocabulary has.
 
@@ -65,7 +67,7 @@ def read_lines(
     """
     parts: list[NDArray[np.int32]] = []
     known, words = [0], [0]  # of each line; the last one is still being read
-    for tokens, ended in token_lines(places, settings, coverage):
+    for tokens, ended in token_lines(places, settings, coverage, by_name=by_name):
         ids = vocabulary.ids_of(tokens, unknown=None if oov == "error" else len(vocabulary))  # (N,)
         met = ids < len(vocabulary)  # (N,)
         coverage.add(len(ids), int(np.count_nonzero(~met)))
@@ -93,12 +95,22 @@ def _lines(parts: list[NDArray[np.int32]], known: list[int], words: list[int]) -
 class Predictor:
     """A model of a supervised task, ready for texts; `coverage` counts the words it met.
 
-    `oov` says how to handle a word that the model does not have. Raises StoreError for a model of
-    a task without labels, or of another `kind` of labels.
+    `oov` says how to handle a word that the model does not have. `columns` are settings of files
+    with columns (`text_column`, ...) that apply to any file; those of the model apply to files
+    whose names say that they have columns. Raises StoreError for a model of a task without labels,
+    or of another `kind` of labels.
     """
 
-    def __init__(self, model: Model, kind: LabelKind | None = None, oov: Oov = "skip") -> None:
+    def __init__(
+        self,
+        model: Model,
+        kind: LabelKind | None = None,
+        oov: Oov = "skip",
+        columns: Mapping[str, Any] | None = None,
+    ) -> None:
         self.model = model
+        self.settings = replace(model.settings, **(columns or {}))
+        self.by_name = not columns
         self.oov = oov
         self.coverage = Coverage()
         task = TASKS[model.settings.task]
@@ -123,8 +135,11 @@ class Predictor:
 
     def read(self, places: Sequence[str | Path]) -> Iterator[Lines]:
         """Read text as the model's was read, a few lines at a time."""
-        model = self.model
-        return read_lines(places, model.settings, model.table.vocabulary, self.coverage, self.oov)
+        settings = self.settings
+        if self.by_name:
+            settings = replace(settings, label_column=None)  # labels are not needed
+        vocabulary, coverage = self.model.table.vocabulary, self.coverage
+        return read_lines(places, settings, vocabulary, coverage, self.oov, by_name=self.by_name)
 
     @np.errstate(all="ignore")  # of a model whose numbers are not finite
     def outputs(self, texts: Texts) -> Array:

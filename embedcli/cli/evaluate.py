@@ -9,6 +9,7 @@ import typer
 
 from embedcli.cli import flags
 from embedcli.cli.app import examples
+from embedcli.config import TextSettings
 from embedcli.views import blocks, records, terminal
 
 
@@ -17,7 +18,9 @@ from embedcli.views import blocks, records, terminal
     "embed evaluate questions-words.txt --model vectors.txt",
     "embed evaluate --task classify test.txt -k 5 --format json",
 )
+@flags.with_settings(TextSettings, only=flags.COLUMNS)
 def evaluate(
+    ctx: typer.Context,
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="What to measure by.")],
     model: flags.Model = flags.EMBEDDINGS,
     task: Annotated[
@@ -56,7 +59,9 @@ def evaluate(
     def measured() -> Iterator[tuple[str, Any]]:
         ks = sorted({1, k})
         for name in files:
-            found = api.evaluate(name, model, task=task, ks=ks, fold_case=fold_case, oov=oov)
+            found = api.evaluate(
+                name, model, task=task, ks=ks, fold_case=fold_case, oov=oov, **flags.given(ctx)
+            )
             coverage.add(found.known_words + found.unknown_words, found.unknown_words)
             yield name, found
 

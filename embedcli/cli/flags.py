@@ -17,15 +17,23 @@ METAVARS = {bool: "true|false", int: "N", float: "X", str: "TEXT"}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def with_settings(settings: type[Settings], *, leave_out: tuple[str, ...] = ()) -> Callable[[F], F]:
-    """Return a decorator that adds a flag for each setting, except those named in `leave_out`.
+# Settings of files with columns, for the commands that apply a model to text.
+COLUMNS = ("text_column", "label_column", "delimiter", "header")
 
+
+def with_settings(
+    settings: type[Settings], *, leave_out: tuple[str, ...] = (), only: tuple[str, ...] = ()
+) -> Callable[[F], F]:
+    """Return a decorator that adds a flag for each setting, or for those named in `only`.
+
+    Settings named in `leave_out` have none.
     The command gets their values by `given`.
     """
 
     def decorate(function: F) -> F:
         every = [spec for specs in groups(settings).values() for spec in specs]
-        function.__dict__["settings"] = [spec for spec in every if spec.name not in leave_out]
+        names = only or [spec.name for spec in every if spec.name not in leave_out]
+        function.__dict__["settings"] = [spec for spec in every if spec.name in names]
         return function
 
     return decorate

@@ -11,6 +11,7 @@ import typer
 
 from embedcli.cli import flags
 from embedcli.cli.app import examples
+from embedcli.config import TextSettings
 from embedcli.views import records, terminal
 from embedcli.views.blocks import show
 from embedcli.views.records import prediction_record
@@ -26,7 +27,9 @@ Texts = Annotated[
     "echo 'a warm and lovely film' | embed predict -k 2",
     "embed predict --format json < reviews.txt",
 )
+@flags.with_settings(TextSettings, only=flags.COLUMNS)
 def predict(
+    ctx: typer.Context,
     files: Texts = None,
     model: flags.Model = flags.EMBEDDINGS,
     k: Annotated[int, flags.number("-k", help="Largest number of labels per line.")] = 1,
@@ -46,7 +49,8 @@ def predict(
     """
     from embedcli import api
 
-    found = api.predict(files or ["-"], model, k=k, threshold=threshold, oov=oov)
+    columns = flags.given(ctx)
+    found = api.predict(files or ["-"], model, k=k, threshold=threshold, oov=oov, **columns)
     for line in found.lines:
         if output == "json":
             sys.stdout.write(terminal.json_text([prediction_record(each) for each in line]) + "\n")

@@ -19,8 +19,6 @@ from embedcli.views import terminal
 if TYPE_CHECKING:
     from embedcli.text.tokenized import Line
 
-LABELS = ("text_column", "label_column", "cache")
-
 
 @examples(
     "printf 'Hope to see you soon\\nNice to see you again\\n' | embed tokenize",
@@ -28,7 +26,7 @@ LABELS = ("text_column", "label_column", "cache")
     "embed tokenize corpus/ --save-ids ids.npy --save-vocab vocab.txt > /dev/null",
     "embed tokenize new.txt --vocab vocab.txt --oov skip",
 )
-@flags.with_settings(TextSettings, leave_out=LABELS)
+@flags.with_settings(TextSettings, leave_out=("cache",))
 def tokenize(
     ctx: typer.Context,
     corpus: Annotated[

@@ -10,7 +10,7 @@ from pathlib import Path
 from embedcli.config import TextSettings
 from embedcli.errors import ConfigError
 from embedcli.text.lines import Block, transcoded
-from embedcli.text.records import READERS, Input
+from embedcli.text.records import READERS, Input, kind_of
 from embedcli.text.sources import STDIN, Chunks, find_sources, open_source
 
 # Bytes of text a block holds at most; a longer line is cut. Characters, which become more ids than
@@ -24,12 +24,22 @@ class Corpus:
     """The text of some sources: a stream of blocks, and a fingerprint once that is read."""
 
     def __init__(
-        self, places: Sequence[str | Path], settings: TextSettings, *, labelled: bool = False
+        self,
+        places: Sequence[str | Path],
+        settings: TextSettings,
+        *,
+        labelled: bool = False,
+        by_name: bool = False,
     ) -> None:
-        """Find the sources; raises CorpusError or, for an unknown encoding, ConfigError."""
+        """Find the sources; raises CorpusError or, for an unknown encoding, ConfigError.
+
+        Columns that the settings name are read from all files, or, `by_name`, from those whose
+        names say that they have columns.
+        """
         self.sources = find_sources(places)
         self._settings = settings
         self._labelled = labelled
+        self._by_name = by_name
         self._digests: list[tuple[int, str]] = []
         try:
             codec = codecs.lookup(settings.encoding)
@@ -62,7 +72,8 @@ class Corpus:
                         transcoded(opened.name, content, self._encoding, settings.errors)
                     )
                 file = Input(opened.name, content, settings, self._labelled)
-                yield from READERS[source.kind](file, size)
+                kind = source.kind if self._by_name else kind_of(source.kind, content, settings)
+                yield from READERS[kind](file, size)
                 self._digests.append((opened.size, opened.finish()))
 
     @property

@@ -62,21 +62,22 @@ def encode(
     labels: LabelKind = "none",
     vocabulary: Vocabulary | None = None,
     known: Known | None = None,
+    by_name: bool = False,
 ) -> EncodedCorpus:
     """Read the text at `places` and number its words by first appearance.
 
     Ids, offsets and targets are written to files in `folder` and memory-mapped. With a `vocabulary`
     its ids are used, other words are left out, and min_count, max_vocab and stop_words do not
     apply. Words and labels `known` from earlier text are kept and come first; counts are added, and
-    max_vocab limits all words. Raises CorpusError for text that cannot be read, has no word, or
-    lacks labels.
+    max_vocab limits all words. `by_name` is as in `Corpus`. Raises CorpusError for text that cannot
+    be read, has no word, or lacks labels.
     """
-    corpus = Corpus(places, settings, labelled=labels != "none")
+    corpus = Corpus(places, settings, labelled=labels != "none", by_name=by_name)
     if not settings.cache:
         return _encode(corpus, settings, folder, labels, vocabulary, known)
     given = None if vocabulary is None else sha256(vocabulary.to_bytes()).hexdigest()
     before = None if known is None else known.digest()
-    cached = cache.Cached(corpus.sources, settings, [labels, given, before])
+    cached = cache.Cached(corpus.sources, settings, [labels, given, before, by_name])
     entry = cached.find()
     if entry is not None:
         try:
@@ -203,15 +204,19 @@ def _require_lines(spool: Spool, offsets: int, numbers: int | None) -> None:
 
 
 def token_lines(
-    places: Sequence[str | Path], settings: TextSettings, coverage: Coverage | None = None
+    places: Sequence[str | Path],
+    settings: TextSettings,
+    coverage: Coverage | None = None,
+    *,
+    by_name: bool = False,
 ) -> Iterator[tuple[list[str], bool]]:
     """Yield the tokens of each line, and whether the line ends with them.
 
     A line of megabytes comes in several parts. Words that are too long are left out and counted in
-    `coverage`.
+    `coverage`; `by_name` is as in `Corpus`.
     """
     encoder = BlockEncoder(settings)
-    for block in Corpus(places, settings).blocks():
+    for block in Corpus(places, settings, by_name=by_name).blocks():
         *whole, last = encoder.lines(block)
         if coverage is not None:
             coverage.too_long = encoder.too_long

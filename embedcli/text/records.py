@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
 from embedcli.config import TextSettings
@@ -15,6 +17,7 @@ from embedcli.text.sources import READ, Chunks, Kind
 
 # Bytes of the longest record; more is an unclosed quote, or no file of records.
 LONGEST_RECORD = 16 << 20
+_DELIMITERS = ",;\t|"  # of CSV, tried in this order
 
 
 class Input(NamedTuple):
@@ -29,13 +32,29 @@ class Input(NamedTuple):
         """Return the error for what is wrong on a line."""
         return CorpusError(f"{self.name}:{line}: {message}", hint=hint)
 
-    def text_column(self) -> str:
-        """Return the name of the column of the text."""
-        return self.settings.text_column or "text"
+    def columns(self) -> dict[str, str]:
+        """Return the name of the column of the text, and that of the labels if one is needed.
 
-    def label_column(self) -> str | None:
-        """Return the name of the column of the labels, or None if they are not read."""
-        return (self.settings.label_column or "label") if self.labelled else None
+        A column that the settings name has to be there even if no labels are read.
+        """
+        columns = {"--text-column": self.settings.text_column or "text"}
+        label = self.settings.label_column or ("label" if self.labelled else None)
+        return columns if label is None else {**columns, "--label-column": label}
+
+
+def kind_of(named: Kind, content: Chunks, settings: TextSettings) -> Kind:
+    """Return the kind of a file: as it is named, or if the settings ask for columns, by content."""
+    asked = settings.text_column or settings.label_column or not settings.header
+    if named == "jsonl" or not (asked or settings.delimiter):
+        return named
+    if settings.delimiter:
+        return "csv"
+    if named != "plain":
+        return named
+    head = content.peek(READ).removeprefix(codecs.BOM_UTF8).lstrip()
+    if head.startswith((b"{", b"[")):
+        return "jsonl"
+    return "tsv" if b"\t" in head.partition(b"\n")[0] else "csv"
 
 
 class Record(NamedTuple):
@@ -60,67 +79,117 @@ def _numbered_lines(file: Input) -> Iterator[tuple[int, str]]:
         yield block.line + len(lines), rest + "\n"
 
 
-def _read_table(file: Input, **dialect: Any) -> Iterator[Record]:
-    """Yield the records of CSV or TSV, whose first line names the columns."""
+def _read_csv(file: Input) -> Iterator[Record]:
+    """Yield the records of CSV, with quotes as Excel writes them."""
+    lines = _numbered_lines(file)
+    first = next(lines, (1, ""))[1]
+    delimiter = (file.settings.delimiter or "").replace("tab", "\t").replace("\\t", "\t")
+    if not delimiter:
+        # Of the delimiters by which the first line has the columns, that of the most cells.
+        most = {}
+        for each in _DELIMITERS:
+            cells = next(csv.reader([first], delimiter=each), [])
+            if set(file.columns().values()) <= set(_column_names(file, cells)):
+                most[each] = len(cells)
+        delimiter = max(most, key=lambda each: most[each], default=",")
+    texts = chain([first] if first else [], (line for _, line in lines))
+    yield from _read_cells(file, csv.reader(texts, delimiter=delimiter, strict=True))
+
+
+def _read_tsv(file: Input) -> Iterator[Record]:
+    """Yield the records of TSV, in which quotes are characters like any other."""
+    lines = (line for _, line in _numbered_lines(file))
+    yield from _read_cells(file, csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def _read_cells(file: Input, reader: Any) -> Iterator[Record]:
+    """Yield the records of rows of cells."""
     limit = csv.field_size_limit(LONGEST_RECORD)
-    reader = csv.reader((line for _, line in _numbered_lines(file)), **dialect)
     try:
-        header = next(reader, [])
-
-        def column(name: str, flag: str) -> int:
-            if name not in header:
-                found = f"no column {name!r}; the columns are {', '.join(header) or 'none'}"
-                raise file.error(1, found, f"name it by {flag}")
-            return header.index(name)
-
-        text = column(file.text_column(), "--text-column")
-        name = file.label_column()
-        label = None if name is None else column(name, "--label-column")
+        header: list[str] = []
+        places: list[int] = []  # of the columns
         for cells in reader:
-            if cells and len(cells) != len(header):
+            if not cells:
+                continue
+            if not header:
+                # 1. The first line names the columns, or their numbers do.
+                header = _column_names(file, cells)
+                for flag, name in file.columns().items():
+                    if name not in header:
+                        raise _no_column(file, header, flag, name)
+                    places.append(header.index(name))
+                if file.settings.header:
+                    continue
+            # 2. Each other line is a record.
+            if len(cells) != len(header):
                 found = f"found {len(cells)} cells; expected {len(header)}"
                 raise file.error(reader.line_num, found)
-            if cells:
-                labels = () if label is None else (cells[label],)
-                yield Record(reader.line_num, cells[text], labels)
+            text, *labels = (cells[place] for place in places)
+            yield Record(reader.line_num, text, tuple(labels))
+        if not header:
+            flag, name = next(iter(file.columns().items()))
+            raise _no_column(file, header, flag, name)
     except csv.Error as error:
         raise file.error(reader.line_num, f"{error}; expected records of cells") from error
     finally:
         csv.field_size_limit(limit)
 
 
+def _column_names(file: Input, cells: list[str]) -> list[str]:
+    """Return the names of columns: the cells of the first line, or numbers from 1."""
+    return cells if file.settings.header else [str(number + 1) for number in range(len(cells))]
+
+
+def _no_column(file: Input, header: list[str], flag: str, name: str) -> CorpusError:
+    hint = f"name it by {flag}; see also --delimiter and --no-header"
+    if not file.settings.header:
+        hint = f"without a header the columns have numbers: {flag} 1"
+    columns = ", ".join(header) or "none"
+    return file.error(1, f"no column {name!r}; the columns are {columns}", hint)
+
+
 def _read_json_lines(file: Input) -> Iterator[Record]:
-    """Yield the records of a file with one JSON object a line."""
+    """Yield the records of a file with one JSON object a line.
 
-    def value(record: dict[str, Any], line: int, key: str, flag: str) -> Any:
-        if key not in record:
-            found = f"no key {key!r}; the keys are {', '.join(record) or 'none'}"
-            raise file.error(line, found, f"name it by {flag}")
-        return record[key]
-
-    text_key, label_key = file.text_column(), file.label_column()
+    A value may be a list of labels or numbers; an empty list says that no label applies.
+    """
+    columns = file.columns()
     for number, line in _numbered_lines(file):
         if not line.strip():
             continue
+        # 1. Parse the object.
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
-            found = f"{error.msg}, column {error.colno}; expected a JSON object"
-            raise file.error(number, found) from error
         except (ValueError, RecursionError) as error:
-            raise file.error(number, f"{error}; expected a JSON object") from error
+            found = str(error)
+            if isinstance(error, json.JSONDecodeError):
+                found = f"{error.msg}, column {error.colno}"
+            hint = None
+            if line.lstrip().startswith("["):
+                hint = "of a list make lines: jq -c '.[]' FILE.json > FILE.jsonl"
+            raise file.error(number, f"{found}; expected a JSON object", hint) from error
         if not isinstance(record, dict):
-            raise file.error(number, f"found {line.strip()[:20]!r}; expected a JSON object")
-        text = value(record, number, text_key, "--text-column")
+            hint = None
+            if isinstance(record, list):
+                hint = "of a list make lines: jq -c '.[]' FILE.json > FILE.jsonl"
+            found = f"found {line.strip()[:20]!r}"
+            raise file.error(number, f"{found}; expected a JSON object", hint)
+        # 2. Get the text and the labels.
+        for flag, key in columns.items():
+            if key not in record:
+                found = f"no key {key!r}; the keys are {', '.join(record) or 'none'}"
+                raise file.error(number, found, f"name it by {flag}")
+        text, *found_labels = (record[key] for key in columns.values())
         if not isinstance(text, str):
-            raise file.error(number, f"{text_key} is {json.dumps(text)[:80]}; expected text")
-        found = [] if label_key is None else value(record, number, label_key, "--label-column")
+            said = json.dumps(text)[:80]
+            raise file.error(number, f"{columns['--text-column']} is {said}; expected text")
         labels = []
-        for label in found if isinstance(found, list) else [found]:
-            if not isinstance(label, str | int | float):
-                said = json.dumps(label)[:80]
-                raise file.error(number, f"{label_key} is {said}; expected a label or a number")
-            labels.append(json.dumps(label) if isinstance(label, bool) else str(label))
+        for value in found_labels:
+            for label in value if isinstance(value, list) else [value]:
+                if not isinstance(label, str | int | float):
+                    said = f"{columns['--label-column']} is {json.dumps(label)[:80]}"
+                    raise file.error(number, f"{said}; expected a label or a number")
+                labels.append(json.dumps(label) if isinstance(label, bool) else str(label))
         yield Record(number, text, tuple(labels))
 
 
@@ -150,12 +219,10 @@ def _read_records(
     return blocks
 
 
-# How each kind of file is read into blocks of at most so many bytes. In CSV quotes are as Excel
-# writes them; in TSV they are characters like any other. A cell is one label, or numbers separated
-# by blanks; a JSON value may be a list of either, and an empty list says that no label applies.
+# How each kind of file is read into blocks of at most so many bytes.
 READERS: dict[Kind, Callable[[Input, int], Iterator[Block]]] = {
     "plain": lambda file, size: split_lines(file.name, file.content, size),
-    "csv": _read_records(lambda file: _read_table(file, strict=True)),
-    "tsv": _read_records(lambda file: _read_table(file, delimiter="\t", quoting=csv.QUOTE_NONE)),
+    "csv": _read_records(_read_csv),
+    "tsv": _read_records(_read_tsv),
     "jsonl": _read_records(_read_json_lines),
 }

@@ -21,7 +21,13 @@ EXPANSION_FLOOR = 4 << 20
 READ = 1 << 18  # bytes that are read at once
 
 Kind = Literal["plain", "csv", "tsv", "jsonl"]
-_KINDS: dict[str, Kind] = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_KINDS: dict[str, Kind] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".json": "jsonl",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
 
 
 class Source(NamedTuple):

@@ -40,6 +40,36 @@ def test_labels_of_texts_are_no_words(embed, reviews, stdin, command):
     assert found[0].err == "2 found, 0 not in the vocabulary\n"
 
 
+def test_columns_of_files(embed, reviews, stdin, tmp_path):
+    (tmp_path / "new").write_text("warm lovely\ncold dull\n")
+    expected = embed("predict", "new").out
+    (tmp_path / "new.csv").write_text("text\nwarm lovely\ncold dull\n")
+    assert embed("predict", "new.csv").out == expected
+    stdin("class;body\ngood;warm lovely\nbad;cold dull\n")
+    assert embed("predict", "--text-column", "body").out == expected
+    (tmp_path / "rows").write_text("good;warm lovely\nbad;cold dull\n")
+    columns = ("--text-column", "2", "--no-header")
+    assert embed("predict", "rows", *columns).out == expected
+    found = embed("evaluate", "rows", *columns, "--label-column", "1", "--task", "classify")
+    assert "1.0000" in found.out
+    found = embed("evaluate", "rows", "--label-column", "none", "--task", "classify")
+    assert "rows:1: a line without a label" in found.err
+    found = embed("evaluate", "rows", *columns)
+    assert found.err.startswith("error: text_column: only labelled text has columns\nhint: ")
+    assert "no column 'x'" in embed("predict", "new.csv", "--label-column", "x").err
+
+
+def test_the_columns_of_a_model_are_those_of_files_named_so(embed, stdin, tmp_path):
+    (tmp_path / "r").write_text("class,body\n" + "good,warm film\nbad,cold film\n" * 9)
+    columns = ("--text-column", "body", "--label-column", "class")
+    assert embed("train", "r", "--task", "classify", *columns, "-q").code == 0
+    stdin("warm film\n")
+    expected = embed("predict")
+    assert expected.err == "2 found, 0 not in the vocabulary\n"
+    (tmp_path / "new.csv").write_text("body\nwarm film\n")
+    assert embed("predict", "new.csv") == expected
+
+
 @pytest.mark.parametrize("command", ["predict", "vectors", "evaluate --task classify reviews.txt"])
 def test_unknown_words_of_texts(embed, reviews, stdin, tmp_path, command):
     (tmp_path / "reviews.txt").write_text("__label__good warm zzzz lovely\n")

@@ -335,6 +335,70 @@ class TestLabels:
         assert found.targets.names == ("x", "3", "true")
         assert found.targets.offsets.tolist() == [0, 2, 2, 3]
 
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("t.txt", "class,body\nx,a b\ny,c\n"),
+            ("t", "class\tbody\nx\ta b\ny\tc\n"),
+            ("t.csv", 'class;body\nx;"a b"\ny;c'),
+            ("t.csv", "class|body|more,text\nx|a b|\ny|c|"),
+            ("t.dat", '\ufeff{"class": "x", "body": "a b"}\n{"body": "c", "class": "y"}'),
+            ("t.json", '{"class": "x", "body": "a b"}\n{"body": "c", "class": "y"}'),
+        ],
+    )
+    def test_columns_of_files_of_any_name(self, encoded: Encode, name: str, text: str) -> None:
+        found = encoded(text, name, labels="class", text_column="body", label_column="class")
+        assert lines(found) == [[0, 1], [2]]
+        assert isinstance(found.targets, ClassTargets)
+        assert found.targets.names == ("x", "y")
+
+    @pytest.mark.parametrize(
+        ("text", "options"),
+        [
+            ("x,a b\ny,c\n", {}),
+            ("x;a b;1,2\ny;c;\n", {}),
+            ("x~a b~a,b\ny~c~\n", {"delimiter": "~"}),
+            ("x\ta b\ny\tc\n", {"delimiter": "tab"}),
+        ],
+    )
+    def test_columns_without_a_header(
+        self, encoded: Encode, text: str, options: dict[str, str]
+    ) -> None:
+        columns = {"text_column": "2", "label_column": "1", "header": False, **options}
+        found = encoded(text, labels="class", **columns)
+        assert lines(found) == [[0, 1], [2]]
+        assert isinstance(found.targets, ClassTargets)
+        assert found.targets.names == ("x", "y")
+
+    @pytest.mark.parametrize(
+        ("name", "text", "options", "message"),
+        [
+            ("t", "a b c\n", {"text_column": "b"}, "t:1: no column 'b'; the columns are a b c"),
+            ("t.csv", "text\na\n", {"label_column": "x"}, "t.csv:1: no column 'x'"),
+            ("t.jsonl", '{"text": ""}', {"label_column": "x"}, "t.jsonl:1: no key 'x'"),
+            ("t", "a,b\n", {"header": False}, "t:1: no column 'text'; the columns are 1, 2"),
+            ("t", "a,b\n", {"header": False, "text_column": "3"}, "t:1: no column '3'"),
+            ("t", "a,b\n", {"delimiter": ";"}, "t:1: no column 'text'; the columns are a,b"),
+            ("t.json", '[{"text": "a"}]', {}, "t.json:1: found .* expected a JSON object"),
+            ("t.json", '[\n{"text": "a"}\n]', {}, "t.json:1: Expecting value, .*a JSON object"),
+            ("t.json", '{"text": "a"', {}, "t.json:1: Expecting ',' delimiter"),
+        ],
+    )
+    def test_columns_that_are_not_there(
+        self, encoded: Encode, name: str, text: str, options: dict[str, str], message: str
+    ) -> None:
+        with pytest.raises(CorpusError, match=message) as caught:
+            encoded(text, name, **options)
+        assert (caught.value.hint is None) == ("delimiter" in message)
+
+    def test_columns_by_name_only(self, encoded: Encode, tmp_path: Path) -> None:
+        """As text is read for a model that was trained on columns."""
+        (tmp_path / "t.csv").write_text("label,body\nx,b\n")
+        (tmp_path / "t").write_text("label,body\n")
+        settings = TextSettings(text_column="body")
+        found = token_lines([tmp_path / "t.csv", tmp_path / "t"], settings, by_name=True)
+        assert [tokens for tokens, _ in found] == [["b"], ["label", "body"]]
+
     def test_columns_without_labels(self, encoded: Encode) -> None:
         assert lines(encoded("text\na b\n", "t.csv")) == [[0, 1]]
 
