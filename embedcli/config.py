@@ -270,8 +270,9 @@ class Settings:
     def __post_init__(self) -> None:
         for name, spec in schema(type(self)).items():
             value = getattr(self, name)
-            if isinstance(value, ByTask):
-                value = value.of(getattr(self, "task", ""))
+            is_auto = value == "auto" and "auto" in spec.choices
+            if isinstance(spec.default, ByTask) and (value is spec.default or is_auto):
+                value = spec.default_of(getattr(self, "task", ""))
             object.__setattr__(self, name, spec.check(value))
 
     def has_effect(self, name: str) -> bool:
@@ -349,8 +350,8 @@ class TextSettings(Settings):
 class TrainSettings(TextSettings):
     """Everything that decides a training run.
 
-    >>> TrainSettings().lr, TrainSettings(task="classify").lr
-    (0.1, 0.08)
+    >>> TrainSettings().batch_size, TrainSettings(task="classify").batch_size
+    (2048, 128)
     """
 
     task: Task = setting(DEFAULT_TASK, "What the table is trained for.", group="Task")
@@ -430,9 +431,9 @@ class TrainSettings(TextSettings):
         group="Optimizer",
     )
     # CBOW takes a larger rate than skip-gram, as the words of a window share one gradient.
-    lr: float = setting(
-        ByTask(skipgram=0.1, cbow=0.3, classify=0.08, regress=0.06),
-        "Learning rate.",
+    lr: float | Auto = setting(
+        ByTask(skipgram=0.1, cbow=0.3, classify="auto", regress=0.06),
+        "Learning rate; auto chooses it by the number of labels.",
         group="Optimizer",
         minimum=0,
         maximum=MAX_NUMBER,

@@ -166,7 +166,7 @@ TEXTS = {
 OF_TASKS = {
     "skipgram": {**WORDS, "lr": 0.1, "tile_negatives": 48},
     "cbow": {**WORDS, "lr": 0.3, "tile_negatives": 24},
-    "classify": {**TEXTS, "lr": 0.08, "epochs": 3},
+    "classify": {**TEXTS, "lr": "auto", "epochs": 3},
     "regress": {**TEXTS, "lr": 0.06, "epochs": 4},
 }
 OF_ALL = {
@@ -207,6 +207,34 @@ def test_the_defaults_are_what_a_task_uses(task):
 
 def test_a_task_without_a_default_of_its_own_has_that_of_the_first():
     assert config.ByTask(skipgram=1, cbow=2).of("classify") == 1
+
+
+def test_a_rate_that_only_one_task_chooses_is_the_default_of_another():
+    assert TrainSettings(task="classify", lr="auto").lr == "auto"
+    assert TrainSettings(task="skipgram", lr="auto").lr == 0.1
+    with pytest.raises(ConfigError, match="epochs: found 'auto'"):
+        TrainSettings(epochs="auto")
+
+
+def test_the_preset_of_the_question_is_the_network_of_the_question():
+    settings = config.resolve(TrainSettings, config="question")
+    expected = {
+        "task": "regress",
+        "dim": 2,
+        "length": 5,
+        "pad_side": "left",
+        "pool": "flatten",
+        "init": "uniform",
+        "init_scale": 0.05,
+        "optimizer": "rmsprop",
+        "lr": 0.001,
+        "schedule": "constant",
+        "warmup": 0.0,
+        "epochs": 1,
+        "batch_size": 32,
+        "group": 1,
+    }
+    assert {name: getattr(settings, name) for name in expected} == expected
 
 
 def test_later_sources_override_earlier_ones(tmp_path):

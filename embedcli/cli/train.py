@@ -170,6 +170,14 @@ def _say_start(start: Prepared, quiet: bool) -> None:
     resolved = ", ".join(f"{name} {spelled(value)}" for name, value in start.resolved.items())
     if resolved:
         terminal.note(f"auto: {resolved}", quiet=quiet)
+    if start.label_counts:
+        rarest, texts = min(start.label_counts.items(), key=lambda item: item[1])
+        noun = "text" if texts == 1 else "texts"
+        terminal.note(
+            f"{len(start.label_counts):,} labels; the rarest, {terminal.visible(rarest)}, has "
+            f"{texts:,} {noun}",
+            quiet=quiet,
+        )
     if start.coverage is not None:
         terminal.note(_coverage(start.coverage, start), quiet=quiet)
     if start.baseline is not None:

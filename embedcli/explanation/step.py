@@ -135,7 +135,7 @@ def explain_step(
     loss = task.gradients(task.batch(0, 0), found)
     kept, examples = task.examples(task.batch(0, 0), len(ids))
     # 3. Take the step, in copies of the rows that change.
-    step = _Stepper(make_optimizer(settings), model, ids[kept])
+    step = _Stepper(make_optimizer(settings), task.lr, model, ids[kept])
     changes = [
         change
         for name, gradient in settled(found.by_name, settings, _frozen(model)).items()
@@ -167,7 +167,7 @@ def explain_step(
         total=loss.total,
         count=loss.count,
         optimizer={"name": settings.optimizer, **dataclasses.asdict(step.optimizer)},
-        rate=settings.lr,
+        rate=task.lr,
         number=step.number,
         changes=changes,
         unchanged={
@@ -193,9 +193,9 @@ def one_hot_difference(table: EmbeddingTable, ids: NDArray[Any]) -> float:
 class _Stepper:
     """Takes the optimizer's step on copies of the rows that have a gradient."""
 
-    def __init__(self, optimizer: Optimizer, model: Model, ids: NDArray[Any]) -> None:
+    def __init__(self, optimizer: Optimizer, lr: float, model: Model, ids: NDArray[Any]) -> None:
         self.optimizer = optimizer
-        self.rate = model.settings.lr
+        self.rate = lr
         self.number = (model.log[-1].get("steps", 0) if model.log else 0) + 1
         self._model = model
         self._times = Counter(ids.tolist())

@@ -57,7 +57,7 @@ class Classify(Supervised):
     sample = "reviews.txt"
     of_this_text = (CLASS_WEIGHTS,)
     loss_formula = "it is -log(probability of what is right)"
-    baseline_text = "always the most frequent label is right for {:.1%} of the texts"
+    baseline_text = "the most frequent label is right for {:.1%} of the texts"
 
     def __init__(
         self,
@@ -71,7 +71,8 @@ class Classify(Supervised):
         self._labels = Texts(everything.labels, everything.offsets)
         self.multi_label = multi_label(everything, settings)
         self.loss_name = "sigmoid" if self.multi_label else "softmax"
-        self.resolved = {"multi_label": self.multi_label}
+        lr = settings.lr if settings.lr != "auto" else lr_for(len(self.labels))
+        self.resolved = {"multi_label": self.multi_label, "lr": lr}
         kept, indices = split(_usable(everything, len(self.labels)), settings)
         super().__init__(
             everything.texts, indices, len(corpus.vocabulary), len(self.labels), settings, weights
@@ -103,6 +104,11 @@ class Classify(Supervised):
     def baseline(self) -> float:
         """Share of the texts learnt from that have the most frequent label."""
         return float(self._counts().max() / len(self._indices))
+
+    @property
+    def label_counts(self) -> Mapping[str, int]:
+        """How many of the texts learnt from have each label."""
+        return dict(zip(self.labels, self._counts().tolist(), strict=True))
 
     def _counts(self) -> NDArray[np.int64]:
         """Count the texts learnt from that have each label, (C,)."""
@@ -217,6 +223,15 @@ def multi_label(examples: Labelled, settings: TrainSettings) -> bool:
             f"text {line} has several labels; expected one", "--multi-label auto allows several"
         )
     return found if settings.multi_label == "auto" else settings.multi_label
+
+
+def lr_for(labels: int) -> float:
+    """Return the learning rate for a number of labels.
+
+    Chosen on a fifth of the training texts of eight sets with 2 to 735 labels, and of subsets with
+    8 to 250 of these labels: a label with few texts is learnt in few steps, which must be larger.
+    """
+    return 0.08 if labels <= 10 else 0.12 if labels <= 30 else 0.2
 
 
 def class_weights(setting: str | None, names: Sequence[str], counts: Array) -> Array | None:

@@ -42,7 +42,7 @@ class Regress(Supervised):
     label_kind = "number"
     loss_name = "squared"
     loss_formula = "it is (said - right)², in standard scores"
-    baseline_text = "always the mean has a mean squared error of {:.4g}"
+    baseline_text = "the mean has a mean squared error of {:.4g}"
 
     def __init__(
         self,

@@ -107,6 +107,16 @@ class Task:
         raise NotImplementedError
 
     @property
+    def lr(self) -> float:
+        """The learning rate, chosen if the setting is `auto`."""
+        return float(self.resolved.get("lr", self.settings.lr))
+
+    @property
+    def label_counts(self) -> Mapping[str, int]:
+        """How many texts have each label, if there are labels."""
+        return {}
+
+    @property
     def most_rows(self) -> Mapping[str, int]:
         """The most rows of each table that a batch looks up."""
         raise NotImplementedError

@@ -212,7 +212,7 @@ class Training:
                 raise TrainingError(
                     f"step {self.done + 1} (epoch {epoch + 1}, batch {index + 1}) at rate "
                     f"{lr:.3g}: the loss or a gradient is not a finite number",
-                    f"Take a smaller rate: --lr {settings.lr / 10:.3g}",
+                    f"Take a smaller rate: --lr {self.task.lr / 10:.3g}",
                 )
         # 2. Apply their sum, each part of a table by one worker.
         self.whole = False
@@ -272,7 +272,7 @@ class Training:
     def _rate(self, epoch: int, group: int) -> float:
         of = self.settings
         progress = (epoch + group * of.group / self.task.batches) / of.epochs
-        return learning_rate(of.schedule, of.lr, progress, of.warmup)
+        return learning_rate(of.schedule, self.task.lr, progress, of.warmup)
 
     def _work(self, worker: int, command: bytes, task: int) -> None:
         """Do one task of a command: a stretch of batches, or a part of the update."""

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,7 @@ class Prepared:
     known: int | None  # words of the model that is updated
     baseline: float | None  # what predicting always the same would reach; see `Task.baseline`
     too_long: int = 0  # words that were left out for their length
+    label_counts: Mapping[str, int] = field(default_factory=dict)  # texts of each label
 
 
 @dataclass(frozen=True)
@@ -257,6 +258,7 @@ class _Run:
                 known=None if known is None else len(known.vocabulary),
                 baseline=task.baseline(),
                 too_long=corpus.too_long,
+                label_counts=task.label_counts,
             )
         )
 

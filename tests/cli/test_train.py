@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 
 import numpy as np
 import pytest
 
 from embedcli.cli import progress
-from embedcli.config import TrainSettings
 
 REVIEWS = """\
 __label__good what a lovely warm film
@@ -73,15 +73,16 @@ def test_training_from_stdin(embed, stdin, tmp_path):
 def test_numbers_have_a_baseline_too(embed, tmp_path):
     (tmp_path / "numbers.txt").write_text("__label__1 one\n__label__9 nine\n")
     found = embed("train", "numbers.txt", "--task", "regress", "--epochs", "1", "--dim", "4")
-    assert "baseline: always the mean has a mean squared error of 16\n" in found.err
+    assert "baseline: the mean has a mean squared error of 16\n" in found.err
 
 
 def test_validation_is_shown_and_logged(embed, reviews, tmp_path):
     argv = [flag for flag in FLAGS if flag != "--quiet"]
     found = embed("train", "reviews.txt", *argv, "--valid", "reviews.txt")
     assert "accuracy" in found.err
-    likely = "baseline: always the most frequent label is right for 50.0% of the texts\n"
+    likely = "baseline: the most frequent label is right for 50.0% of the texts\n"
     assert likely in found.err
+    assert re.search(r"2 labels; the rarest, \w+, has \d+ texts\n", found.err)
     log = (tmp_path / "embeddings/log.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in log] == [1, 2, 3]
 
@@ -253,13 +254,13 @@ def test_the_old_name_of_a_flag_is_misuse_that_names_the_new_one(embed):
 
 def test_help_shows_the_defaults_of_a_task(embed):
     words = " ".join(embed("train", "--help").out.split())
-    assert "Learning rate. [default: 0.1]" in words
+    assert "by the number of labels. [default: 0.1]" in words
     assert "[default: damped_sgd]" in words
     assert "per batch. [default: 2048]" in words
     assert "--window N" in words
     assert "--pool" not in words
     texts = " ".join(embed("train", "--task", "classify", "--help").out.split())
-    assert f"Learning rate. [default: {TrainSettings(task='classify').lr}]" in texts
+    assert "by the number of labels. [default: auto]" in texts
     assert "--pool" in texts
     assert "--window N" not in texts
 
@@ -275,3 +276,13 @@ def test_no_sample_for_regression_is_said_of_the_text(embed):
     found = embed("train", "--task", "regress")
     assert found.code == 1
     assert "sample.txt" in found.err
+
+
+@pytest.mark.parametrize(("labels", "lr"), [(10, "0.08"), (11, "0.12"), (30, "0.12"), (31, "0.2")])
+def test_the_rate_is_chosen_by_the_number_of_labels_and_reported(embed, tmp_path, labels, lr):
+    lines = [f"__label__t{n} a text about thing{n}" for n in range(labels)] * 2
+    (tmp_path / "topics.txt").write_text("\n".join(lines[1:]))
+    found = embed("train", "topics.txt", "--task", "classify", "--epochs", "1", "--dim", "4")
+    assert re.search(rf"auto: .*, lr {lr}$", found.err, re.MULTILINE)
+    assert f"{labels} labels; the rarest, t0, has 1 text\n" in found.err
+    assert f"lr: {lr}\n" in (tmp_path / "embeddings/config.yaml").read_text()

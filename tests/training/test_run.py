@@ -243,7 +243,7 @@ def test_a_mount_is_refused_before_the_work(train, tmp_path, monkeypatch: pytest
 
 def test_settings_that_change_the_table_cannot_change_on_the_way(stop, tmp_path):
     stop(4)
-    with pytest.raises(ConfigError, match=r"found dim 6, lr 0.5; .* has dim 5, lr 0.08"):
+    with pytest.raises(ConfigError, match=r"found dim 6, lr 0.5; .* has dim 5, lr 'auto'"):
         resume(tmp_path, dim=6, lr=0.5, epochs=6)
     (tmp_path / "other.yaml").write_text("batch_size: 9\n")
     with pytest.raises(ConfigError, match="batch_size"):
