@@ -33,6 +33,11 @@ class Description:
     labels: Sequence[str] = ()
     log: Sequence[Mapping[str, Any]] = ()
 
+    def _repr_html_(self) -> str:
+        from embedcli.views import blocks, records
+
+        return blocks.html_of([records.description(self)])
+
 
 def of_file(path: Path) -> Description:
     """Describe a file of vectors, or a folder of them for the projector; raises FormatError."""

@@ -1,14 +1,17 @@
-"""How good a table or model is: word similarity, analogies, labels, numbers."""
+"""Scores of a table or model: word similarity, analogies, labels, numbers."""
 
 from __future__ import annotations
 
+import csv
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice, permutations
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +30,12 @@ from embedcli.text.labels import LabelKind
 from embedcli.text.tokenizer import Tokenizer
 from embedcli.text.vocabulary import Oov
 
-_SYNTACTIC = "gram"  # begins the names of syntactic sections, as in questions-words.txt
-_LABELLED = "labelled text is for --task classify or regress"
+_DECIMAL_COMMA = re.compile(r"(?<![^\s;\"'])[-+]?\d+,\d+(?![^\s;\"'])")
+_MOST_PAIRS = 500  # of a relation: N pairs make N² questions
 _CANDIDATES = 5  # of which the first that is not a word of the question is the answer
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(NamedTuple):
     """Two words and how similar people found them."""
 
     first: str
@@ -41,50 +43,77 @@ class Pair:
     score: float
 
 
+class Question(NamedTuple):
+    """An analogy question: a is to b as c is to one of the answers."""
+
+    a: str
+    b: str
+    c: str
+    answers: tuple[str, ...]
+
+
+class _Measured:
+    """A record of what was measured; notebooks show it as tables."""
+
+    def _repr_html_(self) -> str:
+        from embedcli.views import blocks, records
+
+        return blocks.html_of(records.evaluation(self))
+
+
 @dataclass(frozen=True)
-class Similarity:
-    """How cosines agree with people, over the pairs that were used; a word counts each time."""
+class Similarity(_Measured):
+    """Correlation of cosines with people's scores, over the pairs that were used."""
 
     spearman: float
     pearson: float
     used: int
     skipped: int
-    known_words: int
+    known_words: int  # of all pairs, repeated ones too
     unknown_words: int
 
 
 @dataclass(frozen=True)
 class Section:
-    """Analogy questions of one kind: answered rightly, answered, and skipped for unknown words."""
+    """Analogy questions of one kind: answered correctly, answered, and skipped."""
 
     name: str
     right: int
     used: int
-    skipped: int
+    skipped: int  # for an unknown word
 
     @property
     def accuracy(self) -> float:
-        """Share of the answered questions that was answered rightly; NaN of none."""
+        """Share of the answered questions that was answered correctly; NaN of none."""
         return self.right / self.used if self.used else float("nan")
+
+    @property
+    def is_syntactic(self) -> bool:
+        """Whether the questions are about grammar, by the names of the usual data sets.
+
+        Those of questions-words.txt begin with `gram`, the files of the Bigger Analogy Test Set
+        with I (inflection) or D (derivation) and two digits.
+        """
+        return re.match(r"gram|[ID]\d\d\b", self.name) is not None
 
 
 @dataclass(frozen=True)
-class Analogies:
-    """Sections as the file has them, and their totals; a word counts each time that it stands."""
+class Analogies(_Measured):
+    """Sections in the order of the file, and their totals."""
 
     sections: tuple[Section, ...]
-    known_words: int
+    known_words: int  # of all questions, repeated ones too
     unknown_words: int
 
     @property
     def semantic(self) -> Section:
         """Total of the sections about meaning."""
-        return _total("semantic", (s for s in self.sections if not _is_syntactic(s)))
+        return _total("semantic", [each for each in self.sections if not each.is_syntactic])
 
     @property
     def syntactic(self) -> Section:
-        """Total of the sections about grammar, whose names begin with `gram`."""
-        return _total("syntactic", (s for s in self.sections if _is_syntactic(s)))
+        """Total of the sections about grammar."""
+        return _total("syntactic", [each for each in self.sections if each.is_syntactic])
 
     @property
     def total(self) -> Section:
@@ -93,31 +122,32 @@ class Analogies:
 
 
 @dataclass(frozen=True)
-class Classification:
-    """How well labels are said, over the lines that bear one.
+class Classification(_Measured):
+    """Scores of predicted labels, over the texts that have a label.
 
-    Labels the model never learnt count as missed. Precision and recall at k are fastText's
-    `test`: of all labels said, k a text, and of all labels borne, the share that is right.
+    Labels that the model has not learnt count as missed. Precision and recall at k are those of
+    fastText's `test`: of all predicted labels, k a text, and of all true labels, the share that is
+    correct.
     """
 
     texts: int
     known_words: int
     unknown_words: int
-    names: tuple[str, ...]  # (C,) the model's labels, then others that are borne
-    accuracy: float  # the most probable label is borne; of several labels: all are right
+    names: tuple[str, ...]  # (C,) the model's labels, then other labels of the texts
+    accuracy: float  # of the most probable label; of a text's set of labels if it may have several
     micro_f1: float
     macro_f1: float
     labels: metrics.LabelScores  # (C,)
     precision_at: Mapping[int, float]
     recall_at: Mapping[int, float]
-    confusion: NDArray[np.int64] | None  # (C, C), row the truth; None of several labels
+    confusion: NDArray[np.int64] | None  # (C, C), row the truth; None if texts have several labels
     baseline_label: str  # the most frequent label of the texts
-    baseline: float  # how often that one is borne
+    baseline: float  # share of the texts that have it
 
 
 @dataclass(frozen=True)
-class Regression:
-    """How well numbers are said, and what always saying the mean learnt from would give."""
+class Regression(_Measured):
+    """Errors of predicted numbers, and that of always predicting the mean of the training text."""
 
     texts: int
     known_words: int
@@ -135,28 +165,52 @@ def read_pairs(path: Path) -> list[Pair]:
     out. Raises CorpusError for a line that holds something else.
     """
     pairs: list[Pair] = []
-    for number, line in _lines_of(path):
+    for place, (number, line) in enumerate(_lines_of(path)):
         cells = _cells(line)
         score = next((cell for cell in cells[2:] if _is_number(cell)), None)
         if score is not None:
             pairs.append(Pair(cells[0], cells[1], float(score)))
-        elif pairs or len(cells) < 3:
+            continue
+        comma = _DECIMAL_COMMA.search(line)
+        if comma:
+            raise CorpusError(
+                f"{path}:{number}: found the decimal comma of {comma[0]}; expected a decimal point"
+            )
+        if place or len(cells) < 3:
             raise CorpusError(
                 f"{path}:{number}: found {line.strip()[:60]!r}; expected two words and a number",
-                _LABELLED,
+                _hint(cells),
             )
     if not pairs:
         raise CorpusError(
-            f"{path}: found no word pairs; expected two words and a number a line", _LABELLED
+            f"{path}: found no word pairs; expected two words and a number a line", _hint([])
         )
     return pairs
 
 
 def holds_questions(path: Path) -> bool:
-    """Whether a file begins as one of analogy questions does; raises CorpusError."""
-    _, line = next(_lines_of(path), (0, ""))
-    cells = line.split()
-    return line.startswith(":") or (len(cells) == 4 and not any(map(_is_number, cells)))
+    """Whether a file begins with analogy questions; raises CorpusError."""
+    # One line alone might be a header.
+    lines = [line for _, line in islice(_lines_of(path), 2)]
+    return any(line.startswith(":") for line in lines) or (
+        bool(lines) and all(_is_question(line) for line in lines)
+    )
+
+
+def _is_question(line: str) -> bool:
+    """Whether a line is four words, or the two cells of a pair."""
+    cells = _cells(line)
+    sizes = (2, 4) if "\t" in line else (4,)
+    return len(cells) in sizes and not any(map(_is_number, cells))
+
+
+def _hint(cells: Sequence[str]) -> str:
+    """Return which task a line is for."""
+    if len(cells) == 4 and not any(map(_is_number, cells)):
+        return "questions of four words are for --task analogy"
+    if any(map(_is_number, cells[2:])):
+        return "pairs with a score are for --task similarity"
+    return "labelled text is for --task classify or regress"
 
 
 @np.errstate(all="ignore")  # of vectors that are not finite
@@ -171,8 +225,10 @@ def similarity(
     `dummy4unknown`), by `oov`.
     """
     words = [word for pair in pairs for word in (pair.first, pair.second)]
-    ids = _ids(table, words, fold_case, oov).reshape(-1, 2)  # (N, 2)
+    ids = _ids(table, words, fold_case).reshape(-1, 2)  # (N, 2)
     known = (ids >= 0).all(axis=1)  # (N,)
+    if oov == "error" and not known.all():
+        raise table.vocabulary.unknown(words[int((ids < 0).argmax())])
     cosines = np.zeros(len(pairs))  # (N,)
     cosines[known] = compare(table.rows(ids[known, 0]), table.rows(ids[known, 1]))  # (K,)
     used = known | (oov == "zero")  # (N,)
@@ -187,25 +243,45 @@ def similarity(
     )
 
 
-def read_questions(path: Path) -> dict[str, list[tuple[str, str, str, str]]]:
+def read_questions(path: Path) -> dict[str, list[Question]]:
     """Read analogy questions by section: lines of four words, `: name` before each section.
 
-    Raises CorpusError for a line that holds something else.
+    Lines of two cells with a tab between are pairs of one relation, as in the Bigger Analogy Test
+    Set: each is asked with each other, and of several words with slashes between in the second
+    cell the first is asked with and any is right. Their section has the name of the file. Raises
+    CorpusError for a line that holds something else.
     """
-    sections: dict[str, list[tuple[str, str, str, str]]] = {}
+    sections: dict[str, list[Question]] = {}
+    relations: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
     name = ""
     for number, line in _lines_of(path):
         words = line.split()
+        pair = line.strip().split("\t")
         if words[0].startswith(":"):
             name = " ".join(words).lstrip(": ")
             sections.setdefault(name, [])
+        elif len(pair) == 2 and not _is_number(pair[1]):
+            first, second = (cell.strip() for cell in pair)
+            answers = tuple(filter(None, second.split("/"))) or (second,)
+            pairs = relations.setdefault(name or path.stem, [])
+            pairs.append((first, answers))
+            if len(pairs) > _MOST_PAIRS:
+                raise CorpusError(
+                    f"{path}:{number}: found over {_MOST_PAIRS} pairs of one relation; expected "
+                    "fewer, as each is asked with each other"
+                )
         elif len(words) == 4:
-            sections.setdefault(name, []).append((words[0], words[1], words[2], words[3]))
+            a, b, c, d = words
+            sections.setdefault(name, []).append(Question(a, b, c, (d,)))
         else:
             raise CorpusError(
                 f"{path}:{number}: found {line.strip()[:60]!r}; expected four words, or : SECTION",
-                _LABELLED,
+                _hint(_cells(line)),
             )
+    for relation, pairs in relations.items():
+        sections.setdefault(relation, []).extend(
+            Question(a, b[0], c, answers) for (a, b), (c, answers) in permutations(pairs, 2)
+        )
     if not any(sections.values()):
         raise CorpusError(f"{path}: found no questions; expected lines of four words")
     return sections
@@ -214,7 +290,7 @@ def read_questions(path: Path) -> dict[str, list[tuple[str, str, str, str]]]:
 @np.errstate(all="ignore")
 def analogies(
     table: EmbeddingTable,
-    sections: Mapping[str, Sequence[tuple[str, str, str, str]]],
+    sections: Mapping[str, Sequence[Question]],
     fold_case: bool = True,
     oov: Oov = "skip",
 ) -> Analogies:
@@ -223,19 +299,31 @@ def analogies(
     Vectors are of unit length (3CosAdd), the words of the question are no answers, and case is
     treated as in `similarity`; so the numbers are those of gensim's `evaluate_word_analogies`. A
     question with an unknown word raises VocabularyError, is skipped, or is answered wrongly, by
-    `oov`.
+    `oov`; one of several answers must be known.
     """
-    words = [word for questions in sections.values() for q in questions for word in q]
-    ids = _ids(table, words, fold_case, oov).reshape(-1, 4)  # (N, 4)
-    ends = np.cumsum([len(questions) for questions in sections.values()])
+    # 1. Find the ids of all words: a, b and c of each question, and its possible answers.
+    questions = [question for each in sections.values() for question in each]
+    most = max((len(question.answers) for question in questions), default=1)
+    words = [
+        word
+        for a, b, c, answers in questions
+        for word in (a, b, c, *answers, *[answers[0]] * (most - len(answers)))
+    ]
+    ids = _ids(table, words, fold_case).reshape(-1, 3 + most)
+    needed = np.concatenate([ids[:, :3], ids[:, 3:].max(axis=1, keepdims=True)], axis=1)  # (N, 4)
+    if oov == "error" and (needed < 0).any():
+        place, column = np.argwhere(needed < 0)[0]
+        raise table.vocabulary.unknown(words[place * (3 + most) + column])
+    # 2. Answer the questions of each section.
+    ends = np.cumsum([len(each) for each in sections.values()])
     scored = []
-    for name, asked in zip(sections, np.split(ids, ends[:-1]), strict=True):  # (Q, 4)
-        known = asked[(asked >= 0).all(axis=1)]  # (K, 4)
+    for name, asked in zip(sections, np.split(ids, ends[:-1]), strict=True):  # (Q, 3 + M)
+        known = asked[(asked[:, :3] >= 0).all(axis=1) & (asked[:, 3:] >= 0).any(axis=1)]
         answers = _answers(table, known[:, :3], fold_case)  # (K,)
-        right = int((answers == known[:, 3]).sum())
+        right = int((answers[:, None] == known[:, 3:]).any(axis=1)[answers >= 0].sum())
         used = len(asked if oov == "zero" else known)
         scored.append(Section(name, right, used, len(asked) - used))
-    return Analogies(tuple(scored), int((ids >= 0).sum()), int((ids < 0).sum()))
+    return Analogies(tuple(scored), int((needed >= 0).sum()), int((needed < 0).sum()))
 
 
 @np.errstate(all="ignore")  # of a model whose numbers are not finite
@@ -369,14 +457,11 @@ def _answers(table: EmbeddingTable, ids: NDArray[np.int64], fold_case: bool) -> 
     return answers
 
 
-def _ids(
-    table: EmbeddingTable, words: Sequence[str], fold_case: bool, oov: Oov
-) -> NDArray[np.int64]:
-    """Find the ids of words, (N,), without case if `fold_case`: -1 for an unknown word.
+def _ids(table: EmbeddingTable, words: Sequence[str], fold_case: bool) -> NDArray[np.int64]:
+    """Return the ids of words, (N,), without case if `fold_case`: -1 for an unknown word.
 
     The first token of the table that is spelled so is taken, as in gensim; where there is none,
-    the first that is spelled as the table's tokenizer spells the word. Raises VocabularyError for
-    an unknown word where that is an error.
+    the first that is spelled as the table's tokenizer spells the word.
     """
     tokenizer = Tokenizer(replace(table.settings, fold_case=fold_case))
     spellings = {
@@ -385,17 +470,15 @@ def _ids(
     }
     wanted = set(chain.from_iterable(spellings.values()))
     found: dict[str, int] = {}
-    for number, token in enumerate(table.vocabulary):
+    for index, token in enumerate(table.vocabulary):
         spelling = _folded(token, fold_case)
         if spelling in wanted:
-            found.setdefault(spelling, number)
-    ids = np.empty(len(words), np.int64)  # (N,)
-    for place, word in enumerate(words):
-        as_it_stands, respelled = spellings[word]
-        ids[place] = found.get(as_it_stands, found.get(respelled, -1))
-        if ids[place] < 0 and oov == "error":
-            raise table.vocabulary.unknown(word)
-    return ids
+            found.setdefault(spelling, index)
+    id_of = {
+        word: found.get(as_it_stands, found.get(respelled, -1))
+        for word, (as_it_stands, respelled) in spellings.items()
+    }
+    return np.array([id_of[word] for word in words], np.int64)  # (N,)
 
 
 def _folded(word: str, fold_case: bool) -> str:
@@ -403,7 +486,7 @@ def _folded(word: str, fold_case: bool) -> str:
 
 
 def _lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Go through the lines of a UTF-8 file, numbered from 1, without comments and blank lines."""
+    """Yield the lines of a UTF-8 file, numbered from 1, without comments and blank lines."""
     text = read_text(path, CorpusError, "a file to evaluate on", "text")
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip() and not line.startswith("#"):
@@ -411,9 +494,13 @@ def _lines_of(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _cells(line: str) -> list[str]:
-    """Split a line by tabs, or else commas or semicolons, or else blanks."""
-    mark = next((mark for mark in "\t,;" if mark in line), None)
-    return [cell.strip() for cell in line.split(mark)]
+    """Split a line by tabs, or else semicolons or commas (with quotation marks), or else blanks."""
+    mark = next((mark for mark in "\t;," if mark in line), None)
+    cells = line.split(mark)
+    if mark in (";", ",") and '"' in line:
+        with suppress(csv.Error):  # a line with a carriage return inside, or very long cells
+            cells = next(csv.reader([line], delimiter=mark))
+    return [cell.strip() for cell in cells]
 
 
 def _is_number(text: str) -> bool:
@@ -423,11 +510,11 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _is_syntactic(section: Section) -> bool:
-    return section.name.startswith(_SYNTACTIC)
-
-
-def _total(name: str, sections: Iterable[Section]) -> Section:
+def _total(name: str, sections: Sequence[Section]) -> Section:
     """Add up sections."""
-    counts = [(s.right, s.used, s.skipped) for s in sections]
-    return Section(name, *(sum(column) for column in zip((0, 0, 0), *counts, strict=True)))
+    return Section(
+        name,
+        sum(each.right for each in sections),
+        sum(each.used for each in sections),
+        sum(each.skipped for each in sections),
+    )

@@ -13,9 +13,9 @@ Ids = NDArray[np.integer]
 
 @dataclass(frozen=True)
 class LabelScores:
-    """Precision, recall and F1 of every label, with how often it is borne.
+    """Precision, recall, F1 and number of texts of every label.
 
-    Each is float64 (C,), `support` int64 (C,). What would be 0/0 is 0, as in scikit-learn's
+    Each is float64 (C,), `support` int64 (C,). 0/0 is 0, as in scikit-learn's
     `precision_recall_fscore_support(zero_division=0)`.
     """
 
@@ -26,14 +26,14 @@ class LabelScores:
 
     @property
     def macro_f1(self) -> float:
-        """Mean F1 of all labels, each weighing the same."""
+        """Mean F1 of all labels, with equal weights."""
         return float(self.f1.mean()) if len(self.f1) else 0.0
 
 
 def pearson(x: ArrayLike, y: ArrayLike) -> float:
-    """Pearson's correlation of two equally long rows of numbers.
+    """Return Pearson's correlation of two arrays (N,).
 
-    NaN when there are fewer than two pairs or one side is constant.
+    It is NaN for fewer than two pairs, or if one array is constant.
     """
     a = np.asarray(x, dtype=np.float64)
     b = np.asarray(y, dtype=np.float64)
@@ -47,7 +47,7 @@ def pearson(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def ranks(x: ArrayLike) -> Floats:
-    """Ranks from 1, ties sharing the mean of their places.
+    """Return ranks from 1; ties have the mean of their ranks.
 
     >>> ranks([10, 20, 20, 5]).tolist()
     [2.0, 3.5, 3.5, 1.0]
@@ -59,54 +59,63 @@ def ranks(x: ArrayLike) -> Floats:
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> float:
-    """Spearman's rank correlation: Pearson's of the ranks, ties sharing theirs."""
+    """Return Spearman's rank correlation: Pearson's correlation of the ranks."""
     return pearson(ranks(x), ranks(y))
 
 
 def accuracy(truth: ArrayLike, predicted: ArrayLike) -> float:
-    """Share of equal entries; NaN of none."""
-    right = np.asarray(truth) == np.asarray(predicted)
-    return float(right.mean()) if right.size else float("nan")
+    """Return the share of equal entries; NaN of none."""
+    equal = np.asarray(truth) == np.asarray(predicted)
+    return float(equal.mean()) if equal.size else float("nan")
 
 
 def confusion_matrix(truth: Ids, predicted: Ids, classes: int) -> NDArray[np.int64]:
-    """How often a text of class i was called j, int64 (C, C), row i the truth."""
+    """Return how many texts of class i (row) were predicted as class j, int64 (C, C)."""
     cells = np.bincount(truth.astype(np.int64) * classes + predicted, minlength=classes * classes)
     return cells.reshape(classes, classes)  # (C, C)
 
 
-def label_scores(right: ArrayLike, predicted: ArrayLike, support: ArrayLike) -> LabelScores:
-    """Precision, recall and F1 a label from counts (C,): right, predicted, borne."""
-    hits, called, borne = (
-        np.asarray(count, dtype=np.int64) for count in (right, predicted, support)
+def label_scores(correct: ArrayLike, predicted: ArrayLike, support: ArrayLike) -> LabelScores:
+    """Return the scores of labels from counts (C,) of texts.
+
+    `correct` counts those with the label that were predicted to have it, `predicted` all that were
+    predicted to have it, `support` all that have it.
+    """
+    hits, positive, true = (
+        np.asarray(count, dtype=np.int64) for count in (correct, predicted, support)
     )
     return LabelScores(
-        precision=_ratio(hits, called),
-        recall=_ratio(hits, borne),
-        f1=_ratio(2 * hits, called + borne),
-        support=borne,
+        precision=_ratio(hits, positive),
+        recall=_ratio(hits, true),
+        f1=_ratio(2 * hits, positive + true),
+        support=true,
     )
 
 
 def scores_of_confusion(matrix: NDArray[np.int64]) -> LabelScores:
-    """Precision, recall and F1 a label of a confusion matrix (C, C)."""
+    """Return the scores of labels from a confusion matrix (C, C)."""
     return label_scores(np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1))
 
 
-def f1(right: int, predicted: int, borne: int) -> float:
-    """Micro F1: harmonic mean of precision and recall over all decisions together."""
-    return 2 * right / (predicted + borne) if predicted + borne else 0.0
+def f1(correct: int, predicted: int, support: int) -> float:
+    """Return the micro F1: the harmonic mean of precision and recall of all decisions together."""
+    return 2 * correct / (predicted + support) if predicted + support else 0.0
 
 
 def hits_at_k(scores: NDArray[np.floating], truth: NDArray[np.bool_], k: int) -> NDArray[np.int64]:
-    """How many of each text's k best scored labels it bears, int64 (B,), from two (B, C)."""
-    k = min(k, scores.shape[1])
-    best = top_k(scores, k)
+    """Return how many of each text's k labels with the best scores are true, int64 (B,).
+
+    `scores` and `truth` are (B, C).
+    """
+    best = top_k(scores, k)  # (B, k)
     return np.asarray(np.take_along_axis(truth, best, axis=1).sum(axis=1), dtype=np.int64)  # (B,)
 
 
 def top_k(scores: NDArray[np.floating], k: int) -> NDArray[np.int64]:
-    """Columns of the k greatest scores of each row, greatest first, ties by column: (B, k)."""
+    """Return the columns of the k greatest scores of each row, greatest first: (B, k).
+
+    Ties are ordered by column.
+    """
     k = min(k, scores.shape[1])
     if k == 1:
         return np.asarray(scores.argmax(axis=1)[:, None])  # (B, 1)
@@ -114,20 +123,20 @@ def top_k(scores: NDArray[np.floating], k: int) -> NDArray[np.int64]:
 
 
 def mean_squared_error(truth: ArrayLike, predicted: ArrayLike) -> float:
-    """Mean of the squared differences, over all rows and columns."""
+    """Return the mean of the squared differences of all rows and columns."""
     return float(np.mean(_difference(truth, predicted) ** 2))
 
 
 def mean_absolute_error(truth: ArrayLike, predicted: ArrayLike) -> float:
-    """Mean of the absolute differences, over all rows and columns."""
+    """Return the mean of the absolute differences of all rows and columns."""
     return float(np.mean(np.abs(_difference(truth, predicted))))
 
 
 def r2(truth: ArrayLike, predicted: ArrayLike) -> float:
-    """Share of the targets' variance that is explained, the mean over columns.
+    """Return the share of the targets' variance that is explained, the mean over columns.
 
-    1 is perfect, 0 is as good as the mean of these targets; NaN where every target of a column
-    is the same.
+    1 is perfect, 0 is as good as predicting the mean of these targets. It is NaN if the targets of
+    a column are all equal.
     """
     target = np.asarray(truth, dtype=np.float64)
     residual = (_difference(target, predicted) ** 2).sum(axis=0)
@@ -138,10 +147,10 @@ def r2(truth: ArrayLike, predicted: ArrayLike) -> float:
 
 
 def _difference(truth: ArrayLike, predicted: ArrayLike) -> Floats:
-    """Truth less prediction, in float64."""
+    """Return truth minus prediction, in float64."""
     return np.asarray(truth, dtype=np.float64) - np.asarray(predicted, dtype=np.float64)
 
 
 def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Floats:
-    """Part by whole, 0 where the whole is."""
+    """Return part / whole, 0 where the whole is 0."""
     return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)

@@ -58,8 +58,17 @@ class Neighbor(NamedTuple):
     score: float
 
 
+class _Answer:
+    """A record that answers a question; notebooks show it as a table."""
+
+    def _repr_html_(self) -> str:
+        from embedcli.views import blocks, records
+
+        return blocks.html_of([records.answer(self)])
+
+
 @dataclass(frozen=True)
-class Neighbors:
+class Neighbors(_Answer):
     """The words nearest to a word, the nearest first; none where the word is unknown."""
 
     token: str
@@ -67,7 +76,7 @@ class Neighbors:
 
 
 @dataclass(frozen=True)
-class Analogy:
+class Analogy(_Answer):
     """The words A, B and C, and the words D so that A is to B as C is to D, the best first."""
 
     tokens: tuple[str, ...]
@@ -75,7 +84,7 @@ class Analogy:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(_Answer):
     """Two words and their cosine, dot product or negative distance."""
 
     tokens: tuple[str, ...]
@@ -83,7 +92,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class OddOneOut:
+class OddOneOut(_Answer):
     """The word that fits least to the others, and the cosine of each with the mean of all."""
 
     tokens: tuple[str, ...]
@@ -108,6 +117,11 @@ class Answers(Sequence[Record], Generic[Record]):
 
     def __len__(self) -> int:
         return len(self.records)
+
+    def _repr_html_(self) -> str:
+        from embedcli.views import blocks, records
+
+        return blocks.html_of(map(records.answer, self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +169,11 @@ class Found(Sequence[Row]):
                 known = index >= 0
                 count = int(counts[index]) if known and counts is not None else None
                 yield Row(index if known else None, token, count, vector)
+
+    def _repr_html_(self) -> str:
+        from embedcli.views import blocks, records
+
+        return blocks.html_of([records.rows(self[: records.ROWS_IN_HTML])])
 
     @property
     def tokens(self) -> Sequence[str]:
@@ -208,6 +227,14 @@ class EmbeddingTable:
     def __getitem__(self, word: str) -> NDArray[np.float32]:
         row: NDArray[np.float32] = self.lookup([word]).vectors[0]  # (D,)
         return row
+
+    def __repr__(self) -> str:
+        return f"EmbeddingTable({len(self)} words × {self.dim})"
+
+    def _repr_html_(self) -> str:
+        from embedcli.views import blocks, records
+
+        return blocks.html_of(records.table(self))
 
     @property
     def dim(self) -> int:

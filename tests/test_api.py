@@ -123,3 +123,24 @@ def test_convert_returns_what_was_read(corpus, tmp_path):
     found = embedcli.convert(tmp_path / "m", tmp_path / "v.txt")
     assert found.table.vectors.shape == (5, 3)
     assert embedcli.load(tmp_path / "v.txt")["warm"].shape == (3,)
+
+
+def test_notebooks_show_records_as_tables(corpus, tmp_path):
+    embedcli.train(corpus, tmp_path / "m", task="classify", dim=3)
+    (tmp_path / "pairs").write_text("warm cold 1\ncold dull 9\n")
+    table = embedcli.load(tmp_path / "m")
+    assert repr(table) == "EmbeddingTable(5 words × 3)"
+    answers = table.neighbors(["warm", "cold"])
+    for record in (
+        table,
+        table.lookup(["warm", "<b>"], "zero"),
+        answers,
+        answers[0],
+        table.odd(["warm", "cold"])[0],
+        embedcli.describe(tmp_path / "m"),
+        embedcli.evaluate(tmp_path / "pairs", tmp_path / "m"),
+        embedcli.evaluate(corpus, tmp_path / "m", task="classify"),
+    ):
+        html = record._repr_html_()
+        assert "<table" in html, record
+        assert "<b>" not in html

@@ -7,8 +7,10 @@ import embedcli
 from embedcli.errors import CorpusError, VocabularyError
 from embedcli.evaluation import (
     Pair,
+    Question,
     analogies,
     classification,
+    holds_questions,
     read_pairs,
     read_questions,
     regression,
@@ -35,11 +37,14 @@ TABLE = EmbeddingTable(Vocabulary(WORDS), np.array(ROWS, np.float32))
         "word1\tword2\tPOS\tSimLex999\tconc(w1)\nman\twoman\tN\t8.5\t4.9\nking\tboy\tN\t2\t1\n",
         "man woman 8.5\n\nking   boy   2",
         "\ufeffword1;word2;score\nman; woman; 8.5\nking; boy; 2\n",
+        "word1,word2,score,deviation\nman,woman,8.5,1\nking,boy,2,1\n",
+        'one;two;score\n"man";"woman";"8.5"\nking;boy;2\n',
     ],
 )
 def test_the_usual_layouts_of_word_pairs(tmp_path, text):
     path = tmp_path / "pairs.txt"
     path.write_bytes(text.encode())
+    assert not holds_questions(path)
     assert read_pairs(path) == [Pair("man", "woman", 8.5), Pair("king", "boy", 2)]
 
 
@@ -68,6 +73,49 @@ def test_files_that_cannot_be_read(tmp_path):
         read_pairs(tmp_path / "latin.txt")
 
 
+def asked(a, b, c, d):
+    return Question(a, b, c, (d,))
+
+
+def test_decimal_commas_are_refused_by_name(tmp_path):
+    path = tmp_path / "pairs.txt"
+    for line in ("love\tsex\t6,77", "love;sex;6,77", "love sex 6,77", '"love","sex","6,77"'):
+        path.write_text(f"{line}\ntiger cat 7\n")
+        with pytest.raises(CorpusError, match=r"pairs.txt:1: found the decimal comma of 6,77"):
+            read_pairs(path)
+
+
+def test_a_file_of_another_kind_names_the_task_that_it_is_for(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("a b c d\ne f g h\n")
+    with pytest.raises(CorpusError) as caught:
+        read_pairs(path)
+    assert "--task analogy" in caught.value.hint
+    path.write_text("love sex 6.77\n")
+    with pytest.raises(CorpusError) as caught:
+        read_questions(path)
+    assert "--task similarity" in caught.value.hint
+
+
+def test_pairs_of_a_relation_are_asked_with_each_other(tmp_path):
+    path = tmp_path / "I05 [adj - comparative].txt"
+    path.write_text("man\tking\nwoman\tqueen/duchess\nboy\tprince\n")
+    assert holds_questions(path)
+    sections = read_questions(path)
+    questions = sections["I05 [adj - comparative]"]
+    assert len(questions) == 6
+    assert Question("man", "king", "woman", ("queen", "duchess")) in questions
+    assert Question("woman", "queen", "man", ("king",)) in questions
+    found = analogies(TABLE, sections)
+    assert (found.syntactic.used, found.semantic.used, found.total.skipped) == (2, 0, 4)
+    assert found.total.right == 2
+    with pytest.raises(VocabularyError, match="'prince'"):
+        analogies(TABLE, sections, oov="error")
+    path.write_text("a\tb\n" * 501)
+    with pytest.raises(CorpusError, match=r":501: found over 500 pairs"):
+        read_questions(path)
+
+
 def test_similarity_worked_by_hand():
     pairs = [
         Pair("man", "WOMAN", 9),
@@ -92,7 +140,7 @@ def test_words_of_pairs_and_questions_stand_so_or_composed_as_in_a_text():
     found = similarity(table, [Pair(words[0], words[1], 1), Pair("x\u0307", "ẋ", 2)])
     assert (found.used, found.known_words) == (2, 4)
     assert np.isnan(found.pearson)  # both cosines are 0: the last two are two words
-    assert analogies(table, {"": [(words[0], words[1], words[2], words[3])]}).total.used == 1
+    assert analogies(table, {"": [asked(*words)]}).total.used == 1
 
 
 def test_unknown_words_of_pairs_and_questions_as_zeros():
@@ -102,7 +150,10 @@ def test_unknown_words_of_pairs_and_questions_as_zeros():
     found = similarity(TABLE, pairs, oov="zero")
     assert (found.used, found.skipped, found.known_words, found.unknown_words) == (3, 0, 5, 1)
     assert found.pearson == pytest.approx(np.corrcoef([9, 1, 3], cosines)[0, 1])
-    questions = {"a": [("man", "woman", "king", "queen")], "b": [("x", "woman", "king", "queen")]}
+    questions = {
+        "a": [asked("man", "woman", "king", "queen")],
+        "b": [asked("x", "woman", "king", "queen")],
+    }
     found = analogies(TABLE, questions, oov="zero")
     assert [(s.right, s.used, s.skipped) for s in found.sections] == [(1, 1, 0), (0, 1, 0)]
     assert (found.known_words, found.unknown_words) == (7, 1)
@@ -137,7 +188,7 @@ def test_other_spellings_of_the_questions_words_are_no_answers():
         Vocabulary(["a", "b", "c", "B", "d"]),
         np.array([[1, 0], [0, 1], [1, 0], [0.1, 1], [0.5, 1]], np.float32),
     )
-    questions = {"": [("a", "b", "c", "d")]}
+    questions = {"": [asked("a", "b", "c", "d")]}
     assert analogies(table, questions).total.right == 1
     assert analogies(table, questions, fold_case=False).total.right == 0
 
