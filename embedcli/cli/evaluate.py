@@ -1,4 +1,4 @@
-"""Judge a table or a model: `evaluate`."""
+"""Scores of a table or a model: `evaluate`."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def evaluate(
     ] = "table",
     quiet: flags.Quiet = False,
 ) -> None:
-    """Measure a table, or a model by labelled text.
+    """Evaluate a table on word pairs or analogies, or a model on labelled text.
 
-    A table is measured by word pairs or analogies. Pairs: two words and a number a line;
-    questions: four words a line, `: NAME` before a section. None come along: WordSim-353,
-    SimLex-999 and MEN are such pairs, word2vec's questions-words.txt and the Bigger Analogy Test
-    Set such questions; their authors' pages have them. JSON: a list of what was measured, by file.
+    Pairs: two words and a number a line, as in WordSim-353, SimLex-999 and MEN. Analogies: four
+    words a line, `: NAME` before a section, as in word2vec's questions-words.txt; or two words
+    with a tab between, as in the Bigger Analogy Test Set, each pair asked with each other. No such
+    file comes along; their authors' pages have them. JSON: a list of scores, by file.
     """
     from embedcli import api
     from embedcli.text.vocabulary import Coverage
