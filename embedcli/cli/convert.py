@@ -11,7 +11,7 @@ import typer
 
 from embedcli.cli import flags
 from embedcli.cli.app import examples
-from embedcli.cli.progress import Share
+from embedcli.cli.progress import Progress
 from embedcli.formats import WRITTEN
 from embedcli.views import terminal
 
@@ -57,12 +57,12 @@ def convert(
     from embedcli import api
     from embedcli.formats.base import Options
 
-    with Share(quiet) as share:
+    with Progress(quiet) as progress:
         options = Options(
             encoding=encoding,
             errors=errors,
-            progress=partial(share.say, "read"),
-            written=partial(share.say, "written"),
+            progress=partial(progress.say, "read"),
+            written=partial(progress.say, "written", unit="rows"),
         )
         found = api.convert(source, target, to, options=options)
     for reason, count in found.skipped.items():

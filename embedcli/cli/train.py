@@ -67,7 +67,7 @@ def train(
     # Set before NumPy is imported: training uses one BLAS thread, and others cost time to start.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from embedcli import api
-    from embedcli.cli.progress import progress
+    from embedcli.cli.progress import Progress
     from embedcli.tasks import TASKS
     from embedcli.training.run import Prepared, Stopped
 
@@ -75,14 +75,15 @@ def train(
     if not corpus and not resume and "update" not in settings:
         text = api.sample(config, settings)
         terminal.note(f"no corpus given: training on the sample, {text}", quiet=quiet)
-    with progress(quiet) as watch, _StopSignals() as stop:
+    with Progress(quiet) as progress, _StopSignals() as stop:
 
         def report(event: Prepared | Step) -> None:
             if isinstance(event, Prepared):
                 _say_start(event, quiet)
                 stop.listen()
+                progress.start("train")
             else:
-                watch(event)
+                progress.step(event)
 
         try:
             trained = api.train(

@@ -205,7 +205,7 @@ def read(path: Path, options: Options) -> Read:
             lambda place: f"{path}: word {start + place}",  # noqa: B023 - called at once
         )
         if options.progress is not None:
-            options.progress(start + len(block), len(tokens))
+            options.progress(4 * dim * (start + len(block)), 4 * dim * len(tokens))
     found = collector.finish()
     if not found.skipped:
         found.table.vocabulary.counts = counts

@@ -524,10 +524,11 @@ main {{ max-width: {WIDTH}px; margin: 2rem auto; background: {PAPER}; border-rad
 h1, h2, p, details {{ margin: .8rem clamp(16px, 4vw, {MARGIN}px); overflow-wrap: anywhere; }}
 h1 {{ font-size: 1.7rem; margin-top: 1.6rem; }}
 h2 {{ font-size: 1.15rem; margin-top: 1.8rem; }}
-h2 span {{ display: inline-block; width: 1.5em; border-radius: 1em; text-align: center;
-  background: {ACCENT}; color: {PAPER}; }}
+h2 span {{ display: inline-block; width: 1.5em; margin-right: .3em; border-radius: 1em;
+  text-align: center; background: {ACCENT}; color: {PAPER}; }}
 figure {{ margin: 0; overflow-x: auto; }}
 svg {{ display: block; }}
+svg > rect:first-of-type {{ fill: none; }}
 summary {{ cursor: pointer; font-weight: 600; color: {ACCENT}; }}
 details div {{ overflow: auto; max-height: 30rem; }}
 table {{ border-collapse: collapse; font-size: 12px; white-space: nowrap; }}

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 
 import pytest
 
 from embedcli.cli import progress as module
-from embedcli.cli.progress import Share, progress
+from embedcli.cli.progress import Progress
 from embedcli.training.loop import Step
 
 
@@ -25,11 +26,12 @@ def step(number: int, record: dict[str, float] | None = None) -> Step:
 
 
 def run() -> None:
-    with progress(quiet=False) as watch:
-        watch(step(1))
-        watch(step(2, {"epoch": 1, "loss": 0.5, "accuracy": 0.75}))
-        watch(step(3))
-        watch(step(4, {"epoch": 2, "loss": 0.25, "accuracy": 0.875}))
+    with Progress() as progress:
+        progress.start("train")
+        progress.step(step(1))
+        progress.step(step(2, {"epoch": 1, "loss": 0.5, "accuracy": 0.75}))
+        progress.step(step(3))
+        progress.step(step(4, {"epoch": 2, "loss": 0.25, "accuracy": 0.875}))
 
 
 def test_plain_lines_away_from_a_terminal(capsys):
@@ -63,32 +65,53 @@ def test_a_bar_on_a_terminal(monkeypatch):
 def test_quiet_says_nothing(monkeypatch, terminal):
     screen = Terminal() if terminal else io.StringIO()
     monkeypatch.setattr(sys, "stderr", screen)
-    with progress(quiet=True) as watch:
-        watch(step(4))
+    with Progress(quiet=True) as progress:
+        progress.step(step(4))
     assert screen.getvalue() == ""
 
 
 def shares(monkeypatch, screen, quiet=False):
     monkeypatch.setattr(sys, "stderr", screen)
-    clock = iter([0, 10, 20, 30, 30.01])
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
-    with Share(quiet) as share:
-        share.say("read", 1, 4)
-        share.say("read", 2, 4)
-        share.say("written", 1, 4)
-        share.say("written", 2, 4)
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    with Progress(quiet) as progress:
+        for what, done, unit in [
+            ("read", 0, "bytes"),
+            ("read", 1024, "bytes"),
+            ("read", 2048, "bytes"),
+            ("written", 0, "rows"),
+            ("written", 1024, "rows"),
+        ]:
+            progress.say(what, done, 4096, unit)
+            now[0] += 10
+        progress.say("answered", 0, 0, "questions")
+        now[0] += 10
+        progress.say("answered", 5000, 0, "questions")
+        now[0] += 0.01
+        progress.say("answered", 5001, 0, "questions")
     return screen.getvalue()
 
 
-def test_the_share_of_a_file_is_a_line_of_a_terminal_that_goes(monkeypatch):
-    said = shares(monkeypatch, Terminal())
-    shown = ["", " 25% read, 0:00 left", " 50% read, 0:10 left", " 25% written, 0:00 left", ""]
-    assert said.replace("\x1b[K", "").split("\r") == shown
-    assert said.count("\x1b[K") == 4
+def test_a_bar_that_goes_shows_what_is_read_and_written(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    said = re.sub(r"\x1b\[[?\d;]*[a-zA-Z]", "", shares(monkeypatch, Terminal()))
+    shown = [
+        " ".join(line.translate(dict.fromkeys(map(ord, "━╸╺"))).split())
+        for line in re.split(r"[\r\n]+", said)
+    ]
+    assert "read 25% 102 bytes/s 0:30 left" in shown
+    assert "read 50% 102 bytes/s 0:20 left" in shown
+    assert "written 25% 102 rows/s 0:30 left" in shown
+    assert shown[-1] == ""
 
 
-def test_the_share_of_a_file_is_lines_elsewhere(monkeypatch):
-    said = shares(monkeypatch, io.StringIO())
-    assert said == " 25% read, 0:00 left\n 50% read, 0:10 left\n 25% written, 0:00 left\n"
+def test_shares_are_lines_away_from_a_terminal(monkeypatch):
+    assert shares(monkeypatch, io.StringIO()).splitlines() == [
+        " 25% read, 102 bytes/s, 0:30 left",
+        " 50% read, 102 bytes/s, 0:20 left",
+        " 25% written, 102 rows/s, 0:30 left",
+        "5,000 questions answered, 500 questions/s",
+    ]
     for screen in (Terminal(), io.StringIO()):
         assert shares(monkeypatch, screen, quiet=True) == ""
