@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from embedcli.text.vocabulary import Vocabulary as Vocabulary
     from embedcli.training.loop import Step as Step
     from embedcli.training.run import Prepared as Prepared
+    from embedcli.training.run import Reading as Reading
     from embedcli.training.run import Stopped as Stopped
     from embedcli.training.run import Trained as Trained
 
@@ -84,7 +85,7 @@ _NAMES = {
     "text.tokenized": "Line Tokenized",
     "text.vocabulary": "Coverage Vocabulary",
     "training.loop": "Step",
-    "training.run": "Prepared Stopped Trained",
+    "training.run": "Prepared Reading Stopped Trained",
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
 __all__ = ["__version__", *_MODULE_OF]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from embedcli.text.tokenized import OovId, Tokenized
     from embedcli.text.vocabulary import Vocabulary
     from embedcli.training.loop import Step
-    from embedcli.training.run import Prepared, Trained
+    from embedcli.training.run import Prepared, Reading, Trained
 
 Evaluation = Literal["similarity", "analogy", "classify", "regress"]
 Source = str | Path
@@ -51,7 +51,7 @@ def train(
     *,
     config: Source | None = None,
     resume: bool = False,
-    report: Callable[[Prepared | Step], None] | None = None,
+    report: Callable[[Reading | Prepared | Step], None] | None = None,
     stop: Callable[[], bool] | None = None,
     **settings: Any,
 ) -> Trained:
@@ -63,9 +63,9 @@ def train(
 
     `resume` continues the run that was stopped before it wrote `out`: its text and settings are
     read from its checkpoint; those given must be the same. The setting `update` names a model to
-    continue, whose settings take the place of the preset. `report` is called with what the run
-    starts from and after each group of batches; if `stop` then returns true, a checkpoint is kept
-    and `Stopped` is raised.
+    continue, whose settings take the place of the preset. `report` is called while a long
+    text is read, with what the run starts from, and after each group of batches; if `stop` then
+    returns true, a checkpoint is kept and `Stopped` is raised.
 
     Raises ConfigError, CorpusError, StoreError or TrainingError; after the last, the last good
     state has been saved.

@@ -20,7 +20,7 @@ from embedcli.views.terminal import spelled
 if TYPE_CHECKING:
     from embedcli.training.loop import Step
     from embedcli.training.pretrained import Coverage
-    from embedcli.training.run import Prepared, Stopped, Trained
+    from embedcli.training.run import Prepared, Reading, Stopped, Trained
 
 MAX_SHARE = 0.003  # of the 500 most frequent words; above it stand function words
 
@@ -69,7 +69,7 @@ def train(
     from embedcli import api
     from embedcli.cli.progress import Progress
     from embedcli.tasks import TASKS
-    from embedcli.training.run import Prepared, Stopped
+    from embedcli.training.run import Prepared, Reading, Stopped
 
     settings = flags.given(ctx)
     if not corpus and not resume and "update" not in settings:
@@ -77,8 +77,10 @@ def train(
         terminal.note(f"no corpus given: training on the sample, {text}", quiet=quiet)
     with Progress(quiet) as progress, _StopSignals() as stop:
 
-        def report(event: Prepared | Step) -> None:
-            if isinstance(event, Prepared):
+        def report(event: Reading | Prepared | Step) -> None:
+            if isinstance(event, Reading):
+                progress.say("read", *event)
+            elif isinstance(event, Prepared):
                 _say_start(event, quiet)
                 stop.listen()
                 progress.start("train")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from embedcli.config import TextSettings
 from embedcli.errors import ConfigError
 from embedcli.text.lines import Block, transcoded
 from embedcli.text.records import READERS, Input, kind_of
-from embedcli.text.sources import STDIN, Chunks, find_sources, open_source
+from embedcli.text.sources import STDIN, Chunks, Source, find_sources, open_source
 
 # Bytes of text a block holds at most; a longer line is cut. Characters, which become more ids than
 # words do, come in blocks of a quarter of that.
@@ -30,16 +30,19 @@ class Corpus:
         *,
         labelled: bool = False,
         by_name: bool = False,
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         """Find the sources; raises CorpusError or, for an unknown encoding, ConfigError.
 
         Columns that the settings name are read from all files, or, `by_name`, from those whose
-        names say that they have columns.
+        names say that they have columns. `progress` is called between blocks with the bytes read
+        and those of all sources, as they are stored; with 0 for the latter where it is not known.
         """
         self.sources = find_sources(places)
         self._settings = settings
         self._labelled = labelled
         self._by_name = by_name
+        self._progress = progress
         self._digests: list[tuple[int, str]] = []
         try:
             codec = codecs.lookup(settings.encoding)
@@ -65,6 +68,7 @@ class Corpus:
         settings = self._settings
         size = BLOCK // 4 if settings.tokenizer == "char" else BLOCK
         self._digests.clear()
+        total = 0 if self._progress is None else _stored_size(self.sources)
         for source in self.sources:
             with open_source(source, settings.max_expansion) as (opened, content):
                 if self._encoding not in ("utf-8", "utf-8-sig"):
@@ -73,13 +77,23 @@ class Corpus:
                     )
                 file = Input(opened.name, content, settings, self._labelled)
                 kind = source.kind if self._by_name else kind_of(source.kind, content, settings)
-                yield from READERS[kind](file, size)
+                before = sum(stored for stored, _ in self._digests)
+                for number, block in enumerate(READERS[kind](file, size)):
+                    if self._progress is not None and number:
+                        self._progress(before + opened.size, total)
+                    yield block
                 self._digests.append((opened.size, opened.finish()))
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the files' bytes as they are stored, in their order, once all are read."""
         return fingerprint_of(self._digests)
+
+
+def _stored_size(sources: Sequence[Source]) -> int:
+    """Return the size of all sources in bytes, 0 if one of them is not a regular file."""
+    paths = [Path(source.path) for source in sources]
+    return sum(path.stat().st_size for path in paths) if all(map(Path.is_file, paths)) else 0
 
 
 def fingerprint_of(digests: Sequence[tuple[int, str]]) -> str:

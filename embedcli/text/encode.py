@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,16 +63,17 @@ def encode(
     vocabulary: Vocabulary | None = None,
     known: Known | None = None,
     by_name: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> EncodedCorpus:
     """Read the text at `places` and number its words by first appearance.
 
     Ids, offsets and targets are written to files in `folder` and memory-mapped. With a `vocabulary`
     its ids are used, other words are left out, and min_count, max_vocab and stop_words do not
     apply. Words and labels `known` from earlier text are kept and come first; counts are added, and
-    max_vocab limits all words. `by_name` is as in `Corpus`. Raises CorpusError for text that cannot
-    be read, has no word, or lacks labels.
+    max_vocab limits all words. `by_name` and `progress` are as in `Corpus`. Raises CorpusError for
+    text that cannot be read, has no word, or lacks labels.
     """
-    corpus = Corpus(places, settings, labelled=labels != "none", by_name=by_name)
+    corpus = Corpus(places, settings, labelled=labels != "none", by_name=by_name, progress=progress)
     if not settings.cache:
         return _encode(corpus, settings, folder, labels, vocabulary, known)
     given = None if vocabulary is None else sha256(vocabulary.to_bytes()).hexdigest()

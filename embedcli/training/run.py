@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,13 @@ MUST_MATCH_ON_RESUME = ("read", "valid", "words")
 CHECKPOINT_SPACING = 50
 
 
+class Reading(NamedTuple):
+    """How much of a text of several blocks is read, in bytes as they are stored."""
+
+    done: int
+    total: int  # 0 where it is not known
+
+
 @dataclass(frozen=True)
 class Prepared:
     """What a run starts from: the text as read, and the settings with every `auto` resolved."""
@@ -100,7 +107,7 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
         self.from_stdin = from_stdin  # the text must be given again
 
 
-Report = Callable[[Prepared | Step], None]
+Report = Callable[[Reading | Prepared | Step], None]
 Stop = Callable[[], bool]
 
 
@@ -198,7 +205,9 @@ class _Run:
             self.earlier = Earlier.of(model)
         known = None if self.earlier is None else self.earlier.known
         # 2. The text, as ids.
-        self.corpus = corpus = _encoded(sources, settings, work / "corpus", known=known)
+        self.corpus = corpus = _encoded(
+            sources, settings, work / "corpus", known=known, report=report
+        )
         vocabulary, valid = corpus.vocabulary, None
         if settings.valid is not None:
             valid = _encoded([settings.valid], settings, work / "valid", vocabulary)
@@ -377,11 +386,18 @@ def _encoded(
     folder: Path,
     vocabulary: Vocabulary | None = None,
     known: Known | None = None,
+    report: Report | None = None,
 ) -> EncodedCorpus:
     folder.mkdir()
     labels = TASKS[settings.task].label_kind
     return encode(
-        places, settings, labels=labels, folder=folder, vocabulary=vocabulary, known=known
+        places,
+        settings,
+        labels=labels,
+        folder=folder,
+        vocabulary=vocabulary,
+        known=known,
+        progress=None if report is None else lambda *sizes: report(Reading(*sizes)),
     )
 
 

@@ -212,7 +212,7 @@ def test_a_run_of_which_nobody_hears_any_more_is_kept(embed, reviews, monkeypatc
             raise BrokenPipeError
 
     with monkeypatch.context() as patch:
-        patch.setattr(progress._Lines, "__call__", closed)
+        patch.setattr(progress.Progress, "step", closed)
         assert embed("train", "reviews.txt", *LONG[:-1], "--out", "m").code == 141
     resumed = embed("train", "--resume", "--out", "m")
     assert (resumed.code, "resuming at step 70 of 160" in resumed.err) == (0, True)

@@ -243,3 +243,15 @@ def test_a_line_without_end_is_cut_between_tokens(
         assert all(block.data.decode() for block in blocks)
         assert not any(block.data.decode()[0] in "\u200d🏽" for block in blocks)
         assert [block.whole for block in blocks] == [False] * (len(blocks) - 1) + [True]
+
+
+def test_reading_a_text_of_several_blocks_is_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr("embedcli.text.corpus.BLOCK", 100)
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("some words\n" * 100, encoding="utf-8")
+    told = []
+    corpus = Corpus([tmp_path], TextSettings(), progress=lambda *sizes: told.append(sizes))
+    blocks = list(corpus.blocks())
+    assert len(told) == len(blocks) - 2 > 10  # none for the first block of a file
+    assert told == sorted(told)
+    assert {total for _, total in told} == {2200} and told[-1][0] == 2200
