@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import os
 import signal
 import sys
@@ -38,6 +39,10 @@ def entry() -> NoReturn:
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the parent process
             setattr(sys, name, Path(os.devnull).open("r+", encoding="utf-8"))  # noqa: SIM115
+    if isinstance(sys.stdout.buffer, io.RawIOBase):
+        # PYTHONUNBUFFERED: the rest of a write that was cut short, as by a full disk, was lost.
+        buffer = io.BufferedWriter(sys.stdout.buffer)
+        sys.stdout = io.TextIOWrapper(buffer, line_buffering=True)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -45,6 +50,10 @@ def entry() -> NoReturn:
             signal.signal(number, _terminate)
     gc.set_threshold(GC_THRESHOLD)
     code = main(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError:  # `main` has said so; flushing once more at exit would change the exit code
+        _discard_output()
     gc.freeze()  # or Python would visit every object once more before it exits
     sys.exit(code)
 
@@ -70,8 +79,7 @@ def main(argv: Sequence[str]) -> int:
     except MemoryError:
         return _fail("not enough memory", "free some, or try a smaller --dim or --max-vocab")
     except BrokenPipeError:
-        # The reader has what it wanted; flushing the buffer at exit must not fail.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()  # the reader has what it wanted
         return DONE
     except OSError as error:
         return _fail(f"{error.filename or 'output'}: {error.strerror or error}")
@@ -82,6 +90,11 @@ def main(argv: Sequence[str]) -> int:
         path = command.command_path if command else "embed"
         hint = _renamed_flag(error) or f"{path} --help"
         return _fail(error.format_message(), hint, code=MISUSED)
+
+
+def _discard_output() -> None:
+    """Redirect stdout to nowhere, so that flushing the buffer at exit does not fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _renamed_flag(error: Exception) -> str | None:

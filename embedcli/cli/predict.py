@@ -122,7 +122,9 @@ def _write_vectors(rows: Iterator[Any], output: str, precision: int) -> None:
     elif output == "npy":
         import numpy as np
 
-        np.save(sys.stdout.buffer, np.array(list(rows), np.float32), allow_pickle=False)
+        from embedcli.storage.arrays import npy_chunks
+
+        sys.stdout.buffer.writelines(npy_chunks(np.array(list(rows), np.float32)))
     elif output == "tsv":
         sys.stdout.writelines(terminal.tsv_line(row) for row in rows)
     else:

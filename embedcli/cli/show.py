@@ -75,9 +75,9 @@ def lookup(
         for row in found:
             sys.stdout.write(terminal.raw(terminal.tsv_line([row.token, *row.vector])))
     else:
-        import numpy as np
+        from embedcli.storage.arrays import npy_chunks
 
-        np.save(sys.stdout.buffer, found.vectors, allow_pickle=False)
+        sys.stdout.buffer.writelines(npy_chunks(found.vectors))
     if found.unknown or len(found) > 1:
         terminal.say_found(Coverage(found.known, found.unknown), quiet=quiet)
 

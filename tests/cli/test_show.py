@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +41,27 @@ def test_lookup_npy(model, capfdbinary, monkeypatch, tmp_path):
     assert main(["lookup", "king", "the", "--format", "npy", "--quiet"]) == 0
     vectors = np.load(io.BytesIO(capfdbinary.readouterr().out))
     np.testing.assert_array_equal(vectors, np.stack([model["king"], model["the"]]))
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "command", [["lookup", "king", "the"], ["vectors", "-", "--oov", "skip"]], ids=lambda c: c[0]
+)
+def test_vectors_that_do_not_fit_on_a_disk_are_an_error(model, tmp_path, command, unbuffered):
+    with (tmp_path / "out.npy").open("wb") as out:
+        done = subprocess.run(
+            [sys.executable, "-m", "embedcli", *command, "--format", "npy"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            input=b"king\nthe\n",
+            stdout=out,
+            stderr=subprocess.PIPE,
+            check=False,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (140, 140)),
+        )
+    assert (done.returncode, (tmp_path / "out.npy").stat().st_size) == (1, 140)
+    assert b"error: output: File too large" in done.stderr
+    assert b"Traceback" not in done.stderr
 
 
 def test_lookup_by_id_and_by_text(embed, model):
