@@ -45,7 +45,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class Label:
-    """A label said of a text, and its probability."""
+    """A predicted label and its probability."""
 
     name: str
     probability: float
@@ -60,19 +60,19 @@ def read_lines(
     *,
     by_name: bool = True,
 ) -> Iterator[Lines]:
-    """Read text a few lines at a time, counting in `coverage` what the vocabulary has.
+    """Yield text as ids, a few lines at a time, and count known and unknown words in `coverage`.
 
-    A word that it has not is an error, left out, or has the id V, as `oov` says. Raises
+    A word outside the vocabulary is an error, is left out, or has the id V, by `oov`. Raises
     CorpusError for text that cannot be read, VocabularyError for a word that is an error.
     """
     parts: list[NDArray[np.int32]] = []
     known, words = [0], [0]  # of each line; the last one is still being read
     for tokens, ended in token_lines(places, settings, coverage, by_name=by_name):
         ids = vocabulary.ids_of(tokens, unknown=None if oov == "error" else len(vocabulary))  # (N,)
-        met = ids < len(vocabulary)  # (N,)
-        coverage.add(len(ids), int(np.count_nonzero(~met)))
+        known_ids = ids < len(vocabulary)  # (N,)
+        coverage.add(len(ids), int(np.count_nonzero(~known_ids)))
         if oov == "skip":
-            ids = ids[met]
+            ids = ids[known_ids]
         parts.append(ids)
         known[-1] += len(ids)
         words[-1] += len(tokens)
@@ -225,7 +225,7 @@ PREDICTIONS: dict[LabelKind, Callable[..., Iterator[tuple[Label, ...] | tuple[fl
 
 
 def sif_weights(counts: NDArray[np.integer], a: float = SIF) -> NDArray[np.float32]:
-    """Weigh words by a / (a + share of the corpus), (V,): frequent ones say little of a text.
+    """Return weights a / (a + share of the corpus) of words, (V,): frequent words weigh little.
 
     Source: Arora, Liang & Ma 2017, "A simple but tough-to-beat baseline for sentence embeddings",
     Algorithm 1.
@@ -238,9 +238,9 @@ def sif_weights(counts: NDArray[np.integer], a: float = SIF) -> NDArray[np.float
 def text_vectors(
     table: EmbeddingTable, texts: Texts, weights: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
-    """Average the rows of each text's words, (B, D), weighed by `weights` (V,) if given.
+    """Average the rows of each text's words, (B, D), weighted by `weights` (V,) if given.
 
-    As in the source of `sif_weights` the weighed sum is divided by the number of words; those with
+    As in the source of `sif_weights` the weighted sum is divided by the number of words; those with
     the id V count there, and are zeros. A text without a known word is all zeros.
     """
     vectors = np.zeros((len(texts), table.dim), np.float32)  # (B, D)
@@ -255,7 +255,7 @@ def text_vectors(
 
 @np.errstate(all="ignore")
 def without_common_component(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Take from text vectors (B, D) what they share: their first singular direction.
+    """Remove from text vectors (B, D) the component that they share: the first singular direction.
 
     Source: as `sif_weights`; it needs all the texts that will be compared.
     """
@@ -277,14 +277,14 @@ def vectors_of_lines(
 ) -> Iterator[NDArray[np.float32]]:
     """Average the vectors of each line's words, some lines (B, D) at a time.
 
-    `sif` is the constant of `sif_weights`; `remove_common` takes away what all the lines share,
-    for which they are read to the end first; `oov` is as in `read_lines`. Raises VocabularyError
-    if the table has no counts, or for a word that is an error.
+    `sif` is the constant of `sif_weights`; `remove_common` removes the component that all lines
+    share, for which they are read to the end first; `oov` is as in `read_lines`. Raises
+    VocabularyError if the table has no counts, or for a word that is an error.
     """
     weights = None
     if sif is not None:
         if table.vocabulary.counts is None:
-            raise VocabularyError("the table has no counts to weigh words by", "leave out --sif")
+            raise VocabularyError("the table has no counts to weight words by", "leave out --sif")
         weights = sif_weights(table.vocabulary.counts, sif)
     read = read_lines(places, settings, table.vocabulary, coverage, oov)
     blocks = (text_vectors(table, lines.texts, weights) for lines in read)

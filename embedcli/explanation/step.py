@@ -96,9 +96,9 @@ def explain_step(
     """Take one step of the model's task on a text, in a copy of the rows that it changes.
 
     `answer` holds the labels or numbers that are right for the text (classify, regress); `seed`
-    draws other windows and noise words than the model's own; `oov` says whether an unknown word is
-    an error or is left out, as training leaves it out. Raises VocabularyError for such an error
-    and where no word is known, ConfigError where the answer is missing or is not one.
+    draws other windows and negative samples than the model's own; an unknown word is an error or
+    left out as in training, by `oov`. Raises VocabularyError for such an error and where no word
+    is known, ConfigError where the answer is missing or is not one.
     """
     require_head(model)
     # 1. Read the text as a corpus of one line, of which no word is left out.
@@ -254,7 +254,7 @@ class _Stepper:
         )
 
     def _state(self, name: str, weights: Rows, rows: Any) -> dict[str, Rows]:
-        """Copy the saved state of some rows, or make their first where none was saved."""
+        """Copy the saved state of some rows, or make it new where none was saved."""
         state = self.optimizer.state_like(weights)
         for slot, array in state.items():
             saved = self._model.optimizer.get(f"{name}.{slot}")

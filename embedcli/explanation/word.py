@@ -1,4 +1,4 @@
-"""The story of one word: where it stood, how often it was trained, and how far its row moved."""
+"""One word: its place in the corpus, how often it was trained, and how far its row moved."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from embedcli.nn.initializers import BLOCK, initial_rows
 from embedcli.table import EmbeddingTable, unit
 
 _NEIGHBORS = 10
-_SAMPLED_BLOCKS = 16  # of the table, to say how far a row usually moves
+_SAMPLED_BLOCKS = 16  # of the table, to find out how far a row usually moves
 _BLOCK_ROWS = 16 * BLOCK
 
 
@@ -29,7 +29,7 @@ class Neighbor:
 
 @dataclass(frozen=True, kw_only=True)
 class Word:
-    """What is known of a word and of its row; what was not kept is None."""
+    """A word and its row, before and after training; what was not saved is None."""
 
     token: str
     id: int
@@ -40,10 +40,10 @@ class Word:
     first_line: int | None  # line of the corpus, from 1
     trained: int  # steps in which it had a gradient
     frozen: bool  # by the settings
-    moved: float | None  # distance between the two
-    turned: float | None  # cosine between the two
+    moved: float | None  # distance between `start` and `now`
+    turned: float | None  # cosine between `start` and `now`
     usually_moved: float | None  # median over the table, or a sample of it
-    start: NDArray[np.float32] | None  # (D,) as it was before training
+    start: NDArray[np.float32] | None  # (D,) its initial values
     now: NDArray[np.float32]  # (D,)
     neighbors_then: Sequence[Neighbor]
     neighbors_now: Sequence[Neighbor]
@@ -51,17 +51,18 @@ class Word:
 
 @np.errstate(all="ignore")  # of a model whose numbers are not finite
 def explain_word(model: Model, word: str, k: int = _NEIGHBORS) -> Word:
-    """Tell what became of a word: raises VocabularyError for one that the table does not have.
+    """Return how training changed the row of a word.
 
-    The table as it was before training is made again from the seed, a block at a time.
+    The initial values of the table are drawn again from the seed, a block at a time. Raises
+    VocabularyError for a word that the table does not have.
     """
     table = model.table
     index = table.vocabulary.id_of(word)
     counts = table.vocabulary.counts
     count = None if counts is None else int(counts[index])
     now = table.rows([index])[0]  # (D,)
-    first = _first_table(model)
-    start = None if first is None else first.rows([index])[0]  # (D,)
+    initial = _initial_table(model)
+    start = None if initial is None else initial.rows([index])[0]  # (D,)
     return Word(
         token=word,
         id=index,
@@ -76,54 +77,54 @@ def explain_word(model: Model, word: str, k: int = _NEIGHBORS) -> Word:
         start=start,
         moved=None if start is None else float(np.linalg.norm(now - start)),
         turned=None if start is None else _cosine(now, start),
-        usually_moved=None if first is None else _median_move(table, first),
+        usually_moved=None if initial is None else _median_move(table, initial),
         neighbors_now=_neighbors(table, index, k),
-        neighbors_then=[] if first is None else _neighbors(first, index, k),
+        neighbors_then=[] if initial is None else _neighbors(initial, index, k),
     )
 
 
-class _FirstTable(EmbeddingTable):
-    """The table before training; its rows are made when they are asked for."""
+class _InitialTable(EmbeddingTable):
+    """The table before training; its rows are drawn when they are needed."""
 
     def __init__(self, model: Model) -> None:
         super().__init__(model.table.vocabulary, model.table.vectors)
         self._start = model.start
 
-    def made(self, rows: range) -> NDArray[np.float32]:
-        """Make the rows of a range, (N, D)."""
+    def draw(self, rows: range) -> NDArray[np.float32]:
+        """Return the rows of a range, (N, D)."""
         of = self._start
         return initial_rows(of["init"], of["seed"], rows, self.dim, of["scale"])
 
     def rows(self, ids: ArrayLike) -> NDArray[np.float32]:
-        """Make the rows of ids, (N, D)."""
-        made = [self.made(range(each, each + 1)) for each in np.asarray(ids).tolist()]
-        return np.concatenate(made)
+        """Return the rows of ids, (N, D)."""
+        ranges = [range(each, each + 1) for each in np.asarray(ids).tolist()]
+        return np.concatenate(list(map(self.draw, ranges)))
 
     def blocks(self, size: int | None = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Go through the table in blocks of rows."""
+        """Yield the table in blocks of rows."""
         del size
         for start in range(0, len(self), _BLOCK_ROWS):
-            yield start, self.made(range(start, min(start + _BLOCK_ROWS, len(self))))
+            yield start, self.draw(range(start, min(start + _BLOCK_ROWS, len(self))))
 
 
-def _first_table(model: Model) -> _FirstTable | None:
-    """Return the table before training, or None where it cannot be made again."""
+def _initial_table(model: Model) -> _InitialTable | None:
+    """Return the table before training, or None where it cannot be drawn again."""
     known = {"init", "seed", "scale"} <= model.start.keys()
     if not known or "vectors" in model.start:
         return None
     specs = schema(TrainSettings)
     for name, key in (("init", "init"), ("seed", "seed"), ("init_scale", "scale")):
         specs[name].check(model.start[key])
-    return _FirstTable(model)
+    return _InitialTable(model)
 
 
-def _median_move(table: EmbeddingTable, first: _FirstTable) -> float:
-    """Return how far a row moved in the middle of a sample, blocks taken evenly from the table."""
+def _median_move(table: EmbeddingTable, initial: _InitialTable) -> float:
+    """Return the median distance that rows moved, over blocks spread evenly over the table."""
     blocks = -(-len(table) // BLOCK)
     moves = []
     for number in range(0, blocks, max(1, blocks // _SAMPLED_BLOCKS)):
         rows = range(number * BLOCK, min((number + 1) * BLOCK, len(table)))
-        change = table.rows(rows) - first.made(rows)  # (BLOCK, D)
+        change = table.rows(rows) - initial.draw(rows)  # (BLOCK, D)
         moves.append(np.linalg.norm(change, axis=1))
     return float(np.median(np.concatenate(moves)))
 

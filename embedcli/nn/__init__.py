@@ -1,1 +1,1 @@
-"""Layers, losses, first numbers and optimizers over `autodiff`."""
+"""Layers, losses, negative sampling, initial values and optimizers over `autodiff`."""

@@ -159,12 +159,12 @@ class WordTask(Task):
         """Say how windows and negative samples are drawn."""
         thinned = ""
         if settings.subsample:
-            thinned = " Frequent words, which training thins out first, are all kept here."
+            thinned = " Frequent words, which training subsamples, are all kept here."
         return (
             f"A centre's window reaches 1 to {settings.window} words to either side, drawn anew "
-            f"each time. Noise words are drawn by count to the power {settings.noise_power:g}, "
-            f"{settings.negatives} for each right answer; neighbouring centres share a draw, and "
-            f"each word of it weighs its part.{thinned}"
+            f"each time. Negative samples are drawn by count to the power "
+            f"{settings.noise_power:g}; neighbouring centres share them, and weigh them as "
+            f"{settings.negatives} for each right answer.{thinned}"
         )
 
 
