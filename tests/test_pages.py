@@ -28,7 +28,9 @@ def shell(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "PATH": path, "PYTHONPATH": str(DOCS.parent), "COLUMNS": "80"}
 
 
-@pytest.mark.parametrize("page", ["how-an-embedding-layer-works.md", "starting.md"])
+@pytest.mark.parametrize(
+    "page", ["how-an-embedding-layer-works.md", "starting.md", "optimizers.md"]
+)
 def test_page_shows_what_is_printed(
     page: str, shell: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
