@@ -50,6 +50,11 @@ class Row:
     count: int | None  # in the corpus; None where it is not known
     vector: NDArray[np.float32]  # (D,)
 
+    def _repr_html_(self) -> str:
+        from embedcli.views import blocks, records
+
+        return blocks.html_of(records.row(self))
+
 
 class Neighbor(NamedTuple):
     """A word that a search found and its score."""

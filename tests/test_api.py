@@ -144,3 +144,12 @@ def test_notebooks_show_records_as_tables(corpus, tmp_path):
         html = record._repr_html_()
         assert "<table" in html, record
         assert "<b>" not in html
+
+
+def test_notebooks_show_explanations_as_pictures(corpus, tmp_path):
+    embedcli.train(corpus, tmp_path / "m", task="classify", dim=3)
+    row = embedcli.load(tmp_path / "m").lookup(["warm"])[0]
+    assert row._repr_html_().count("<span") == 2 + 3  # the word, its place, its numbers
+    step = embedcli.explain("warm <b>", tmp_path / "m", labels=["good"])
+    for record in (step, embedcli.explain_word("warm", tmp_path / "m")):
+        assert record._repr_svg_().startswith("<svg") and "<b>" not in record._repr_svg_()

@@ -84,6 +84,11 @@ class Step:
     changes: Sequence[Change]
     unchanged: Mapping[str, int]  # rows that stay as they are, by table
 
+    def _repr_svg_(self) -> str:
+        from embedcli.views import explain_svg
+
+        return explain_svg.svg(self)
+
 
 @np.errstate(all="ignore")  # of a model whose numbers are not finite
 def explain_step(

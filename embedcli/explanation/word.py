@@ -48,6 +48,11 @@ class Word:
     neighbors_then: Sequence[Neighbor]
     neighbors_now: Sequence[Neighbor]
 
+    def _repr_svg_(self) -> str:
+        from embedcli.views import explain_svg
+
+        return explain_svg.svg(self)
+
 
 @np.errstate(all="ignore")  # of a model whose numbers are not finite
 def explain_word(model: Model, word: str, k: int = _NEIGHBORS) -> Word:

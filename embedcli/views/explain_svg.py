@@ -67,7 +67,7 @@ class Figure(NamedTuple):
 Part = Title | Heading | Sentences | Figure
 
 
-def svg(of: Step | Word) -> str:
+def svg(of: Any) -> str:
     """Return an explanation as one picture."""
     title, *parts = _parts(of)
     canvas = Canvas()
