@@ -188,26 +188,30 @@ class Pairs:
     rows: Sequence[tuple[str, str | Cell]]
     margin: int = 0
 
-    def plain(self) -> Iterator[str]:
-        """Yield the lines."""
+    def _lines(self) -> Iterator[tuple[str, str, Style]]:
+        """Yield the two parts of every line, and the style of the second."""
         names = max(width(visible(name)) for name, _ in self.rows) + 2
         room = max(20, columns_of_page() - self.margin - names)
         for name, value in self.rows:
+            style = "" if isinstance(value, str) else value.style
             lines = textwrap.wrap(_text(value), room, break_on_hyphens=False) or [""]
             for place, line in enumerate(lines):
-                yield " " * self.margin + fit("" if place else visible(name), names) + line + "\n"
+                left = fit("" if place else visible(name), names)
+                yield " " * self.margin + left, line, style
+
+    def plain(self) -> Iterator[str]:
+        """Yield the lines."""
+        yield from (f"{name}{value}\n" for name, value, _ in self._lines())
 
     def rich(self) -> Any:
-        """Return a table without lines."""
-        from rich.padding import Padding
-        from rich.table import Table as RichTable
+        """Return the lines, names muted."""
+        from rich.text import Text
 
-        table = RichTable.grid(padding=(0, 2, 0, 0))
-        table.add_column(style=colors.TERMINAL["muted"], no_wrap=True)
-        table.add_column(overflow="fold")
-        for name, value in self.rows:
-            table.add_row(_rich(name), _rich(value))
-        return Padding(table, (0, 0, 0, self.margin))
+        lines = (
+            _rich(Cell(name, "muted")) + _rich(Cell(value, style))
+            for name, value, style in self._lines()
+        )
+        return Text("\n").join(lines)
 
     def html(self) -> str:
         """Return a table."""
@@ -299,25 +303,25 @@ class Table:
         for row in self._fitted():
             yield " " * self.margin + "  ".join(row).rstrip() + "\n"
 
-    def _texts(self, gap: int = 2) -> list[list[str]]:
+    def _texts(self) -> list[list[str]]:
         """Return the text of every cell, vectors as wide as the other columns leave them."""
         beside = self.header[:-1]
         cells = [[_text(cell) for cell in row if not isinstance(cell, Vector)] for row in self.rows]
         vectors = [row[-1] for row in self.rows if row and isinstance(row[-1], Vector)]
         if vectors:
-            columns = columns_of_page() - sum(_limited([beside, *cells])) - gap * len(beside)
+            columns = columns_of_page() - sum(_limited([beside, *cells])) - 2 * len(beside)
             for row, vector in zip(cells, vectors, strict=True):
                 row.append(" ".join(vector.numbers(columns)))
         return cells
 
-    def _fitted(self, gap: int = 2) -> Iterator[list[str]]:
+    def _fitted(self) -> Iterator[list[str]]:
         """Yield the rows, header first, padded or cut to the widths of the columns.
 
         Where the table is too wide, no column but the last takes more than a third of the page;
         the last one takes what is left, and then the widest ones are cut.
         """
-        cells = [[visible(cell) for cell in self.header], *self._texts(gap)]
-        page = columns_of_page() - self.margin - gap * (len(self.header) - 1)
+        cells = [[visible(cell) for cell in self.header], *self._texts()]
+        page = columns_of_page() - self.margin - 2 * (len(self.header) - 1)
         widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
         if sum(widths) > page:
             widths[:-1] = _limited([row[:-1] for row in cells])
@@ -328,10 +332,10 @@ class Table:
             yield [fit(cell, widths[i], right=self.right[i]) for i, cell in enumerate(row)]
 
     def rich(self) -> Any:
-        """Return a table with a line under its header."""
-        from rich import box
-        from rich.padding import Padding
-        from rich.table import Table as RichTable
+        """Return the lines of `plain`, coloured, with a rule under the header.
+
+        rich's own tables count the columns of Devanagari vowel signs other than terminals do.
+        """
         from rich.text import Text
 
         if self.layout == "list":
@@ -339,37 +343,31 @@ class Table:
             cells = ([cell for cell in row if not isinstance(cell, Vector)] for row in self.rows)
             lines = (Text("  ").join(map(_rich, row)) for row in cells)
             return Text("\n").join([*title, *(Text("  ") + line for line in lines)])
-
-        table = RichTable(
-            box=box.SIMPLE_HEAD,
-            show_edge=False,
-            pad_edge=False,
-            padding=(0, 1),
-        )
-        header, *rows = self._fitted(gap=3)
-        for name, right in zip(header, self.right, strict=True):
-            table.add_column(_rich(name.strip()), justify="right" if right else "left")
-        largest = colors.largest_of(
-            cell.row for row in self.rows for cell in row if isinstance(cell, Vector)
-        )
+        largest = self._largest()
+        header, *rows = self._fitted()
+        columns = sum(map(width, header)) + 2 * (len(header) - 1)
+        shown = [Text("  ").join(Text(name, "bold") for name in header), Text("─" * columns)]
         for row, texts in zip(self.rows, rows, strict=True):
-            shown = []
+            line = []
             for cell, text in zip(row, texts, strict=True):
                 if isinstance(cell, Vector):
-                    numbers = cell.numbers(width(text.rstrip()))
-                    shown.append(heat(numbers, cell.row, largest))
+                    line.append(heat(cell.numbers(width(text.rstrip())), cell.row, largest))
                 else:
-                    shown.append(_rich(cell, text.strip()))
-            table.add_row(*shown)
-        for column in table.columns:
-            column.no_wrap = True
-        return Padding(table, (0, 0, 0, self.margin))
+                    line.append(_rich(cell, text))
+            shown.append(Text("  ").join(line))
+        for each in shown:
+            each.rstrip()
+        return Text("\n").join(Text(" " * self.margin) + each for each in shown)
+
+    def _largest(self) -> float:
+        """Return the largest size of a number in the vectors."""
+        return colors.largest_of(
+            cell.row for row in self.rows for cell in row if isinstance(cell, Vector)
+        )
 
     def html(self) -> str:
         """Return a table; of a vector its first numbers, on a colour by their values."""
-        largest = colors.largest_of(
-            cell.row for row in self.rows for cell in row if isinstance(cell, Vector)
-        )
+        largest = self._largest()
 
         def html_cell(cell: str | Cell | Vector, right: bool) -> str:
             align = "right" if right else "left"
@@ -410,4 +408,4 @@ def show(blocks: Iterable[Block]) -> None:
         return
     console = colors.console()
     for block in blocks:
-        console.print(block.rich(), soft_wrap=isinstance(block, Line | Table))
+        console.print(block.rich(), soft_wrap=True)

@@ -125,3 +125,11 @@ def test_blocks_as_html_escape_every_word():
     page = html_of(blocks)
     assert "<script" not in page and "\x1b" not in page
     assert page.count("&lt;script&gt;") == 9
+
+
+def test_a_table_of_devanagari_is_as_wide_on_a_terminal_as_in_a_pipe(shown):
+    rows = [[word, Vector(ROW)] for word in ("माना", "जाता", "है", "दिल्ली")]
+    table = Table(["word", "row"], rows, right=(False, False))
+    said = re.sub(r"\x1b\[[\d;]*m", "", shown([table])).splitlines()
+    assert [line for line in said if "─" not in line] == "".join(table.plain()).splitlines()
+    assert len(said) == 6 and not any(line.endswith(" ") for line in said)
