@@ -69,6 +69,12 @@ def tokenize(
 
     given = None if vocab is None else Vocabulary.read(vocab)
     lines = api.tokenize(corpus or ["-"], vocabulary=given, oov=oov, **flags.given(ctx))
+    if unmatched := lines.unmatched:
+        terminal.note(
+            f"{vocab}: {len(unmatched):,} words can never be found, such as {unmatched[0]!r}: "
+            "tokens are folded; see --no-fold-case and --no-normalize",
+            quiet=quiet,
+        )
     if save_ids is None:
         _print(lines, output)
     else:

@@ -9,13 +9,21 @@ from pathlib import Path
 
 from embedcli.config import TextSettings
 from embedcli.errors import ConfigError
-from embedcli.text.lines import Block, transcoded
+from embedcli.text.lines import Block, newlines, transcoded
 from embedcli.text.records import READERS, Input, kind_of
-from embedcli.text.sources import STDIN, Chunks, Source, find_sources, open_source
+from embedcli.text.sources import (
+    STDIN,
+    Chunks,
+    Source,
+    find_sources,
+    open_source,
+    require_text,
+)
 
 # Bytes of text a block holds at most; a longer line is cut. Characters, which become more ids than
 # words do, come in blocks of a quarter of that.
 BLOCK = 1 << 20
+_HEAD = 1 << 16  # bytes by which a file's kind and line ends are told
 # Python counts these as text encodings, but no file is written in them.
 _OF_NO_FILE = {"idna", "punycode", "unicode-escape", "raw-unicode-escape"}
 
@@ -71,18 +79,27 @@ class Corpus:
         total = 0 if self._progress is None else _stored_size(self.sources)
         for source in self.sources:
             with open_source(source, settings.max_expansion) as (opened, content):
+                require_text(opened.name, content.peek(_HEAD), self._encoding)
                 if self._encoding not in ("utf-8", "utf-8-sig"):
                     content = Chunks(
                         transcoded(opened.name, content, self._encoding, settings.errors)
                     )
+                head = content.peek(_HEAD)
+                if b"\r" in head and b"\n" not in head:
+                    content = Chunks(newlines(content))
                 file = Input(opened.name, content, settings, self._labelled)
                 kind = source.kind if self._by_name else kind_of(source.kind, content, settings)
-                before = sum(stored for stored, _ in self._digests)
+                before = self.size
                 for number, block in enumerate(READERS[kind](file, size)):
                     if self._progress is not None and number:
                         self._progress(before + opened.size, total)
                     yield block
                 self._digests.append((opened.size, opened.finish()))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files as they are stored, once all are read."""
+        return sum(size for size, _ in self._digests)
 
     @property
     def fingerprint(self) -> str:

@@ -112,6 +112,8 @@ def _encode(
     if not ids.total:
         if words.read:
             raise CorpusError(f"{corpus.name}: none of its words is in the given vocabulary")
+        if not corpus.size:
+            raise CorpusError(f"{corpus.name}: no word found, as it is empty; expected text")
         raise CorpusError(
             f"{corpus.name}: no word found; expected text with letters or digits",
             hint=f"the tokenizer is {settings.tokenizer}; see --tokenizer",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import regex
 
 from embedcli.errors import CorpusError
-from embedcli.text.sources import READ, Chunks
+from embedcli.text.sources import READ, Chunks, guess_utf16
 
 # Python's names for how undecodable bytes are handled.
 HANDLERS = {"strict": "strict", "replace": "replace", "skip": "ignore"}
@@ -95,6 +95,15 @@ def valid_utf8(block: Block, errors: str) -> bytes:
     return block.data
 
 
+def newlines(content: Chunks) -> Iterator[bytes]:
+    """Yield text whose lines end with carriage returns, as on old Macs, with newlines instead."""
+    rest = b""
+    while data := rest + content.read(READ):
+        rest = b"\r" if data.endswith(b"\r") and data != rest else b""  # a newline may follow
+        data = data[: len(data) - len(rest)]
+        yield data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
 def transcoded(name: str, content: Chunks, encoding: str, errors: str) -> Iterator[bytes]:
     """Yield text of another encoding as UTF-8; raises CorpusError for undecodable bytes."""
     decoder = codecs.getincrementaldecoder(encoding)(HANDLERS[errors])
@@ -129,6 +138,8 @@ def undecodable(
     hint = "name the text's own with --encoding, or pass --errors replace or skip"
     if place < 2 and error.object[:2] in (b"\xff\xfe", b"\xfe\xff"):
         hint = "this looks like UTF-16: --encoding utf-16"
+    elif offset == 0 and (guess := guess_utf16(error.object, surely=False)):
+        hint = f"this looks like UTF-16 without a byte order mark: --encoding {guess}"
     return CorpusError(
         f"{name}:{line}: byte 0x{found} at offset {place} is not {encoding.upper()}"
         f" ({error.reason})",

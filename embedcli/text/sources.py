@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import hashlib
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator, Sequence
@@ -224,6 +226,58 @@ def _expanded(opened: Opened, max_expansion: int) -> Iterator[bytes]:
                     hint="if that is right, raise --max-expansion",
                 )
             yield piece
+
+
+# How files begin that are no text, what they are, and what to do with them.
+_NOT_TEXT = [
+    (rb"PK\x03\x04", "a zip archive, or a document that is one", "unpack it, or save it as text"),
+    (rb".{257}ustar", "a tar archive", "unpack it: tar -xf FILE"),
+    (rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07", "an archive", "unpack it"),
+    (rb"%PDF-", "a PDF document", "extract its text: pdftotext FILE"),
+    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document", "save it as text or CSV"),
+    (rb"PAR1[\0-\x1f]", "a Parquet file", "save its text as CSV or JSON lines"),
+    (rb"\x93NUMPY|\x89HDF|SQLite format 3\0", "a file of data", "save its text as CSV"),
+    (rb"\x89PNG\r|\xff\xd8\xff|GIF8[79]a", "a picture", "name files of text only"),
+    (
+        rb"version https://git-lfs\.github\.com/",
+        "a pointer of Git LFS, not the file itself",
+        "fetch the file: git lfs pull",
+    ),
+    (
+        rb"(?i)\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype html|html)\b",
+        "an HTML page",
+        "is it an error page of a download? else extract its text first",
+    ),
+    *((each.magic.pattern, "compressed twice", "decompress it") for each in COMPRESSIONS.values()),
+]
+
+
+def require_text(name: str, head: bytes, encoding: str) -> None:
+    """Raise CorpusError, with what to do, if the first bytes of a file are not those of text."""
+    for pattern, what, hint in _NOT_TEXT:
+        if re.match(pattern, head, re.DOTALL):
+            raise CorpusError(f"{name}: is {what}; expected text", hint=hint)
+    if encoding == "utf-8" and (guess := guess_utf16(head, surely=True)):
+        raise CorpusError(
+            f"{name}: looks like UTF-16 without a byte order mark; expected UTF-8",
+            hint=f"name its encoding: --encoding {guess}",
+        )
+
+
+def guess_utf16(head: bytes, *, surely: bool) -> str | None:
+    """Return the encoding of text that may be UTF-16, as its blanks have a byte of zeros.
+
+    The zeros are always the same of a character's two bytes. That it `surely` is UTF-16 is known of
+    the alphabets below U+2000: then almost all of these bytes are control characters.
+    """
+    halves = {"utf-16-be": head[0::2], "utf-16-le": head[1::2]}
+    found = [encoding for encoding, half in halves.items() if b"\0" in half]
+    if len(head) < 4 or len(found) != 1 or head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return None
+    half = halves[found[0]]
+    if surely and sum(map(half.count, range(32))) < 0.9 * len(half):
+        return None
+    return found[0]
 
 
 @contextmanager

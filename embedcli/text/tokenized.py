@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from embedcli.config import TextSettings
 from embedcli.text.encode import encode, token_lines
+from embedcli.text.tokenizer import Tokenizer
 from embedcli.text.vocabulary import Coverage, Vocabulary
 
 OovId = Literal["error", "skip", "unknown"]
@@ -70,6 +71,15 @@ class Tokenized:
         else:
             for tokens, ended in token_lines(self._places, settings, self.coverage):
                 yield Line(tokens, [self._index[token] for token in tokens], ended)
+
+    @property
+    def unmatched(self) -> list[str]:
+        """The words of a given vocabulary that no token can be, as their case or form is folded."""
+        if self._given is None:
+            return []
+        words = list(self._given)
+        spelt = Tokenizer(self._settings).spelt("\n".join(words)).split("\n")
+        return [word for word, folded in zip(words, spelt, strict=True) if word != folded]
 
     @property
     def vocabulary(self) -> Vocabulary:

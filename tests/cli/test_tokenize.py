@@ -55,6 +55,17 @@ def test_words_that_are_too_long_are_counted(embed, stdin):
     assert embed("tokenize", "-q") == (0, "\n", "")
 
 
+def test_words_that_folding_never_meets(embed, stdin, tmp_path):
+    (tmp_path / "v.txt").write_text("soon\nKing\nQueen\nsee\n")
+    stdin("see King")
+    found = embed("tokenize", "--vocab", "v.txt", "--oov", "skip")
+    assert found.out == "3\n"
+    assert "v.txt: 2 words can never be found, such as 'King'" in found.err
+    stdin("see King")
+    found = embed("tokenize", "--vocab", "v.txt", "--no-fold-case")
+    assert found == (0, "3 1\n", "2 found, 0 not in the vocabulary\n")
+
+
 def test_files_are_read_in_order(embed, tmp_path):
     (tmp_path / "b.txt").write_text("one two\n")
     (tmp_path / "a.txt").write_text("two three\n")

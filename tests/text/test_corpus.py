@@ -17,6 +17,7 @@ from embedcli.errors import ConfigError, CorpusError
 from embedcli.text import corpus as module
 from embedcli.text import sources
 from embedcli.text.corpus import Corpus
+from embedcli.text.encode import encode
 from embedcli.text.lines import Block
 from tests.packing import PACKERS, ZSTD
 
@@ -186,6 +187,8 @@ def test_blocks_hold_the_text_in_order(
     path = tmp_path_factory.mktemp("corpus") / "text"
     data = "\n".join(lines).encode()
     path.write_bytes(data)
+    if b"\n" not in data:
+        data = data.replace(b"\r", b"\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BLOCK", size)
         blocks = blocks_of(path)
@@ -201,6 +204,64 @@ def test_blocks_hold_the_text_in_order(
         assert before.whole == before.data.endswith(b"\n")
         if not before.whole and b" " in before.data[1:]:
             assert after.data.startswith((b" ", b"\t"))
+
+
+@pytest.mark.parametrize(
+    ("data", "said", "hint"),
+    [
+        (b"PK\x03\x04\x14\0\0\0\x08\0", "is a zip archive", "unpack it"),
+        (b"a.txt".ljust(257, b"\0") + b"ustar\x0000text", "is a tar archive", "tar -xf"),
+        (b"7z\xbc\xaf\x27\x1c\0\x04", "is an archive", "unpack it"),
+        (b"%PDF-1.7\n%\xe2\xe3", "is a PDF document", "pdftotext"),
+        (b"PAR1\x15\x04\x15", "is a Parquet file", "CSV or JSON lines"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n",
+            "is a pointer of Git LFS",
+            "git lfs pull",
+        ),
+        (b"\n<!DOCTYPE html>\n<html>Not found</html>", "is an HTML page", "extract its text"),
+        (gzip.compress(b"text\n"), "is compressed twice", "decompress it"),
+        ("Hope to see you\n".encode("utf-16-le"), "looks like UTF-16", "--encoding utf-16-le"),
+        ("Hope to see you\n".encode("utf-16-be"), "looks like UTF-16", "--encoding utf-16-be"),
+        ("यह किताब\n".encode("utf-16-le"), "looks like UTF-16", "--encoding utf-16-le"),
+        ("यह किताब\n".encode("utf-16-be"), "looks like UTF-16", "--encoding utf-16-be"),
+        ("你好，世界\n".encode("utf-16-le"), "is not UTF-8", "--encoding utf-16-le"),
+    ],
+)
+def test_what_is_no_text_is_named(tmp_path: Path, data: bytes, said: str, hint: str) -> None:
+    path = tmp_path / "text"
+    path.write_bytes(gzip.compress(data))
+    error = encode_error(path)
+    assert said in error.message
+    assert hint in (error.hint or "")
+
+
+def encode_error(path: Path) -> CorpusError:
+    with pytest.raises(CorpusError) as caught:
+        encode([path], TextSettings(cache=False), folder=path.parent)
+    return caught.value
+
+
+def test_carriage_returns_alone_end_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embedcli.text.lines.READ", 4)
+    path = tmp_path / "text"
+    for data, expected in (
+        (b"one\rtwo\r\rthree", b"one\ntwo\n\nthree"),
+        (b"one\r\r\r", b"one\n\n\n"),
+        (b"\r" * 9, b"\n" * 9),
+        (b"one\rtwo\nthree\r\n", b"one\rtwo\nthree\r\n"),
+    ):
+        path.write_bytes(data)
+        assert text_of(path) == expected
+    path.write_bytes("text,label\ra,x\rb,y\r".encode("utf-16"))
+    found = list(Corpus([path], TextSettings(encoding="utf-16", text_column="text")).blocks())
+    assert b"".join(block.data for block in found) == b"a\nb\n"
+
+
+def test_an_empty_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    assert "empty: no word found, as it is empty" in encode_error(tmp_path / "empty").message
+    assert encode_error(tmp_path).message.startswith(str(tmp_path / "empty"))
 
 
 def test_byte_order_marks(tmp_path: Path) -> None:
