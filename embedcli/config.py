@@ -316,7 +316,9 @@ class TextSettings(Settings):
     stop_words: str | None = setting(
         None, "File of words to leave out, one per line.", group="Vocabulary"
     )
-    label_prefix: str = setting("__label__", "Prefix of a label in a line.", group="Labels")
+    label_prefix: str | None = setting(
+        "__label__", "Prefix of a label in a line; none: lines have no labels.", group="Labels"
+    )
     text_column: str | None = setting(
         None,
         "Column (CSV, TSV) or key (JSON lines) of the text; makes any file one with columns.",

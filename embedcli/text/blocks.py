@@ -117,7 +117,7 @@ class BlockEncoder:
         text = valid_utf8(block, self._settings.errors)
         if block.whole and not text.endswith(b"\n"):
             text += b"\n"
-        prefix = "" if block.rows is not None else self._settings.label_prefix
+        prefix = None if block.rows is not None else self._settings.label_prefix
         return split_labels(text, prefix)
 
 

@@ -299,7 +299,9 @@ def _check_labelled(
     if lacking.any():
         raise CorpusError(
             f"{lines.where(int(np.argmax(lacking)))}: a line without a label",
-            hint=f"a label is a word {settings.label_prefix}NAME of the line, or has a column",
+            hint="a label has a column of its own; see --text-column and --label-prefix"
+            if settings.label_prefix is None
+            else f"a label is a word {settings.label_prefix}NAME of the line, or has a column",
         )
     if not found.any():
         raise CorpusError("no text has a label; expected at least one")

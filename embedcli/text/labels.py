@@ -32,7 +32,7 @@ class NumberTargets(NamedTuple):
     values: NDArray[np.float32]  # (L, R)
 
 
-def split_labels(text: bytes, prefix: str) -> tuple[bytes, list[str], NDArray[np.int64]]:
+def split_labels(text: bytes, prefix: str | None) -> tuple[bytes, list[str], NDArray[np.int64]]:
     """Return a text with a blank for each label, the labels, and the line of each: (labels,).
 
     A label is what follows `prefix` at the start of a word. Without a prefix there is none.

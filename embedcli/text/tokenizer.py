@@ -118,7 +118,11 @@ _EMOJI = rf"\p{{Regional_Indicator}}{{2}}|{_PICTOGRAPH}(?:\u200d{_PICTOGRAPH})*+
 # Burmese has vowel signs that do not extend a cluster; they stay with their consonant here.
 _SPACELESS_CLUSTER = rf"(?={_SPACELESS})\X\p{{M}}*+"
 _SPACELESS_RUN = rf"(?P<run>{_SPACELESS}(?:{_SPACELESS}|\p{{M}}|[\u200c\u200d])*+)"
-_CLUSTER = regex.compile(r"\X")
+# A pair of flags' letters is taken first: \X looks back to the first of a row of them.
+_CLUSTER = regex.compile(r"\p{Regional_Indicator}{2}|\X")
+# Marks after these are dropped: text with more in a row is not "stream-safe" (UAX #15), and the
+# time to compose it grows with the square of their number.
+_MARKS = regex.compile(r"(\p{M}{30})\p{M}++")
 _INVISIBLE = regex.compile(r"[\p{Cc}\p{Cf}]+")
 
 _BLANK = ord(" ")
@@ -223,7 +227,7 @@ class Tokenizer:
         """Return text with one spelling of what is canonically the same, to be cut."""
         if not self.normalize:
             return text
-        text = unicodedata.normalize("NFC", text)
+        text = unicodedata.normalize("NFC", _MARKS.sub(r"\1", text))
         return text.translate(_ONE_SPELLING) if self.kind == "word" else text
 
     def _finished(self, tokens: str) -> str:

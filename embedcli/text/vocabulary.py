@@ -258,8 +258,8 @@ def _text(line: bytes) -> str:
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
-        found = line[error.start : error.start + 8]
-        raise VocabularyError(f"the vocabulary is damaged: {found!r} is not UTF-8") from None
+        found = line[error.start : error.start + 1].hex()
+        raise VocabularyError(f"the vocabulary is damaged: byte 0x{found} is not UTF-8") from None
 
 
 def _repeated(tokens: list[str]) -> VocabularyError:

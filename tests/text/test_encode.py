@@ -250,7 +250,11 @@ class TestLabels:
             (["b", "x", "label", "y"], True),
         ]
         assert list(encoded("#a b", label_prefix="#").vocabulary) == ["b"]
-        assert list(encoded("#a b", label_prefix="").vocabulary) == ["a", "b"]
+        for nothing in ("", None):
+            assert list(encoded("#a b", label_prefix=nothing).vocabulary) == ["a", "b"]
+        with pytest.raises(CorpusError) as caught:
+            encoded("__label__a b", label_prefix=None, labels="class")
+        assert "None" not in (caught.value.hint or "")
         assert list(encoded("text\n__label__a b\n", "t.csv").vocabulary) == ["label", "a", "b"]
 
     @pytest.mark.parametrize("block", [24, 1 << 20])
