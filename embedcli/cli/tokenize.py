@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
 
 import typer
 
@@ -75,12 +76,12 @@ def tokenize(
             "tokens are folded; see --no-fold-case and --no-normalize",
             quiet=quiet,
         )
-    if save_ids is None:
-        _print(lines, output)
-    else:
-        with TemporaryFile() as spool:
-            _print(_spooled(lines, spool.write), output)
-            _save_ids(save_ids, spool)
+    with TemporaryFile() as ids:
+        for line in _printed(lines, output):
+            if save_ids is not None:
+                ids.write(array("i", line.ids).tobytes())
+        if save_ids is not None:
+            _save_ids(save_ids, ids)
     if save_vocab is not None:
         from embedcli.storage import files
 
@@ -92,55 +93,38 @@ def tokenize(
         terminal.say_too_long(lines.coverage.too_long, quiet=quiet)
 
 
-def _spooled(lines: Any, write: Callable[[bytes], object]) -> Iterator[Line]:
-    import numpy as np
-
+def _printed(lines: Iterable[Line], output: str) -> Iterator[Line]:
+    """Yield lines after printing them; a very long one comes in parts."""
+    opening, gap, closing = ("[", ", ", "]\n") if output == "json" else ("", " ", "\n")
+    raw = terminal.raw if sys.stdout.isatty() else str
+    cells: dict[str, Callable[[Line], Iterator[str]]] = {
+        "ids": lambda line: map(str, line.ids),
+        "tokens": lambda line: map(raw, line.tokens),
+        "json": lambda line: (
+            terminal.json_text({"token": token, "id": id_})
+            for token, id_ in zip(line.tokens, line.ids, strict=True)
+        ),
+    }
+    started = filled = False  # whether parts of the line, and cells of it, were printed
     for line in lines:
-        write(np.array(line.ids, "<i4").tobytes())
+        text = gap.join(cells[output](line))
+        sys.stdout.write("" if started else opening)
+        sys.stdout.write(gap if filled and text else "")
+        sys.stdout.write(text + (closing if line.ended else ""))
+        started = not line.ended
+        filled = started and (filled or bool(text))
         yield line
 
 
-def _save_ids(path: Path, spool: Any) -> None:
+def _save_ids(path: Path, ids: BinaryIO) -> None:
+    """Write ids (int32), which were written one after the other, as a .npy file."""
     import numpy as np
 
     from embedcli.storage import files
 
-    shape = (spool.tell() // 4,)
-    spool.seek(0)
+    shape = (ids.tell() // 4,)
+    ids.seek(0)
     with files.atomic_write(path) as out:
-        header = {"descr": "<i4", "fortran_order": False, "shape": shape}
+        header = {"descr": np.dtype("i").str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(out, header)
-        shutil.copyfileobj(spool, out)
-
-
-def _print(lines: Any, output: str) -> None:
-    if output == "json":
-        _print_json(lines)
-        return
-    cells: Callable[[Line], Iterator[str]] = {"ids": _ids, "tokens": _tokens}[output]
-    filled = False
-    for line in lines:
-        text = " ".join(cells(line))
-        gap = " " if filled and text else ""
-        sys.stdout.write(f"{gap}{text}" + ("\n" if line.ended else ""))
-        filled = not line.ended and (filled or bool(text))
-
-
-def _ids(line: Line) -> Iterator[str]:
-    return map(str, line.ids)
-
-
-def _tokens(line: Line) -> Iterator[str]:
-    return map(terminal.raw, line.tokens) if sys.stdout.isatty() else iter(line.tokens)
-
-
-def _print_json(lines: Any) -> None:
-    started = filled = False
-    for line in lines:
-        pairs = zip(line.tokens, line.ids, strict=True)
-        text = ", ".join(terminal.json_text({"token": token, "id": each}) for token, each in pairs)
-        opening = "" if started else "["
-        comma = ", " if filled and text else ""
-        sys.stdout.write(f"{opening}{comma}{text}" + ("]\n" if line.ended else ""))
-        started = not line.ended
-        filled = started and (filled or bool(text))
+        shutil.copyfileobj(ids, out)

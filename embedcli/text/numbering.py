@@ -1,9 +1,9 @@
 """Byte strings to numbers, thousands at once.
 
-A dictionary wants a Python object for each word of a text. Here strings are compared as 8-byte
-integers, many at once, against a table with open addressing (quadratic probing). The strings
-themselves are compared, so that no two are ever taken for one; few are too long for that, and go
-to a dictionary.
+A dictionary needs a Python object for each word of a text. Here strings are looked up as 8-byte
+integers, many at once, in a hash table with open addressing (quadratic probing). The strings
+themselves are compared, so that no two are taken for one. The few that are too long for that are
+kept in a dictionary.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-# Number of a string that has none.
+# The number of a string that was not numbered.
 MISSING = -1
-# Bytes that follow the last string of a text, so that all can be read in integers of 8.
+# Bytes after the last string of a text, so that the last can be read as integers too.
 PADDING = 32
 _NEWLINE = ord("\n")
 _INTEGER = 8  # bytes
 _FIRST_BITS = 14
-# Strings looked up at a time, few enough for what is made of them to stay in the processor's cache.
-_AT_A_TIME = 1 << 13
-# Strings added at a time, few enough not to make room for many that are one and the same.
-_ADDED_AT_A_TIME = 1 << 16
-# At least so many slots a string: chains of taken slots stay short.
+# Strings looked up at once: few enough for their arrays to stay in the processor's cache.
+_LOOKED_UP_AT_ONCE = 1 << 13
+# Strings added at once: few enough not to enlarge the table for many that are equal.
+_ADDED_AT_ONCE = 1 << 16
+# Slots per string, at least: chains of taken slots stay short.
 _SLOTS_A_STRING = 1.5
-# Odd numbers, drawn anew by each process: no text can be made whose strings crowd into few slots
-# (Dietzfelbinger et al. 1997, "A reliable randomized algorithm for the closest-pair problem", on
-# hashing by multiplication). What number a string gets does not depend on them.
+# Odd numbers, random in each process: nobody can write a text whose strings collide (Dietzfelbinger
+# et al. 1997, "A reliable randomized algorithm for the closest-pair problem", on hashing by
+# multiplication). The number of a string does not depend on them.
 _MIXERS = np.frombuffer(os.urandom(4 * _INTEGER), np.uint64) | np.uint64(1)
 
 
@@ -62,7 +62,7 @@ class GrowingArray:
 
 @dataclass(frozen=True)
 class Strings:
-    """Byte strings within a text: none is empty, or holds a newline."""
+    """Byte strings within a text; none is empty or contains a newline."""
 
     text: NDArray[np.uint8]  # (bytes,), `PADDING` of them after the last string
     starts: NDArray[np.int64]  # (n,)
@@ -70,7 +70,7 @@ class Strings:
 
     @classmethod
     def of_lines(cls, *lines: bytes) -> Strings:
-        """Return the lines of some bytes, each ended by a newline."""
+        """Return the lines of some bytes, of which each ends with a newline."""
         text = np.frombuffer(b"".join([*lines, bytes(PADDING)]), np.uint8)
         ends = np.flatnonzero(text == _NEWLINE)  # (n,)
         starts = np.zeros_like(ends)
@@ -84,7 +84,7 @@ class Strings:
         return Strings(self.text, self.starts[places], self.sizes[places])
 
     def lines(self) -> bytes:
-        """Return the strings, each ended by a newline."""
+        """Return the strings as bytes, each ended by a newline."""
         ends = np.cumsum(self.sizes + 1)  # (n,)
         starts = ends - self.sizes - 1
         lines = np.arange(ends[-1] if len(ends) else 0)  # (bytes,) where each stands in the text
@@ -94,12 +94,12 @@ class Strings:
         return bytes_.tobytes()
 
     def listed(self) -> list[bytes]:
-        """Return the strings one by one."""
+        """Return the strings as a list."""
         return self.lines().split(b"\n")[:-1]
 
 
 class Numbering:
-    """Numbers strings in the order in which they first come."""
+    """Numbers strings by first appearance."""
 
     def __init__(self, integers: int) -> None:
         """Compare strings as so many integers of 8 bytes: 1, 2 or 4."""
@@ -107,13 +107,13 @@ class Numbering:
         self._integers = integers
         self._size = 0
         self._long: dict[bytes, int] = {}
-        self._filling = _filling(self.longest)
+        self._padding = _padding(self.longest)
         self._all_equal = np.ones(integers, bool).view(f"u{integers}")[0]
         self._clear(_FIRST_BITS)
 
     @classmethod
     def for_text(cls, sample: bytes) -> Numbering:
-        """Return an empty one for strings of such a text; they are longer beyond ASCII."""
+        """Return a numbering for the strings of such a text; they are longer beyond ASCII."""
         beyond = np.count_nonzero(np.frombuffer(sample, np.uint8) >= 128)
         return cls(4 if beyond > len(sample) // 4 else 2)
 
@@ -126,44 +126,44 @@ class Numbering:
         self._numbers = np.full(1 << bits, MISSING, np.int32)  # (slots,)
 
     def number(self, strings: Strings) -> NDArray[np.int32]:
-        """Return the numbers of strings, after giving one to each that had none: (n,)."""
+        """Return the numbers of strings, after numbering the new ones: (n,)."""
         numbers = np.empty(len(strings), np.int32)  # (n,)
-        for first in range(0, len(strings), _AT_A_TIME):
-            some = slice(first, first + _AT_A_TIME)
-            numbers[some] = self._found_at_once(strings[some])
+        for first in range(0, len(strings), _LOOKED_UP_AT_ONCE):
+            some = slice(first, first + _LOOKED_UP_AT_ONCE)
+            numbers[some] = self._in_first_slot(strings[some])
         missing = np.flatnonzero(numbers == MISSING)
-        for first in range(0, len(missing), _ADDED_AT_A_TIME):
-            places = missing[first : first + _ADDED_AT_A_TIME]
+        for first in range(0, len(missing), _ADDED_AT_ONCE):
+            places = missing[first : first + _ADDED_AT_ONCE]
             numbers[places] = self._add(strings[places])
         return numbers
 
-    def _found_at_once(self, strings: Strings) -> NDArray[np.int32]:
-        """Return the numbers of strings that are where first looked for, or `MISSING`: (n,).
+    def _in_first_slot(self, strings: Strings) -> NDArray[np.int32]:
+        """Return the numbers of strings in their first slot, or `MISSING`: (n,).
 
-        Most are, and above all those that came first.
+        Most are there, above all those that were numbered first.
         """
         keys = self._keys_of(strings)
         slots = self._slots_of(keys)
         found = self._numbers.take(slots, mode="clip")  # (n,)
-        same = self._hold(slots, keys)
+        same = self._have(slots, keys)
         same &= strings.sizes <= self.longest
         found[~same] = MISSING
         return found
 
     def lookup(self, strings: Strings) -> NDArray[np.int32]:
         """Return the numbers of strings, or `MISSING`: (n,)."""
-        numbers = self._numbers[self._settled(self._keys_of(strings))]  # (n,)
+        numbers = self._numbers[self._slots_with(self._keys_of(strings))]  # (n,)
         for place, name in self._long_in(strings):
             numbers[place] = self._long.get(name, MISSING)
         return numbers
 
     def _add(self, strings: Strings) -> NDArray[np.int32]:
-        """Do as `number`, wherever the strings stand."""
+        """Return the numbers of strings in any slot, after numbering the new ones: (n,)."""
         size = self._size
-        self._make_room(len(strings))
+        self._enlarge(len(strings))
         places = np.arange(len(strings), dtype=np.int32)
         short = np.flatnonzero(strings.sizes <= self.longest)
-        slots = self._settled(self._keys_of(strings[short]), places[short] + size)
+        slots = self._slots_with(self._keys_of(strings[short]), places[short] + size)
         numbers = np.empty_like(places)  # (n,) of a new string: `size` and its first place
         numbers[short] = self._numbers[slots]
         long = self._long_in(strings)
@@ -179,50 +179,50 @@ class Numbering:
         return numbers
 
     def _long_in(self, strings: Strings) -> list[tuple[int, bytes]]:
-        """Return the strings that are too long for the table, with their places."""
+        """Return the strings that are too long for the table, and their places."""
         places = np.flatnonzero(strings.sizes > self.longest)
         return list(zip(places.tolist(), strings[places].listed(), strict=True))
 
-    def _make_room(self, more: int) -> None:
-        """Enlarge the table if so many more strings would crowd it."""
+    def _enlarge(self, more: int) -> None:
+        """Enlarge the table if it has too few slots for so many more strings."""
         slots = int(_SLOTS_A_STRING * (self._size + more))
         if slots <= len(self._numbers):
             return
         taken = np.flatnonzero(self._numbers != MISSING)
-        taken = taken[np.argsort(self._numbers[taken])]  # the first come are found soonest
+        taken = taken[np.argsort(self._numbers[taken])]  # the first are found soonest
         keys, numbers = self._keys[taken], self._numbers[taken]
         self._clear((slots - 1).bit_length())
-        self._settled(keys, numbers)
+        self._slots_with(keys, numbers)
 
-    def _settled(
+    def _slots_with(
         self, keys: NDArray[np.void], numbers: NDArray[np.int32] | None = None
     ) -> NDArray[np.int64]:
-        """Return the slot that holds each key, or would if it had a number: (n,).
+        """Return the slot of each key, or the free one where the search for it ends: (n,).
 
-        With `numbers` (n,) the keys that are in none take one, with the first of their numbers.
+        With `numbers` (n,), a key without a slot takes a free one, with the first of its numbers.
         """
         slots = self._slots_of(keys)
         places = np.arange(len(keys))
         step = 0
         while len(places):
             tried, wanted = slots[places], keys[places]
-            settled = self._numbers[tried] == MISSING  # (places,)
+            done = self._numbers[tried] == MISSING  # (places,)
             if numbers is not None:
-                free = np.flatnonzero(settled)[::-1]  # of several for one slot the last stays
+                free = np.flatnonzero(done)[::-1]  # of several for one slot the last stays
                 self._keys[tried[free]] = wanted[free]
                 self._numbers[tried[free]] = numbers[places[free]]
-                settled[:] = False
-            settled |= self._hold(tried, wanted)
-            places = places[~settled]
+                done[:] = False
+            done |= self._have(tried, wanted)
+            places = places[~done]
             step += 1
             slots[places] = (slots[places] + step) & (len(self._numbers) - 1)
         return slots
 
-    def _hold(self, slots: NDArray[np.int64], keys: NDArray[np.void]) -> NDArray[np.bool_]:
-        """Return which slots hold the keys: (n,)."""
+    def _have(self, slots: NDArray[np.int64], keys: NDArray[np.void]) -> NDArray[np.bool_]:
+        """Return whether each slot has the key: (n,)."""
         held = self._keys.take(slots, mode="clip")  # (n,)
         equal = self._integers_of(held) == self._integers_of(keys)  # (n, integers)
-        # One comparison of all the truths of a row is faster than a reduction along so short ones.
+        # Comparing a row's booleans as one integer is faster than a reduction along short rows.
         rows = equal.view(f"u{self._integers}").ravel()
         same: NDArray[np.bool_] = rows == self._all_equal
         return same
@@ -230,7 +230,7 @@ class Numbering:
     def _keys_of(self, strings: Strings) -> NDArray[np.void]:
         """Return the first `longest` bytes of strings: (n,).
 
-        A shorter one is filled up with a byte that UTF-8 does not have.
+        A shorter string is padded with a byte that UTF-8 does not use.
         """
         everywhere = np.ndarray(
             len(strings.text) - self.longest + 1,
@@ -240,14 +240,14 @@ class Numbering:
         )
         keys = everywhere[strings.starts]
         integers = self._integers_of(keys)
-        integers |= self._integers_of(self._filling.take(strings.sizes, mode="clip"))
+        integers |= self._integers_of(self._padding.take(strings.sizes, mode="clip"))
         return keys
 
     def _integers_of(self, keys: NDArray[np.void]) -> NDArray[np.uint64]:
         return keys.view("<u8").reshape(-1, self._integers)  # (n, integers)
 
     def _slots_of(self, keys: NDArray[np.void]) -> NDArray[np.int64]:
-        """Return where to look first for keys: (n,)."""
+        """Return the first slot of each key, by its hash: (n,)."""
         integers = self._integers_of(keys)
         hashes = integers[:, 0] * _MIXERS[0]  # (n,)
         for column in range(1, self._integers):
@@ -258,13 +258,13 @@ class Numbering:
 
 
 def first_places(numbers: NDArray[np.int32], size: int) -> NDArray[np.int64]:
-    """Return where each number from `size` on, given by first appearance, first stands: (v,)."""
+    """Return where each number from `size` on first is, if they rise by first appearance: (v,)."""
     new = np.flatnonzero(numbers >= size)
     highest = np.maximum.accumulate(numbers[new]) if len(new) else new
     return new[np.flatnonzero(np.diff(highest, prepend=size - 1))]
 
 
-def _filling(longest: int) -> NDArray[np.void]:
-    """Return what fills up a string, by its size: (longest + 1,)."""
+def _padding(longest: int) -> NDArray[np.void]:
+    """Return the padding of a string, by its size: (longest + 1,)."""
     beyond = np.arange(longest) >= np.arange(longest + 1)[:, None]  # (longest + 1, longest)
     return (beyond * np.uint8(255)).view(f"V{longest}").ravel()

@@ -1,4 +1,4 @@
-"""Words of scripts written without spaces, by libraries that know them."""
+"""Words of scripts written without spaces, by libraries with dictionaries."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Segmenter = Callable[[str], Iterable[str]]
 def _icu() -> Segmenter:
     breakers: Any = importlib.import_module("icu4py.breakers")
 
-    # The dictionaries are chosen by script; the language asked for plays no part in that.
+    # The dictionaries are chosen by script; the language makes no difference.
     return lambda run: breakers.WordBreaker(run, "en")
 
 
-# Each is imported when it is asked for, and comes with the extra of the same name.
+# Each is imported when it is needed; the extra of the same name installs it.
 SEGMENTERS: dict[str, Callable[[], Segmenter]] = {"icu": _icu}
 PACKAGES = {"icu": "icu4py"}
 
@@ -26,14 +26,14 @@ PACKAGES = {"icu": "icu4py"}
 def segmenter_named(name: str) -> Segmenter:
     """Return the function that cuts a run of such a script into words.
 
-    `icu` knows Chinese, Japanese, Thai, Lao, Khmer and Burmese by dictionaries; word F1 against
-    characters: Chinese (GSD) .754 to .357, Japanese (GSD) .795 to .383.
-    Raises ConfigError for a name that is not known or whose library is not installed.
+    `icu` has dictionaries of Chinese, Japanese, Thai, Lao, Khmer and Burmese. Its word F1 is .754
+    for Chinese (GSD) and .795 for Japanese (GSD); that of characters is .357 and .383. Raises
+    ConfigError for an unknown name, or if the library is not installed.
     """
     if name not in SEGMENTERS:
         raise ConfigError(
             f"segmenter: found {name!r}; expected one of {', '.join(SEGMENTERS)}",
-            hint="leave it out to get characters",
+            hint="without it these scripts are cut into characters",
         )
     try:
         return SEGMENTERS[name]()

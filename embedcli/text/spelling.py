@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Words whose exact distance is computed, for each lower bound of it.
+# Words whose exact distance is computed, at most, for each lower bound of it.
 _MOST_CANDIDATES = 5000
 # Longer spellings are compared by their beginning.
 _LONGEST = 64
@@ -25,10 +25,10 @@ def nearest_spellings(
 ) -> list[int]:
     """Return the ids of the `limit` words nearest to `token`, nearest first, then by count.
 
-    `lines` is UTF-8, one word a line; `starts` (V + 1,) says where each begins. The distance is
-    the optimal string alignment distance (Damerau, 1964): characters inserted, left out, replaced,
-    or two neighbours swapped. It is computed only for words that share enough characters; one that
-    shares none is no spelling of it.
+    `lines` is UTF-8, one word a line; `starts` (V + 1,) are the places where they begin. The
+    distance is the optimal string alignment distance (Damerau, 1964): characters inserted, deleted,
+    replaced, or two neighbours swapped. It is computed only for words with enough characters in
+    common; a word with none is not returned.
     """
     if len(starts) < 2:
         return []
@@ -57,10 +57,10 @@ def nearest_spellings(
 
 
 class _Spellings:
-    """Characters of n words, which stand in UTF-8 lines, and where each word begins and ends."""
+    """The characters of n words, and where each word begins and ends."""
 
     def __init__(self, lines: bytes) -> None:
-        """Take lines that end in newlines; the characters are bytes if all are ASCII."""
+        """Take UTF-8 lines that end with newlines; the characters are bytes if all are ASCII."""
         self.text: NDArray[Any] = np.frombuffer(lines, np.uint8)
         if not lines.isascii():
             characters = lines.decode("utf-8", "replace").encode("utf-32-le")
@@ -70,24 +70,24 @@ class _Spellings:
 
 
 def _least_distance(query: NDArray[np.uint32], words: _Spellings) -> NDArray[np.int64]:
-    """Lower bounds (n,) of the distances: the longer length less the characters in common.
+    """Return lower bounds (n,) of the distances: the longer length minus the characters in common.
 
-    Without any it is `_FARTHEST`.
+    Without any in common it is `_FARTHEST`.
     """
     lengths = words.ends - words.begins  # (n,)
     number = len(lengths)
     common = np.zeros(number, np.int64)  # (n,)
     word_at = np.repeat(np.arange(number), lengths + 1)  # of each character
     for character, times in zip(*np.unique(query, return_counts=True), strict=True):
-        met = word_at[words.text == int(character)]
-        common += np.minimum(np.bincount(met, minlength=number), times)
+        found = word_at[words.text == int(character)]
+        common += np.minimum(np.bincount(found, minlength=number), times)
     least: NDArray[np.int64] = np.maximum(lengths, len(query)) - common
     least[common == 0] = _FARTHEST
     return least
 
 
 def _distances(query: NDArray[np.uint32], spelt: _Spellings) -> NDArray[np.int64]:
-    """Optimal string alignment distances (n,) of `query` to n words, a column at a time."""
+    """Return the optimal string alignment distances (n,) of `query` to n words, by columns."""
     number = len(spelt.ends)
     lengths = np.minimum(spelt.ends - spelt.begins, _LONGEST)  # (n,)
     width = int(lengths.max(initial=0))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import mmap
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,11 @@ from embedcli.errors import VocabularyError
 from embedcli.storage.files import read_text
 from embedcli.text.spelling import nearest_spellings
 
-# What becomes of a word that is not in a vocabulary: an error, left out, or a vector of zeros.
+# How to handle a word that is not in a vocabulary: as an error, leave it out, a vector of zeros.
 Oov = Literal["error", "skip", "zero"]
 
 _NEWLINE = ord("\n")
-# So many look-ups one at a time are cheaper than an index of every token.
+# Up to so many single look-ups are cheaper than an index of every token.
 _SEARCHES_BEFORE_INDEX = 32
 
 
@@ -42,74 +41,76 @@ class Coverage:
 class Vocabulary:
     """The tokens of a table, numbered from 0, with their counts.
 
-    Tokens are kept as UTF-8 lines, in memory or in a mapped `vocab.txt`; nothing more is built
-    until it is needed, so that one word of a million is found in milliseconds.
+    Tokens are kept as UTF-8 lines, in memory or in a memory-mapped `vocab.txt`. An index is built
+    only when it is needed, so that one word of a million is found in milliseconds.
 
-    `counts` is int64 (V,), or None where a vocabulary came without. Raises VocabularyError for a
-    token that is repeated, is empty, or holds a newline.
+    `counts` is int64 (V,), or None if they are not known. Raises VocabularyError for a token that
+    is repeated or empty, or that contains a newline.
     """
 
     def __init__(self, tokens: Iterable[str], counts: NDArray[np.int64] | None = None) -> None:
         listed = list(tokens)
         index: dict[str, int] = dict(zip(listed, range(len(listed)), strict=True))
         if len(index) < len(listed):
-            raise _repeated(listed)
+            place = next(place for place, token in enumerate(listed) if index[token] != place)
+            again = listed.index(listed[place], place + 1) + 1
+            raise VocabularyError(
+                f"line {again}: {listed[place]!r} was line {place + 1} already; expected each word "
+                "once"
+            )
         lines = "\n".join([*listed, ""])
         if lines.count("\n") > len(listed) or "" in index:
-            raise _unwritable(listed)
+            place = next(n for n, token in enumerate(listed) if not token or "\n" in token)
+            raise VocabularyError(
+                f"line {place + 1}: found {listed[place]!r}; expected a token without a newline, "
+                "not empty"
+            )
         try:
             self._lines: bytes | mmap.mmap = lines.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise VocabularyError(
-                f"a token holds {error.object[error.start]!r}, which is not text"
-            ) from None
+            found = hex(ord(error.object[error.start]))
+            raise VocabularyError(f"a token has {found}, which is not text") from None
         self._index: dict[str, int] | None = index
         self._listed: list[str] | None = listed
-        self._start(counts)
-
-    def _start(self, counts: NDArray[np.int64] | None) -> None:
         self._starts: NDArray[np.int64] | None = None
         self._searches = 0
+        self.counts = self._checked(counts)
+
+    def _checked(self, counts: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
         if counts is not None and len(counts) != len(self):
             raise VocabularyError(f"found {len(counts)} counts for {len(self)} tokens")
-        self.counts = counts
+        return counts
 
     @classmethod
-    def of_lines(cls, lines: bytes, counts: NDArray[np.int64]) -> Vocabulary:
-        """Return the vocabulary of a `vocab.txt`'s content that is surely right."""
-        vocabulary = cls.__new__(cls)
+    def of_lines(
+        cls, lines: bytes | mmap.mmap, counts: NDArray[np.int64] | None = None
+    ) -> Vocabulary:
+        """Return the vocabulary of a `vocab.txt`'s content, which is not checked."""
+        vocabulary = cls(())
         vocabulary._lines = lines
         vocabulary._index = vocabulary._listed = None
-        vocabulary._start(counts)
+        vocabulary.counts = vocabulary._checked(counts)
         return vocabulary
 
     @classmethod
     def open(cls, path: Path, counts: NDArray[np.int64] | None = None) -> Vocabulary:
-        """Map a `vocab.txt` (UTF-8, one token a line, line number = id) without reading it whole.
+        """Memory-map a `vocab.txt` (UTF-8, one token a line, line number = id) without reading it.
 
-        Raises VocabularyError if the file is missing or ends within a line.
+        Raises VocabularyError if the file is missing or its last line has no newline.
         """
-        vocabulary = cls.__new__(cls)
         try:
             with path.open("rb") as file:
                 empty = path.stat().st_size == 0
-                vocabulary._lines = (
-                    b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                )
+                lines = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise VocabularyError(f"{path}: {error.strerror}; expected a vocabulary") from error
-        if not empty and vocabulary._lines[-1:] != b"\n":
+        if not empty and lines[-1:] != b"\n":
             raise VocabularyError(f"{path}: the last line has no end")
-        vocabulary._index = vocabulary._listed = None
-        vocabulary._start(counts)
-        return vocabulary
+        return cls.of_lines(lines, counts)
 
     @classmethod
     def read(cls, path: Path) -> Vocabulary:
-        """Read a vocabulary a user gives: one token a line, checked.
-
-        Raises VocabularyError, with the line, for what a vocabulary cannot hold.
-        """
+        """Read a vocabulary from a file with one token a line; raises VocabularyError."""
         text = read_text(path, VocabularyError, "a vocabulary", "one token a line")
         tokens = [line.removesuffix("\r") for line in text.split("\n")]
         if tokens[-1] == "":
@@ -162,7 +163,7 @@ class Vocabulary:
     def ids_of(self, tokens: Sequence[str], unknown: int | None = None) -> NDArray[np.int32]:
         """Return the ids of `tokens`, int32 (n,).
 
-        An unknown token gives `unknown`, or raises VocabularyError where that is None.
+        The id of an unknown token is `unknown`; raises VocabularyError if that is None.
         """
         if len(tokens) > _SEARCHES_BEFORE_INDEX:
             self._indexed()
@@ -260,20 +261,3 @@ def _text(line: bytes) -> str:
     except UnicodeDecodeError as error:
         found = line[error.start : error.start + 1].hex()
         raise VocabularyError(f"the vocabulary is damaged: byte 0x{found} is not UTF-8") from None
-
-
-def _repeated(tokens: list[str]) -> VocabularyError:
-    places: defaultdict[str, list[int]] = defaultdict(list)
-    for place, token in enumerate(tokens):
-        places[token].append(place)
-    token, found = next((token, found) for token, found in places.items() if len(found) > 1)
-    return VocabularyError(
-        f"line {found[1] + 1}: {token!r} was line {found[0] + 1} already; expected each word once"
-    )
-
-
-def _unwritable(tokens: list[str]) -> VocabularyError:
-    place = next(place for place, token in enumerate(tokens) if not token or "\n" in token)
-    return VocabularyError(
-        f"line {place + 1}: found {tokens[place]!r}; expected a token without a newline, not empty"
-    )
