@@ -24,14 +24,17 @@ from embedcli.views import terminal
 )
 def convert(
     source: Annotated[
-        Path, typer.Argument(metavar="IN", callback=flags.as_path, help="Model or vectors.")
+        Path,
+        typer.Argument(
+            metavar="IN", callback=flags.as_path, help="Model folder, or a file of vectors."
+        ),
     ],
     target: Annotated[
-        Path, typer.Argument(metavar="OUT", callback=flags.as_path, help="What to write.")
+        Path, typer.Argument(metavar="OUT", callback=flags.as_path, help="File or folder to write.")
     ],
     to: Annotated[
         str | None,
-        flags.one_of("--to", *WRITTEN, help="The format; without, the name of OUT tells it."),
+        flags.one_of("--to", *WRITTEN, help="Format of OUT; none: by its name."),
     ] = None,
     encoding: Annotated[
         str, typer.Option(metavar="TEXT", help="Encoding of the words in IN.")
@@ -51,8 +54,8 @@ def convert(
 
     The format of IN is found from its content, compressed or not; fastText's .bin is read too. A
     name of OUT that ends in .gz, .bz2, .xz or .zst is compressed, if the format is text. Counts
-    that a format has no place for are written to NAME.vocab beside OUT, a word and its count a
-    line, and read from there again. Says how many rows were left out, by the reason.
+    that a format has no place for are written to NAME.vocab beside OUT, one word and its count per
+    line, and read from there. Prints how many rows were left out, by reason.
     """
     from embedcli import api
     from embedcli.formats.base import Options

@@ -21,7 +21,10 @@ from embedcli.views import blocks, records, terminal
 @flags.with_settings(TextSettings, only=flags.COLUMNS)
 def evaluate(
     ctx: typer.Context,
-    files: Annotated[list[str], typer.Argument(metavar="FILE", help="What to measure by.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE", help="Files of pairs, analogies or labelled texts."),
+    ],
     model: flags.Model = flags.EMBEDDINGS,
     task: Annotated[
         Literal["similarity", "analogy", "classify", "regress"] | None,
@@ -31,25 +34,23 @@ def evaluate(
             "analogy",
             "classify",
             "regress",
-            help="What FILE holds; without, pairs and questions are told apart by their lines.",
+            help="What FILE holds; none: pairs or analogies, by its lines.",
         ),
     ] = None,
-    k: Annotated[int, flags.number("-k", help="Precision and recall at 1 and at this.")] = 1,
-    fold_case: Annotated[
-        bool, typer.Option(help="Compare words without case (pairs and questions).")
-    ] = True,
+    k: Annotated[int, flags.number("-k", help="Also print precision and recall at this rank.")] = 1,
+    fold_case: Annotated[bool, typer.Option(help="Ignore case (pairs and analogies).")] = True,
     oov: flags.Oov = "skip",
     output: Annotated[
-        str, flags.one_of("--format", "table", "json", help="How to print.")
+        str, flags.one_of("--format", "table", "json", help="Format of the output.")
     ] = "table",
     quiet: flags.Quiet = False,
 ) -> None:
     """Evaluate a table on word pairs or analogies, or a model on labelled text.
 
-    Pairs: two words and a number a line, as in WordSim-353, SimLex-999 and MEN. Analogies: four
-    words a line, `: NAME` before a section, as in word2vec's questions-words.txt; or two words
-    with a tab between, as in the Bigger Analogy Test Set, each pair asked with each other. No such
-    file comes along; their authors' pages have them. JSON: a list of scores, by file.
+    Pairs: two words and a number per line, as in WordSim-353, SimLex-999 and MEN. Analogies: four
+    words per line, `: NAME` before a section, as in word2vec's questions-words.txt; or two words
+    with a tab between, as in the Bigger Analogy Test Set, every pair combined with every other. The
+    pages of their authors have these files. JSON: a list of scores, by file.
     """
     from embedcli import api
     from embedcli.text.vocabulary import Coverage

@@ -23,10 +23,10 @@ FORMATS = ("text", "json", "svg", "html")
 )
 def explain(
     text: Annotated[
-        str | None, typer.Argument(metavar="TEXT", help="A text to take one step of learning on.")
+        str | None, typer.Argument(metavar="TEXT", help="Text to take one training step on.")
     ] = None,
     word: Annotated[
-        str | None, typer.Option(metavar="WORD", help="Tell what became of a word instead.")
+        str | None, typer.Option(metavar="WORD", help="Explain what became of a word instead.")
     ] = None,
     model: flags.Model = flags.EMBEDDINGS,
     label: Annotated[
@@ -37,18 +37,21 @@ def explain(
         ),
     ] = None,
     seed: Annotated[
-        int | None, flags.number(help="Draw other windows and noise words than the model's seed.")
+        int | None,
+        flags.number(help="Seed of windows and negative samples. [default: that of the model]"),
     ] = None,
     oov: Annotated[
         Literal["error", "skip"],
         flags.one_of(
-            "error", "skip", help="An unknown word of TEXT is an error, or left out as in training."
+            "error", "skip", help="An unknown word of TEXT is an error, or skipped as in training."
         ),
     ] = "skip",
     output: Annotated[
         str | None,
         flags.one_of(
-            "--format", *FORMATS, help="How to show it. [default: as --out is named, or text]"
+            "--format",
+            *FORMATS,
+            help="Format of the output. [default: by the name of --out, or text]",
         ),
     ] = None,
     out: Annotated[
@@ -57,12 +60,12 @@ def explain(
     precision: flags.Precision = 4,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Show one step of learning on a text, as training takes it, and change nothing.
+    """Show one training step on a text, without changing the model.
 
-    From tokens to ids, the rows that were looked up, the right answer and how it was made, the
-    loss, the gradient of each row, the rows before and after the step, and what stays. With --word,
-    the story of a word: where it stood, how often it was trained, how far its row moved, its
-    neighbours then and now. The JSON is described in docs/explain.md.
+    It shows the tokens and ids, the rows that were looked up, the target and where it comes from,
+    the loss, the gradient of each row, the rows before and after the step, and what does not
+    change. With --word, the history of a word: where it stood, how often it was trained, how far
+    its row moved, its neighbours then and now. The JSON is described in docs/explain.md.
     """
     if (text is None) == (word is None):
         raise typer.BadParameter("give a text, or --word WORD")

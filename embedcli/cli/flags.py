@@ -75,8 +75,10 @@ class Setting(typer.core.TyperOption):
 
     def get_help_record(self, ctx: Any) -> tuple[str, str] | None:
         """Return the flag and its help for the task that was given, None if it has no effect."""
+        params = ctx.command.params
         task = given(ctx).get("task", DEFAULT_TASK)
-        if self.spec.misplaced({"task": task}) is not None:
+        takes_task = any(isinstance(each, Setting) and each.name == "task" for each in params)
+        if takes_task and self.spec.misplaced({"task": task}) is not None:
             return None
         flag = ", ".join([*self.opts, *self.secondary_opts])
         if not self.spec.is_switch:

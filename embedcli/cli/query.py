@@ -26,15 +26,15 @@ PROMPTS = {1: "word> ", 2: "A B> ", 3: "A B C> ", None: "words> "}
 
 Metric = Annotated[
     Literal["cosine", "dot", "euclidean"],
-    flags.one_of("--metric", *METRICS, help="How two vectors are compared."),
+    flags.one_of("--metric", *METRICS, help="Score of two vectors."),
 ]
-Output = Annotated[str, flags.one_of("--format", *FORMATS, help="How to print.")]
-K = Annotated[int, flags.number("-k", help="How many to find.")]
+Output = Annotated[str, flags.one_of("--format", *FORMATS, help="Format of the output.")]
+K = Annotated[int, flags.number("-k", help="Number of words to find.")]
 Words = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="WORD",
-        help="Words; none: from standard input, a question a line, or at a prompt.",
+        help="Words; none: from standard input, one question per line, or at a prompt.",
     ),
 ]
 # Answers some questions about a table, of which each is a list of words.
@@ -52,7 +52,8 @@ def neighbors(
     k: K = 10,
     metric: Metric = "cosine",
     exclude: Annotated[
-        list[str] | None, typer.Option(metavar="WORD", help="Leave this word out; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="WORD", help="Word to leave out of the results; repeatable."),
     ] = None,
     oov: flags.Oov = "error",
     output: Output = "table",
@@ -75,7 +76,7 @@ def neighbors(
 
 @examples(
     "embed analogy man king woman",
-    "printf 'man king woman\nman father woman\n' | embed analogy --format tsv -k 1",
+    "printf 'man king woman\\nman father woman\\n' | embed analogy --format tsv -k 1",
     "embed analogy man king woman --method 3cosmul",
 )
 def analogy(
@@ -84,7 +85,7 @@ def analogy(
     k: K = 10,
     method: Annotated[
         Literal["3cosadd", "3cosmul"],
-        flags.one_of("--method", "3cosadd", "3cosmul", help="How the words are weighted."),
+        flags.one_of("--method", "3cosadd", "3cosmul", help="How the three scores are combined."),
     ] = "3cosadd",
     oov: flags.Oov = "error",
     output: Output = "table",
@@ -92,9 +93,9 @@ def analogy(
 ) -> None:
     """Find D, so that A is to B as C is to D.
 
-    Searched is B - A + C, of unit vectors; a question with an unknown word (--oov zero) has no
-    answer. JSON: a list of {"tokens": [A, B, C], "neighbors": [{"token", "score"}]}. TSV: A, B, C,
-    an answer, its score.
+    Finds the words nearest to B - A + C, of unit vectors; a question with an unknown word (--oov
+    zero) has no answer. JSON: a list of {"tokens": [A, B, C], "neighbors": [{"token", "score"}]}.
+    TSV: A, B, C, an answer, its score.
     """
     from embedcli import api
 
@@ -106,7 +107,7 @@ def analogy(
 
 @examples(
     "embed similarity king queen",
-    "printf 'king queen\nking river\n' | embed similarity --format tsv",
+    "printf 'king queen\\nking river\\n' | embed similarity --format tsv",
 )
 def similarity(
     words: Words = None,
@@ -116,7 +117,7 @@ def similarity(
     output: Output = "table",
     quiet: flags.Quiet = False,
 ) -> None:
-    """Compare words, two by two.
+    """Print the similarity of pairs of words.
 
     JSON: a list of {"tokens": [A, B], "score"}. TSV: A, B, their score.
     """
@@ -136,7 +137,7 @@ def odd(
     output: Output = "table",
     quiet: flags.Quiet = False,
 ) -> None:
-    """Find the word that does not go with the others.
+    """Find the word that does not match the others.
 
     Words are ordered by their cosine with the mean of all, the odd one first. JSON: a list of
     {"tokens", "odd", "fits": [{"token", "score"}]}. TSV: the words, then a word and its score.

@@ -31,26 +31,29 @@ def lookup(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="WORD", help="Words to look up; none: one a line from standard input."
+            metavar="WORD", help="Words to look up; none: one per line of standard input."
         ),
     ] = None,
     model: flags.Model = flags.EMBEDDINGS,
     ids: Annotated[
-        list[str] | None, typer.Option("--id", metavar="N", help="Look up the row of this index.")
+        list[str] | None,
+        typer.Option("--id", metavar="N", help="Look up the row with this index; repeatable."),
     ] = None,
     text: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Look up every token of a text, in order.")
     ] = None,
     oov: flags.Oov = "error",
-    output: Annotated[str, flags.one_of("--format", *FORMATS, help="How to print.")] = "table",
+    output: Annotated[
+        str, flags.one_of("--format", *FORMATS, help="Format of the output.")
+    ] = "table",
     precision: flags.Precision = 4,
     quiet: flags.Quiet = False,
 ) -> None:
     """Print the vectors of words.
 
-    A word is taken as it stands; where that is not in the vocabulary, as the model's tokenizer
-    would spell it. JSON: a list of {"index", "token", "count", "vector"}. TSV: the token, then the
-    numbers. npy: one float32 array of shape (words, D).
+    A word is looked up as it stands, or else as the model's tokenizer spells it. JSON: a list of
+    {"index", "token", "count", "vector"}. TSV: the token, then the numbers. npy: one float32 array
+    of shape (words, D).
     """
     if output == "npy" and sys.stdout.isatty():
         raise typer.BadParameter("would write bytes to the terminal; add `> FILE.npy`")
@@ -92,14 +95,14 @@ def show_table(
     model: flags.Model = flags.EMBEDDINGS,
     rows: Annotated[
         str | None,
-        typer.Option(metavar="A:B", help="Rows A up to B, as Python counts. [default: the first]"),
+        typer.Option(metavar="A:B", help="Rows, as a slice in Python. [default: the first]"),
     ] = None,
     sort: Annotated[
         Literal["id", "count", "norm", "token"],
         flags.one_of("--sort", "id", "count", "norm", "token", help="Order of the rows."),
     ] = "id",
     output: Annotated[
-        str, flags.one_of("--format", "table", "json", "tsv", "csv", help="How to print.")
+        str, flags.one_of("--format", "table", "json", "tsv", "csv", help="Format of the output.")
     ] = "table",
     precision: flags.Precision = 4,
     guard_formulas: Annotated[
@@ -113,10 +116,10 @@ def show_table(
 ) -> None:
     """Print the table, row by row.
 
-    A row is index, token, count and vector. A table for people shows 20 rows unless --rows says
-    which; the other formats print all. Count and norm sort from the largest. JSON: a list of
-    {"index", "token", "count", "vector"}. TSV and CSV: index, token, count, then the numbers; CSV
-    has a line of names first.
+    A row is index, token, count and vector. The table format prints 20 rows unless --rows is given;
+    the others print all. Count and norm sort from the largest. JSON: a list of {"index", "token",
+    "count", "vector"}. TSV and CSV: index, token, count, then the numbers; CSV has a line of names
+    first.
     """
     from embedcli import api
 

@@ -37,10 +37,10 @@ def tokenize(
         ),
     ] = None,
     output: Annotated[
-        str, flags.one_of("--format", "ids", "tokens", "json", help="What to print.")
+        str, flags.one_of("--format", "ids", "tokens", "json", help="Format of the output.")
     ] = "ids",
     vocab: Annotated[
-        Path | None, flags.path("--vocab", help="Number the words by this file, one a line.")
+        Path | None, flags.path("--vocab", help="Vocabulary to number the words by, one per line.")
     ] = None,
     oov: Annotated[
         Literal["error", "skip", "unknown"],
@@ -48,22 +48,22 @@ def tokenize(
             "error",
             "skip",
             "unknown",
-            help="A word outside --vocab is an error, left out, or has the id -1.",
+            help="A word outside --vocab is an error, skipped, or has the id -1.",
         ),
     ] = "error",
     save_ids: Annotated[
         Path | None, flags.path("--save-ids", help="Write all ids to a .npy file (int32).")
     ] = None,
     save_vocab: Annotated[
-        Path | None, flags.path("--save-vocab", help="Write the vocabulary, one word a line.")
+        Path | None, flags.path("--save-vocab", help="Write the vocabulary, one word per line.")
     ] = None,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Cut text into tokens and number them.
+    """Split text into tokens and number them.
 
-    Ids count from 0, by first appearance. Prints one line for each line of the text, a blank one
-    for a blank one. Every word is kept unless --min-count, --max-vocab or --stop-words says
-    otherwise. JSON: for each line a list of {"token", "id"}.
+    Ids count from 0, by first appearance. Prints one line for each line of the text. Every word is
+    kept unless --min-count, --max-vocab or --stop-words says otherwise. JSON: for each line a list
+    of {"token", "id"}.
     """
     from embedcli import api
     from embedcli.text.vocabulary import Vocabulary

@@ -28,8 +28,15 @@ def test_help_of_a_command_has_examples_and_fits_the_page(embed, name):
     found = embed(name, "--help")
     assert found.code == 0
     assert "\nExamples:\n  " in found.out
+    examples = found.out.partition("\nExamples:\n")[2].splitlines()
+    assert all(line.startswith("  ") for line in examples)
     assert f"embed {name}" in found.out
     assert max(map(len, found.out.splitlines())) <= 80
+
+
+def test_help_of_a_command_without_a_task_shows_every_setting(embed):
+    assert "--label-column" in embed("evaluate", "--help").out
+    assert "--label-column" not in embed("train", "--help").out
 
 
 def test_version(embed):
