@@ -7,7 +7,6 @@ importable from `embedcli` itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -116,10 +115,9 @@ def load(path: Source = "embeddings") -> EmbeddingTable:
     """
     place = Path(path)
     if is_model(place):
-        from embedcli.model import load_settings, load_table
+        from embedcli.model import load_table
 
-        table = load_table(place)
-        return EmbeddingTable(table.vocabulary, table.vectors, partial(load_settings, place))
+        return load_table(place)
     from embedcli import formats
 
     return formats.open_table(place)
@@ -232,20 +230,21 @@ def vectors(
     *,
     sif: float | None = None,
     remove_common: bool = False,
+    fold_case: bool | None = None,
     oov: Oov = "skip",
 ) -> Results:
     """Average the vectors of each line's words, (D,), weighted by `sif / (sif + share)` if given.
 
     `remove_common` removes the component that all lines share (Arora et al. 2017), for which they
-    are read to the end first; `oov` is as in `predict`. Raises VocabularyError where the table has
-    no counts to weight by.
+    are read to the end first. `fold_case` says whether the text is folded; without, it is as in
+    the text that a model was trained on, and for other vectors each word is looked up as it stands,
+    or else folded. `oov` is as in `predict`. Raises VocabularyError where the table has no counts
+    to weight by.
     """
     from embedcli.prediction import Results, vectors_of_lines
 
     table, coverage = _table(model), Coverage()
-    blocks = vectors_of_lines(
-        table, _places(sources), table.settings, coverage, sif, remove_common, oov
-    )
+    blocks = vectors_of_lines(table, _places(sources), coverage, sif, remove_common, oov, fold_case)
     return Results((row for block in blocks for row in block), coverage)
 
 
@@ -309,7 +308,8 @@ def explain_word(word: str, model: Source = "embeddings") -> explanation.Word:
     from embedcli.explanation import explain_word as explain
     from embedcli.model import load_model
 
-    return explain(load_model(Path(model)), lookup([word], model).tokens[0])
+    opened = load_model(Path(model))
+    return explain(opened, opened.table.lookup([word]).tokens[0])
 
 
 def convert(

@@ -17,6 +17,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +237,10 @@ def _table_of(bundle: Bundle) -> EmbeddingTable:
         _require_array(counts, (words,) if counts.size else (0,), "<i8")
     with bundle.damage("vocab.txt"):
         known = counts if len(counts) else None
-        return EmbeddingTable(Vocabulary.open(bundle.path("vocab.txt"), known), vectors)
+        # Of vectors that came from a file it is not known how their text was cut.
+        converted = bundle.facts["start"].get("from") == "file"
+        spelling = None if converted else partial(_settings_of, bundle)
+        return EmbeddingTable(Vocabulary.open(bundle.path("vocab.txt"), known), vectors, spelling)
 
 
 def _settings_of(bundle: Bundle) -> TrainSettings:

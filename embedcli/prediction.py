@@ -59,16 +59,27 @@ def read_lines(
     oov: Oov = "skip",
     *,
     by_name: bool = True,
+    spell: Callable[[str], str] | None = None,
 ) -> Iterator[Lines]:
     """Yield text as ids, a few lines at a time, and count known and unknown words in `coverage`.
 
-    A word outside the vocabulary is an error, is left out, or has the id V, by `oov`. Raises
-    CorpusError for text that cannot be read, VocabularyError for a word that is an error.
+    A word outside the vocabulary is looked up again as `spell` spells it, which is counted too. An
+    unknown word is an error, is left out, or has the id V, by `oov`. Raises CorpusError for text
+    that cannot be read, VocabularyError for a word that is an error.
     """
+    if spell is not None:
+        coverage.respelled = 0
     parts: list[NDArray[np.int32]] = []
     known, words = [0], [0]  # of each line; the last one is still being read
     for tokens, ended in token_lines(places, settings, coverage, by_name=by_name):
-        ids = vocabulary.ids_of(tokens, unknown=None if oov == "error" else len(vocabulary))  # (N,)
+        ids = vocabulary.ids_of(tokens, unknown=len(vocabulary))  # (N,)
+        for place in np.flatnonzero(ids == len(vocabulary)).tolist():
+            index = None if spell is None else vocabulary.get(spell(tokens[place]))
+            if index is not None:
+                ids[place] = index
+                coverage.respelled = (coverage.respelled or 0) + 1
+            elif oov == "error":
+                raise vocabulary.unknown(tokens[place])
         known_ids = ids < len(vocabulary)  # (N,)
         coverage.add(len(ids), int(np.count_nonzero(~known_ids)))
         if oov == "skip":
@@ -269,24 +280,27 @@ def without_common_component(vectors: NDArray[np.float32]) -> NDArray[np.float32
 def vectors_of_lines(
     table: EmbeddingTable,
     places: Sequence[str | Path],
-    settings: TextSettings,
     coverage: Coverage,
     sif: float | None = None,
     remove_common: bool = False,
     oov: Oov = "skip",
+    fold_case: bool | None = None,
 ) -> Iterator[NDArray[np.float32]]:
-    """Average the vectors of each line's words, some lines (B, D) at a time.
+    """Yield the means of the vectors of each line's words, some lines (B, D) at a time.
 
-    `sif` is the constant of `sif_weights`; `remove_common` removes the component that all lines
-    share, for which they are read to the end first; `oov` is as in `read_lines`. Raises
-    VocabularyError if the table has no counts, or for a word that is an error.
+    `sif` is the constant of `sif_weights`; `remove_common` subtracts the component that all lines
+    share, for which they are read to the end first; `oov` is as in `read_lines`, `fold_case` as in
+    `EmbeddingTable.text_settings`. Raises VocabularyError if the table has no counts, or for a
+    word that is an error.
     """
     weights = None
     if sif is not None:
         if table.vocabulary.counts is None:
             raise VocabularyError("the table has no counts to weight words by", "leave out --sif")
         weights = sif_weights(table.vocabulary.counts, sif)
-    read = read_lines(places, settings, table.vocabulary, coverage, oov)
+    settings, again = table.text_settings(fold_case)
+    spell = table.tokenizer.spelt if again else None
+    read = read_lines(places, settings, table.vocabulary, coverage, oov, spell=spell)
     blocks = (text_vectors(table, lines.texts, weights) for lines in read)
     if not remove_common:
         yield from blocks

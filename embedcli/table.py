@@ -142,6 +142,7 @@ class Found(Sequence[Row]):
     known: int
     unknown: int
     spelled: Sequence[str] | None = None  # the words of the ids; None: those of the vocabulary
+    respelled: int | None = None  # of the known: found in another spelling than they stand in
 
     @overload
     def __getitem__(self, place: int) -> Row: ...
@@ -207,15 +208,15 @@ class EmbeddingTable:
     """A vocabulary of V words and their vectors (V, D), in memory or memory-mapped.
 
     `table["king"]` is the vector of a word, (D,) float32; raises VocabularyError for an unknown
-    word. `spelling` returns the settings of the text that the words come from; without, words are
-    spelled by the default settings.
+    word. `spelling` returns the settings of the text that the words come from; without, they are
+    not known, and the default settings are used.
     """
 
     def __init__(
         self,
         vocabulary: Vocabulary,
         vectors: NDArray[np.float32],
-        spelling: Callable[[], TextSettings] = TextSettings,
+        spelling: Callable[[], TextSettings] | None = None,
     ) -> None:
         if vectors.ndim != 2 or len(vectors) != len(vocabulary):
             raise ValueError(f"{vectors.shape} vectors for {len(vocabulary)} words")
@@ -249,7 +250,7 @@ class EmbeddingTable:
     @cached_property
     def settings(self) -> TextSettings:
         """How text is read and cut for this table."""
-        return self._spelling()
+        return TextSettings() if self._spelling is None else self._spelling()
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -258,13 +259,32 @@ class EmbeddingTable:
 
         return Tokenizer(self.settings)
 
+    def text_settings(self, fold_case: bool | None = None) -> tuple[TextSettings, bool]:
+        """Return how text is cut, and whether a token that is unknown is folded and tried again.
+
+        `fold_case` says whether case is folded before. Without, it is as in the text of the table;
+        if that is not known, tokens keep their case, as the words may be in upper case or not.
+        """
+        if fold_case is None and self._spelling is None:
+            return replace(self.settings, fold_case=False), True
+        if fold_case is None:
+            return self.settings, False
+        return replace(self.settings, fold_case=fold_case), False
+
     def spell(self, word: str) -> str:
         """Return a word as the tokenizer spells it; as it stands where it is not one token."""
         tokens = self.tokenizer.tokenize(word)
         return tokens[0] if len(tokens) == 1 else word
 
-    def lookup(self, words: Iterable[str], oov: Oov = "error", *, together: int = 1) -> Found:
-        """Find words, each as it stands, or else as `spell` spells it.
+    def lookup(
+        self,
+        words: Iterable[str],
+        oov: Oov = "error",
+        *,
+        together: int = 1,
+        respell: bool = True,
+    ) -> Found:
+        """Find words, each as it stands, or else, if `respell`, as `spell` spells it.
 
         `together` words in a row are one question. `oov` says what is done with an unknown word:
 
@@ -274,11 +294,13 @@ class EmbeddingTable:
         """
         spelled = list(words)
         ids = self.vocabulary.ids_of(spelled, unknown=-1).astype(np.int64)  # (N,)
-        for place in np.flatnonzero(ids < 0).tolist():
+        respelled = 0
+        for place in np.flatnonzero(ids < 0).tolist() if respell else ():
             other = self.spell(spelled[place])
             index = self.vocabulary.get(other)
             if index is not None:
                 spelled[place], ids[place] = other, index
+                respelled += 1
         unknown = ids < 0  # (N,)
         missing = int(np.count_nonzero(unknown))
         known = len(ids) - missing
@@ -288,7 +310,16 @@ class EmbeddingTable:
             kept = np.repeat(~unknown.reshape(-1, together).any(axis=1), together)  # (N,)
             spelled = [word for word, stays in zip(spelled, kept, strict=True) if stays]
             ids = ids[kept]
-        return Found(self, ids, known, missing, spelled)
+        return Found(self, ids, known, missing, spelled, respelled)
+
+    def lookup_text(self, text: str, oov: Oov = "error", fold_case: bool | None = None) -> Found:
+        """Find the tokens of a text; `oov` is as in `lookup`, `fold_case` as in `text_settings`."""
+        from embedcli.text.tokenizer import Tokenizer
+
+        settings, again = self.text_settings(fold_case)
+        tokens = Tokenizer(settings).tokenize(text)
+        found = self.lookup(tokens, oov, respell=again)
+        return found if again else replace(found, respelled=None)
 
     def lookup_ids(self, ids: ArrayLike) -> Found:
         """Return the rows of ids; raises VocabularyError for one outside the table."""

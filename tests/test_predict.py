@@ -160,17 +160,17 @@ def test_text_vectors_worked_by_hand(tmp_path):
     np.testing.assert_allclose(text_vectors(TABLE, texts, weights), expected, rtol=1e-6)
     text = write(tmp_path / "text.txt", ["A a C", "zzz", "b"])
     coverage = Coverage()
-    rows = np.concatenate(list(vectors_of_lines(TABLE, [text], TextSettings(), coverage, sif=0.1)))
+    rows = np.concatenate(list(vectors_of_lines(TABLE, [text], coverage, sif=0.1)))
     np.testing.assert_allclose(rows, expected, rtol=1e-6)
     assert (coverage.known, coverage.unknown) == (4, 1)
-    zeros = list(vectors_of_lines(TABLE, [text], TextSettings(), coverage, oov="zero"))
+    zeros = list(vectors_of_lines(TABLE, [text], coverage, oov="zero"))
     np.testing.assert_allclose(zeros[0], [[2, 4 / 3], [0, 0], [0, 2]], rtol=1e-6)
     write(tmp_path / "more.txt", ["a zzz"])
-    more = [tmp_path / "more.txt"], TextSettings(), Coverage()
+    more = [tmp_path / "more.txt"], Coverage()
     np.testing.assert_allclose(list(vectors_of_lines(TABLE, *more, oov="zero")), [[[0.5, 0]]])
     with pytest.raises(VocabularyError, match="zzz"):
         list(vectors_of_lines(TABLE, *more, oov="error"))
-    left = list(vectors_of_lines(TABLE, [text], TextSettings(), coverage, 0.1, remove_common=True))
+    left = list(vectors_of_lines(TABLE, [text], coverage, 0.1, remove_common=True))
     np.testing.assert_allclose(left[0], without_common_component(rows), atol=1e-6)
 
 
@@ -178,7 +178,7 @@ def test_sif_needs_counts(tmp_path):
     table = EmbeddingTable(Vocabulary(["a"]), np.ones((1, 2), np.float32))
     text = write(tmp_path / "text.txt", ["a"])
     with pytest.raises(VocabularyError, match="no counts"):
-        list(vectors_of_lines(table, [text], TextSettings(), Coverage(), sif=1e-3))
+        list(vectors_of_lines(table, [text], Coverage(), sif=1e-3))
 
 
 def test_the_common_component_is_taken_out():

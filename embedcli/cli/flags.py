@@ -188,6 +188,14 @@ OovOfText = Annotated[
         help="An unknown word is an error, skipped, or counted as a vector of zeros.",
     ),
 ]
+FoldCase = Annotated[
+    bool | None,
+    typer.Option(
+        "--fold-case/--no-fold-case",
+        help="Fold the case of a text, or not; without, as the model's text was, and for other "
+        "vectors each word is tried as it stands, then folded.",
+    ),
+]
 LONGEST_FRACTION = 50  # digits; that of the smallest float32 starts at the 45th
 Precision = Annotated[
     int, number(help="Digits after the decimal point in a table.", largest=LONGEST_FRACTION)

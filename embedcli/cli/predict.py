@@ -83,6 +83,7 @@ def vectors(
             help="Subtract the first singular direction, which all texts share.",
         ),
     ] = False,
+    fold_case: flags.FoldCase = None,
     oov: flags.OovOfText = "skip",
     output: Annotated[
         str, flags.one_of("--format", "table", "json", "tsv", "npy", help="Format of the output.")
@@ -109,7 +110,9 @@ def vectors(
             source = str(Path(folder) / "texts")
             lines = (" ".join(re.split("[\r\n]+", text)) for text in texts)
             Path(source).write_text("".join(f"{line}\n" for line in lines), "utf-8", "replace")
-        found = api.vectors(source, model, sif=sif, remove_common=remove_common, oov=oov)
+        found = api.vectors(
+            source, model, sif=sif, remove_common=remove_common, fold_case=fold_case, oov=oov
+        )
         _write_vectors(found.lines, output, precision)
     terminal.say_found(found.coverage, quiet=quiet)
 

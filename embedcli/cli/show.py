@@ -42,6 +42,7 @@ def lookup(
     text: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Look up every token of a text, in order.")
     ] = None,
+    fold_case: flags.FoldCase = None,
     oov: flags.Oov = "error",
     output: Annotated[
         str, flags.one_of("--format", *FORMATS, help="Format of the output.")
@@ -66,7 +67,7 @@ def lookup(
     if ids:
         found = table.lookup_ids([flags.whole(each, "--id") for each in ids])
     elif text is not None:
-        found = api.lookup(table.tokenizer.tokenize(text), table, oov=oov)
+        found = table.lookup_text(text, oov, fold_case)
     else:
         found = api.lookup(words or terminal.lines_of_stdin(), table, oov=oov)
     if output == "table":
@@ -82,7 +83,9 @@ def lookup(
 
         sys.stdout.buffer.writelines(npy_chunks(found.vectors))
     if found.unknown or len(found) > 1:
-        terminal.say_found(Coverage(found.known, found.unknown), quiet=quiet)
+        respelled = None if text is None else found.respelled
+        coverage = Coverage(found.known, found.unknown, respelled=respelled)
+        terminal.say_found(coverage, quiet=quiet)
 
 
 @examples(

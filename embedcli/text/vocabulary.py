@@ -31,6 +31,7 @@ class Coverage:
     known: int = 0
     unknown: int = 0
     too_long: int = 0  # left out, with more than `tokenizer.LONGEST` characters
+    respelled: int | None = None  # of the known, found in lower case only; None: all were folded
 
     def add(self, words: int, unknown: int) -> None:
         """Count so many words, `unknown` of them not in the vocabulary."""

@@ -162,7 +162,11 @@ def lines_of_stdin() -> Iterator[str]:
 
 def say_found(coverage: Coverage, *, quiet: bool) -> None:
     """Say on stderr how many words were in the vocabulary and how many were not."""
-    note(f"{coverage.known:,} found, {coverage.unknown:,} not in the vocabulary", quiet=quiet)
+    how = ""
+    if coverage.respelled is not None:
+        as_it_stands = coverage.known - coverage.respelled
+        how = f" ({as_it_stands:,} as in the text, {coverage.respelled:,} in lower case)"
+    note(f"{coverage.known:,} found{how}, {coverage.unknown:,} not in the vocabulary", quiet=quiet)
     say_too_long(coverage.too_long, quiet=quiet)
 
 

@@ -227,3 +227,37 @@ def test_a_file_of_vectors_as_model(embed, tmp_path: Path):
     found = embed("show-table", "--model", "v.txt", "--format", "json")
     assert [record["vector"] for record in json.loads(found.out)] == [[1, 2, 3], [4, 5, 6]]
     assert [record["count"] for record in json.loads(found.out)] == [None, None]
+
+
+CASED = "5 2\nGermany 1 0\nparis 0 1\nParis 2 0\nis 0 3\ncafé 4 4\n"
+
+
+@pytest.mark.parametrize("model", ["v.txt", "m"])
+def test_text_is_looked_up_as_it_stands_and_then_folded(embed, tmp_path, model):
+    """A folder that was converted says no more of its text than a file of vectors does."""
+    (tmp_path / "v.txt").write_text(CASED, encoding="utf-8")
+    assert embed("convert", "v.txt", "m").code == 0
+    said = "5 found (4 as in the text, 1 in lower case), 1 not in the vocabulary\n"
+    text = ("Germany Paris IS paris zz Germany", "-m", model, "--format", "json")
+    found = embed("vectors", *text)
+    assert found.err == said
+    assert json.loads(found.out)[0]["vector"] == pytest.approx([4 / 5, 4 / 5])
+    found = embed("lookup", "--text", *text, "--oov", "skip")
+    assert found.err == said
+    tokens = [record["token"] for record in json.loads(found.out)]
+    assert tokens == ["Germany", "Paris", "is", "paris", "Germany"]
+    for flag, vector, words in (
+        ("--fold-case", [0, 5 / 3], ["paris", "is", "paris"]),
+        ("--no-fold-case", [4 / 4, 1 / 4], ["Germany", "Paris", "paris", "Germany"]),
+    ):
+        found = embed("vectors", *text, flag)
+        assert json.loads(found.out)[0]["vector"] == pytest.approx(vector)
+        assert "found, " in found.err
+        found = embed("lookup", "--text", *text, flag, "--oov", "skip")
+        assert [record["token"] for record in json.loads(found.out)] == words
+
+
+def test_text_is_cut_as_a_models_was_and_nothing_is_said_of_it(embed, model):
+    found = embed("lookup", "--text", "The KING", "--format", "json")
+    assert found.err == "2 found, 0 not in the vocabulary\n"
+    assert embed("vectors", "The KING").err == "2 found, 0 not in the vocabulary\n"
