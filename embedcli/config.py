@@ -58,44 +58,9 @@ class ByTask:
         return self.values.get(task, next(iter(self.values.values())))
 
 
-def setting(
-    default: Any,
-    help: str,  # noqa: A002 - the same word as in typer and argparse
-    *,
-    group: str,
-    unit: str | None = None,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    exclusive_minimum: bool = False,
-    pattern: str | None = None,
-    form: str | None = None,
-    formerly: str | None = None,
-    only: Mapping[str, tuple[str, ...]] | None = None,
-    needs: tuple[str, ...] = (),
-) -> Any:
-    """Declare a setting; `default` is a value or a `ByTask`.
-
-    Text must match the whole `pattern`, which `form` describes in words. `formerly` is an old name
-    of the setting, still accepted in files. The setting has an effect `only` where each of the
-    named settings has one of the given values, and, if it `needs` other settings, where one of
-    them is set.
-    """
-    return dataclasses.field(
-        default=default,
-        metadata={
-            "help": help,
-            "group": group,
-            "unit": unit,
-            "minimum": minimum,
-            "maximum": maximum,
-            "exclusive_minimum": exclusive_minimum,
-            "pattern": pattern,
-            "form": form,
-            "formerly": formerly,
-            "only": only or {},
-            "needs": needs,
-        },
-    )
+def setting(default: Any, help: str, **details: Any) -> Any:  # noqa: A002 - as in typer
+    """Declare a setting; `default` is a value or a `ByTask`, `details` are fields of `Spec`."""
+    return dataclasses.field(default=default, metadata={"help": help, **details})
 
 
 word_setting = functools.partial(setting, group="Task", only={"task": WORDS})
@@ -104,24 +69,24 @@ valid_setting = functools.partial(setting, group="Validation", only={"task": TEX
 
 
 class Spec(NamedTuple):
-    """Everything the schema knows about one setting; see `setting`."""
+    """What the schema knows about one setting: its annotation, and what `setting` was given."""
 
     name: str
-    kinds: tuple[type, ...]
+    kinds: tuple[type, ...]  # of the annotation: the types it allows, the words, and None
     choices: tuple[str, ...]
     optional: bool
     default: Any
     help: str
     group: str
-    unit: str | None
-    minimum: float | None
-    maximum: float | None
-    exclusive_minimum: bool
-    pattern: str | None
-    form: str | None
-    formerly: str | None
-    only: Mapping[str, tuple[str, ...]]
-    needs: tuple[str, ...]
+    minimum: float | None = None
+    maximum: float | None = None
+    exclusive_minimum: bool = False
+    pattern: str | None = None  # which the whole text must match
+    form: str | None = None  # the pattern in words
+    formerly: str | None = None  # an old name, still accepted in files
+    # It has an effect only where each of these settings has one of the values,
+    only: Mapping[str, tuple[str, ...]] = types.MappingProxyType({})
+    needs: tuple[str, ...] = ()  # and where one of these settings is set
 
     @property
     def flag(self) -> str:
@@ -151,8 +116,6 @@ class Spec(NamedTuple):
         if kind is str:
             return self.form or "text"
         noun = "a whole number" if kind is int else "a number"
-        if self.unit:
-            noun += f" of {self.unit}"
         low = None if self.minimum is None else f"{self.minimum:g}"
         high = None if self.maximum is None else f"{self.maximum:g}"
         if low is None:
