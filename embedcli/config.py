@@ -598,10 +598,12 @@ def require_same(
     names: Iterable[str], given: Mapping[str, Any], kept: Settings, whose: str, hint: str
 ) -> None:
     """Raise ConfigError if a named setting is given with another value than the kept one."""
+    import json
+
     differing = [name for name in names if getattr(kept, name) != given[name]]
     if differing:
-        found = ", ".join(f"{name} {given[name]!r}" for name in differing)
-        known = ", ".join(f"{name} {getattr(kept, name)!r}" for name in differing)
+        found = ", ".join(f"{name} {json.dumps(given[name])}" for name in differing)
+        known = ", ".join(f"{name} {json.dumps(getattr(kept, name))}" for name in differing)
         raise ConfigError(f"found {found}; {whose} has {known}", hint)
 
 

@@ -45,7 +45,7 @@ from embedcli.text.vocabulary import Vocabulary
 _REQUIRED = ("table.npy", "vocab.txt", "counts.npy", "config.yaml", "log.jsonl")
 _REQUIRED_BY_FORMAT = {1: ("head.npz", "state.npz"), 2: ("trained.npy", "first_lines.npy")}
 _BLOCK = 1 << 24
-_MAX_LOG = 1 << 28
+_MAX_LOG = 1 << 26
 
 
 @dataclass(frozen=True, kw_only=True)

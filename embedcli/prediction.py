@@ -22,6 +22,7 @@ from embedcli.tasks.supervised import Network, Supervised, Texts
 from embedcli.text.encode import token_lines
 from embedcli.text.labels import LabelKind
 from embedcli.text.vocabulary import Coverage, Oov, Vocabulary
+from embedcli.training.update import require_head
 
 SIF = 1e-3  # of Arora et al. 2017, who found 1e-4 to 1e-3 to do equally well
 
@@ -169,24 +170,6 @@ def _with_zeros(texts: Texts, table: EmbeddingTable) -> tuple[Texts, NDArray[np.
     known = words < len(table)
     rows[known] = table.rows(words[known])
     return Texts(np.searchsorted(words, texts.ids), texts.offsets), rows
-
-
-def require_head(model: Model) -> None:
-    """Raise StoreError unless the head has the shapes that settings, labels and table ask for."""
-    found = {name: each.shape for name, each in model.head.items()}
-    if not found:
-        raise StoreError(
-            "the model holds vectors alone, without what was learnt beside them",
-            "embed train makes a model that has it",
-        )
-    expected = TASKS[model.settings.task].head_shapes(
-        model.settings, len(model.table), model.labels, model.head
-    )
-    if found != expected:
-        raise StoreError(
-            f"damaged: the head is of {found}; expected {expected}",
-            "embed info --verify says which file was changed",
-        )
 
 
 @np.errstate(all="ignore")

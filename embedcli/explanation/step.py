@@ -17,7 +17,6 @@ from embedcli.config import TrainSettings
 from embedcli.errors import VocabularyError
 from embedcli.model import Model
 from embedcli.nn.optimizers import Optimizer, make_optimizer
-from embedcli.prediction import require_head
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
 from embedcli.tasks.task import Example, Targets
@@ -27,6 +26,7 @@ from embedcli.text.tokenizer import Tokenizer
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.training.gradients import LocalGradients
 from embedcli.training.loop import settled
+from embedcli.training.update import require_head
 
 Rows = NDArray[np.float32]
 

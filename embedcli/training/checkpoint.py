@@ -7,7 +7,7 @@ holds no random streams: each draw is made from a stream that seed, epoch and ba
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,7 @@ from embedcli.storage.bundle import (
     require_types,
     write_bundle,
 )
+from embedcli.tasks import TASKS
 from embedcli.tasks.task import Task
 from embedcli.training.loop import TrainState
 from embedcli.training.update import Earlier
@@ -107,6 +108,26 @@ class Checkpoint:
                 arrays=arrays,
                 earlier=None if earlier is None else Earlier.restored(arrays, earlier),
             )
+
+    def require_shapes(self, words: int, labels: Sequence[str]) -> None:
+        """Raise StoreError unless the parameters have the shapes of a run on such a text.
+
+        It is called before a task is made, whose settings alone could ask for any memory.
+        """
+        with _damage(self.folder):
+            prefix = "parameters."
+            found = {
+                name.removeprefix(prefix): array
+                for name, array in self.arrays.items()
+                if name.startswith(prefix)
+            }
+            task, settings = TASKS[self.settings.task], self.settings
+            head = task.head_shapes(settings, words, labels, found)
+            for name, shape in {"table": (words, settings.dim), **head}.items():
+                if name not in found:
+                    raise KeyError(prefix + name)
+                if found[name].shape != shape:
+                    raise ValueError(f"{prefix}{name}: found {found[name].shape}; expected {shape}")
 
     def restored(self, task: Task) -> TrainState:
         """Return the state of the run, checked against its task; raises StoreError."""

@@ -214,6 +214,7 @@ class _Run:
         self.text = _text_facts(sources, settings, corpus, valid)
         if checkpoint is not None:
             _require_same_text(checkpoint.text, self.text)
+            checkpoint.require_shapes(len(vocabulary), _labels_of(corpus))
         # 3. The task with its parameters, and where they start from.
         memory = available_memory()
         limits.require_for_tables(folder, len(vocabulary), settings, memory)
@@ -358,12 +359,11 @@ class _Run:
             start = dict(earlier.start)
         if settings.vectors is not None:
             start["vectors"] = settings.vectors
-        targets = self.corpus.targets
         model = Model(
             table=EmbeddingTable(self.corpus.vocabulary, state.parameters["table"]),
             settings=settings,
             head={name: array for name, array in state.parameters.items() if name != "table"},
-            labels=targets.names if isinstance(targets, ClassTargets) else (),
+            labels=_labels_of(self.corpus),
             trained=state.trained,
             first_lines=self.corpus.first_lines,
             optimizer={
@@ -399,6 +399,10 @@ def _encoded(
         known=known,
         progress=None if report is None else lambda *sizes: report(Reading(*sizes)),
     )
+
+
+def _labels_of(corpus: EncodedCorpus) -> tuple[str, ...]:
+    return corpus.targets.names if isinstance(corpus.targets, ClassTargets) else ()
 
 
 def _text_facts(

@@ -20,6 +20,7 @@ from embedcli.model import Model, load_settings, verify_model
 from embedcli.nn.initializers import initial_rows
 from embedcli.nn.optimizers import make_optimizer
 from embedcli.storage.bundle import FORMAT, require_types
+from embedcli.tasks import TASKS
 from embedcli.tasks.task import Task
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.text.words import Known
@@ -114,6 +115,7 @@ def load_to_update(folder: Path, settings: TrainSettings) -> Model:
             f"{folder}: its vectors came from a file, so there is no head to train further",
             f"--vectors {folder} starts from the vectors alone",
         )
+    require_head(model)  # before the run makes arrays of these shapes
     require_same(
         MUST_MATCH_MODEL,
         asdict(settings),
@@ -127,6 +129,24 @@ def load_to_update(folder: Path, settings: TrainSettings) -> Model:
         what = error.message if isinstance(error, ConfigError) else describe_malformed(error)
         raise StoreError(f"{folder}: damaged: how its initial rows were made: {what}") from error
     return model
+
+
+def require_head(model: Model) -> None:
+    """Raise StoreError unless the head has the shapes that settings, labels and table ask for."""
+    found = {name: each.shape for name, each in model.head.items()}
+    if not found:
+        raise StoreError(
+            "the model holds vectors alone, without what was learnt beside them",
+            "embed train makes a model that has it",
+        )
+    expected = TASKS[model.settings.task].head_shapes(
+        model.settings, len(model.table), model.labels, model.head
+    )
+    if found != expected:
+        raise StoreError(
+            f"damaged: the head is of {found}; expected {expected}",
+            "embed info --verify says which file was changed",
+        )
 
 
 def require_start(start: Mapping[str, Any]) -> None:

@@ -1,12 +1,15 @@
 """Runs that stop and go on, find no room or another text: what docs/reliability.md promises."""
 
 import errno
+import hashlib
 import io
+import json
 import os
 import resource
 import signal
 import socket
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -243,7 +246,7 @@ def test_a_mount_is_refused_before_the_work(train, tmp_path, monkeypatch: pytest
 
 def test_settings_that_change_the_table_cannot_change_on_the_way(stop, tmp_path):
     stop(4)
-    with pytest.raises(ConfigError, match=r"found dim 6, lr 0.5; .* has dim 5, lr 'auto'"):
+    with pytest.raises(ConfigError, match=r"found dim 6, lr 0.5; .* has dim 5, lr .auto."):
         resume(tmp_path, dim=6, lr=0.5, epochs=6)
     (tmp_path / "other.yaml").write_text("batch_size: 9\n")
     with pytest.raises(ConfigError, match="batch_size"):
@@ -536,3 +539,44 @@ def test_stopped_while_nothing_is_kept_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         train()
     assert left(tmp_path) == {"corpus.txt"}
+
+
+def peak(action: Callable[[], object]) -> int:
+    """Bytes that Python and NumPy held at most during an action that ends in an error."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(StoreError, match="damaged"):
+            action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def seal(folder: Path) -> None:
+    """Make a manifest fit the files, as somebody hostile would."""
+    body = json.loads((folder / "manifest.json").read_bytes())
+    del body["sha256"]
+    for name, file in body["files"].items():
+        data = (folder / name).read_bytes()
+        file.update(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    (folder / "manifest.json").write_bytes(bundle._manifest_bytes(body))
+
+
+def test_a_small_checkpoint_or_model_cannot_ask_for_much_memory(train, stop, tmp_path):
+    flatten = {"pool": "flatten", "length": 4, "workers": 1}
+    stop(4, **flatten)
+    arrays, state = load_checkpoint(tmp_path / "m")
+    state["settings"]["length"] = 2_000_000  # times 5 numbers, 3 labels and the optimizer's
+    checkpoint.save_checkpoint(tmp_path / "m", arrays, state)
+    assert peak(lambda: resume(tmp_path)) < 20_000_000
+    train("model", **flatten)
+    config = tmp_path / "model/config.yaml"
+    config.write_text(config.read_text().replace("length: 4", "length: 2000000"))
+    seal(config.parent)
+    assert peak(lambda: train("n", update=str(tmp_path / "model"))) < 20_000_000
+
+
+def test_settings_without_a_value_are_null_in_messages(stop, tmp_path):
+    stop(4, max_vocab=30)
+    with pytest.raises(ConfigError, match=r"found max_vocab null; .* has max_vocab 30"):
+        resume(tmp_path, max_vocab=None)

@@ -259,14 +259,14 @@ def test_another_optimizer_starts_anew(train):
 def test_what_was_learnt_with_other_settings_is_refused(train, tmp_path):
     train(TEXT, "m")
     with pytest.raises(
-        ConfigError, match=r"found dim 6, fold_case False; .* has dim 5, fold_case T"
+        ConfigError, match=r"found dim 6, fold_case false; .* has dim 5, fold_case t"
     ):
         train(MORE, "n", update="m", dim=6, fold_case=False)
     with pytest.raises(ConfigError, match=r"found task .cbow., .* has task .classify."):
         train(MORE, "n", update="m", config="cbow")
     with pytest.raises(CorpusError, match="has several labels"):
         train("__label__0 __label__1 two\n", "n", update="m")
-    with pytest.raises(ConfigError, match="multi_label True"):
+    with pytest.raises(ConfigError, match="multi_label true"):
         train("__label__0 __label__1 two\n", "n", update="m", multi_label=True)
     with pytest.raises(ConfigError, match="no text"):
         embedcli.train(None, tmp_path / "n", update=str(tmp_path / "m"))
