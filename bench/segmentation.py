@@ -49,7 +49,8 @@ def spans(text: str, tokens: list[str]) -> set[tuple[int, int]]:
 
 def spelt_alike(line: str) -> str:
     """Spell a line as the tokenizer spells tokens, so that they are found in it."""
-    line = unicodedata.normalize("NFC", line).replace("\u00ad", "").replace("’", "'")
+    line = unicodedata.normalize("NFC", line).replace("\u00ad", "")
+    line = line.replace("’", "'").replace("‘", "'")
     return unicodedata.normalize("NFC", line.lower().replace("i̇", "i"))
 
 

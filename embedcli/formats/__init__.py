@@ -167,6 +167,7 @@ _STRANGERS = {
 def sniff(path: Path) -> str:
     """Return the format of a file or folder by its content; raises FormatError, StoreError."""
     from embedcli.formats.base import read_head
+    from embedcli.text.sources import identify
 
     if path.is_dir() or FORMATS["model"].sniff(path, b""):
         return "projector" if (path / "vectors.tsv").is_file() else "model"
@@ -179,6 +180,8 @@ def sniff(path: Path) -> str:
     for name, each in FORMATS.items():
         if each.sniff(path, head):
             return name
+    if found := identify(head):
+        raise FormatError(f"{path}: is {found[0]}; expected vectors", found[1])
     raise FormatError(f"{path}: not a known format of vectors", f"embed reads {', '.join(FORMATS)}")
 
 

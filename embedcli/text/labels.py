@@ -55,7 +55,7 @@ def split_labels(text: bytes, prefix: str | None) -> tuple[bytes, list[str], NDA
 def _label_pattern(prefix: str) -> re.Pattern[bytes]:
     """Return the pattern of a label, and of what follows the prefix as its group.
 
-    That nothing stands before the prefix is asked after it: a pattern that begins with letters is
+    Whether the prefix begins a word is tested after it: a pattern that begins with letters is
     searched for several times faster.
     """
     begin = re.escape(prefix.encode())

@@ -87,7 +87,7 @@ class Strings:
         """Return the strings as bytes, each ended by a newline."""
         ends = np.cumsum(self.sizes + 1)  # (n,)
         starts = ends - self.sizes - 1
-        lines = np.arange(ends[-1] if len(ends) else 0)  # (bytes,) where each stands in the text
+        lines = np.arange(ends[-1] if len(ends) else 0)  # (bytes,) the place of each in the text
         lines += np.repeat(self.starts - starts, self.sizes + 1)
         bytes_ = self.text[lines]
         bytes_[ends - 1] = _NEWLINE

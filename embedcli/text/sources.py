@@ -252,11 +252,18 @@ _NOT_TEXT = [
 ]
 
 
-def require_text(name: str, head: bytes, encoding: str) -> None:
-    """Raise CorpusError, with what to do, if the first bytes of a file are not those of text."""
+def identify(head: bytes) -> tuple[str, str] | None:
+    """Return what a file is that is no text, by its first bytes, and what to do with it."""
     for pattern, what, hint in _NOT_TEXT:
         if re.match(pattern, head, re.DOTALL):
-            raise CorpusError(f"{name}: is {what}; expected text", hint=hint)
+            return what, hint
+    return None
+
+
+def require_text(name: str, head: bytes, encoding: str) -> None:
+    """Raise CorpusError, with what to do, if the first bytes of a file are not those of text."""
+    if found := identify(head):
+        raise CorpusError(f"{name}: is {found[0]}; expected text", hint=found[1])
     if encoding == "utf-8" and (guess := guess_utf16(head, surely=True)):
         raise CorpusError(
             f"{name}: looks like UTF-16 without a byte order mark; expected UTF-8",
@@ -267,8 +274,8 @@ def require_text(name: str, head: bytes, encoding: str) -> None:
 def guess_utf16(head: bytes, *, surely: bool) -> str | None:
     """Return the encoding of text that may be UTF-16, as its blanks have a byte of zeros.
 
-    The zeros are always the same of a character's two bytes. That it `surely` is UTF-16 is known of
-    the alphabets below U+2000: then almost all of these bytes are control characters.
+    The zeros are always in the same of a character's two bytes. With `surely`, almost all of these
+    bytes have to be control characters, as they are in text of the alphabets below U+2000.
     """
     halves = {"utf-16-be": head[0::2], "utf-16-le": head[1::2]}
     found = [encoding for encoding, half in halves.items() if b"\0" in half]

@@ -192,3 +192,17 @@ def test_strangers_are_named(magic, tmp_path):
     with pytest.raises(FormatError, match=r"pickle|zip|HDF5|finalfusion|Parquet") as caught:
         read(tmp_path, magic + bytes(100))
     assert ("gensim" in (caught.value.hint or "")) == ("pickle" in caught.value.message)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html>Not found</html>", "extract its text first"),
+        (b"v.txt".ljust(257, b"\0") + b"ustar\x0000", "tar -xf FILE"),
+    ],
+)
+def test_what_is_no_vectors_is_named_with_what_to_do(data, expected, tmp_path):
+    with pytest.raises(FormatError, match="expected vectors") as caught:
+        read(tmp_path, data)
+    assert expected in caught.value.hint

@@ -266,6 +266,8 @@ def records(random: Random) -> Case:
         "errors": random.choice(("strict", "replace", "skip")),
         "labels": random.choice(("none", "class", "number")),
         "text_column": random.choice((None, None, "label", "\x1b")),
+        "delimiter": random.choice((None, None, None, ";", "tab", " ", "é")),
+        "header": random.random() < 0.8,
     }
     return Case({f"corpus.{kind}{ending}": data}, reader="corpus", options=options)
 
