@@ -88,7 +88,10 @@ def _read_csv(file: Input) -> Iterator[Record]:
         # Of the delimiters by which the first line has the columns, that of the most cells.
         most = {}
         for each in _DELIMITERS:
-            cells = next(csv.reader([first], delimiter=each), [])
+            try:
+                cells = next(csv.reader([first], delimiter=each), [])
+            except csv.Error:  # a carriage return inside the line
+                continue
             if set(file.columns().values()) <= set(_column_names(file, cells)):
                 most[each] = len(cells)
         delimiter = max(most, key=lambda each: most[each], default=",")

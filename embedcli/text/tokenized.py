@@ -75,7 +75,7 @@ class Tokenized:
     @property
     def unmatched(self) -> list[str]:
         """The words of a given vocabulary that no token can be, as their case or form is folded."""
-        if self._given is None:
+        if not self._given:
             return []
         words = list(self._given)
         spelt = Tokenizer(self._settings).spelt("\n".join(words)).split("\n")

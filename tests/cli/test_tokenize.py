@@ -66,6 +66,13 @@ def test_words_that_folding_never_meets(embed, stdin, tmp_path):
     assert found == (0, "3 1\n", "2 found, 0 not in the vocabulary\n")
 
 
+def test_an_empty_vocabulary(embed, stdin, tmp_path):
+    (tmp_path / "v.txt").touch()
+    stdin("see")
+    found = embed("tokenize", "--vocab", "v.txt", "--oov", "skip")
+    assert found == (0, "\n", "0 found, 1 not in the vocabulary\n")
+
+
 def test_files_are_read_in_order(embed, tmp_path):
     (tmp_path / "b.txt").write_text("one two\n")
     (tmp_path / "a.txt").write_text("two three\n")

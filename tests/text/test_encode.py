@@ -382,6 +382,7 @@ class TestLabels:
             ("t.jsonl", '{"text": ""}', {"label_column": "x"}, "t.jsonl:1: no key 'x'"),
             ("t", "a,b\n", {"header": False}, "t:1: no column 'text'; the columns are 1, 2"),
             ("t", "a,b\n", {"header": False, "text_column": "3"}, "t:1: no column '3'"),
+            ("t", "a\rb,c\n", {"text_column": "b"}, "t:1: new-line character .*expected records"),
             ("t", "a,b\n", {"delimiter": ";"}, "t:1: no column 'text'; the columns are a,b"),
             ("t.json", '[{"text": "a"}]', {}, "t.json:1: found .* expected a JSON object"),
             ("t.json", '[\n{"text": "a"}\n]', {}, "t.json:1: Expecting value, .*a JSON object"),
@@ -393,7 +394,7 @@ class TestLabels:
     ) -> None:
         with pytest.raises(CorpusError, match=message) as caught:
             encoded(text, name, **options)
-        assert (caught.value.hint is None) == ("delimiter" in message)
+        assert (caught.value.hint is None) == ("delimiter" in message or "records" in message)
 
     def test_columns_by_name_only(self, encoded: Encode, tmp_path: Path) -> None:
         """As text is read for a model that was trained on columns."""
