@@ -1,4 +1,4 @@
-"""Lay open what training does: `explain`."""
+"""One step of training, or one word, explained: `explain`."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def explain(
 
     It shows the tokens and ids, the rows that were looked up, the target and where it comes from,
     the loss, the gradient of each row, the rows before and after the step, and what does not
-    change. With --word, the history of a word: where it stood, how often it was trained, how far
+    change. With --word, the history of a word: where it occurs, how often it was trained, how far
     its row moved, its neighbours then and now. The JSON is described in docs/explain.md.
     """
     if (text is None) == (word is None):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -206,3 +207,13 @@ EMBEDDINGS = Path("embeddings")
 
 def _starting(words: Iterable[str], beginning: str) -> list[str]:
     return [word for word in words if word.startswith(beginning)]
+
+
+def lines_of_stdin() -> Iterator[str]:
+    """Yield the lines of standard input that are not empty, without their ends."""
+    if sys.stdin.isatty():
+        raise typer.BadParameter("nothing to look up; give words, or pipe them in")
+    for line in sys.stdin.buffer:
+        text = line.decode("utf-8", "surrogateescape").rstrip("\r\n")
+        if text:
+            yield text

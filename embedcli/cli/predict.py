@@ -48,17 +48,21 @@ def predict(
     "probability"}, or of numbers. TSV: label, probability, label, ...; or numbers.
     """
     from embedcli import api
+    from embedcli.cli.progress import Progress
 
     columns = flags.given(ctx)
     found = api.predict(files or ["-"], model, k=k, threshold=threshold, oov=oov, **columns)
-    for line in found.lines:
-        if output == "json":
-            sys.stdout.write(terminal.json_text([prediction_record(each) for each in line]) + "\n")
-        elif output == "tsv":
-            cells = [cell for each in line for cell in records.prediction_cells(each)]
-            sys.stdout.write(terminal.raw(terminal.tsv_line(cells)))
-        else:
-            show([records.prediction(line)])
+    with Progress(quiet or sys.stdout.isatty()) as progress:
+        for number, line in enumerate(found.lines):
+            if output == "json":
+                values = [prediction_record(each) for each in line]
+                sys.stdout.write(terminal.json_text(values) + "\n")
+            elif output == "tsv":
+                cells = [cell for each in line for cell in records.prediction_cells(each)]
+                sys.stdout.write(terminal.raw(terminal.tsv_line(cells)))
+            else:
+                show([records.prediction(line)])
+            progress.say("predicted", number, 0, "lines")
     terminal.say_found(found.coverage, quiet=quiet)
 
 

@@ -164,11 +164,14 @@ def _answer(
     At a prompt an unknown word is reported at once, and the next question is awaited.
     """
     from embedcli import api
+    from embedcli.cli.progress import Progress
     from embedcli.text.vocabulary import Coverage
 
     table = api.load(model)
     at_prompt = not words and sys.stdin.isatty()
     coverage, asked = Coverage(), 0
+    # A bar would be between the answers on a terminal.
+    progress = Progress(quiet or at_prompt or sys.stdout.isatty())
 
     def answers() -> Iterator[Any]:
         nonlocal asked
@@ -181,17 +184,19 @@ def _answer(
                 terminal.note("; ".join(filter(None, (error.message, error.hint))))
                 continue
             asked += len(questions)
+            progress.say("answered", asked, 0, "questions")
             coverage.add(found.known + found.unknown, found.unknown)
             yield from found
 
-    if output == "json":
-        terminal.write_json(records.to_json(each, digits=6) for each in answers())
-    else:
-        for answer in answers():
-            if output == "tsv":
-                sys.stdout.writelines(map(terminal.raw, records.answer_tsv(answer)))
-            else:
-                blocks.show([records.answer(answer)])
+    with progress:
+        if output == "json":
+            terminal.write_json(records.to_json(each, digits=6) for each in answers())
+        else:
+            for answer in answers():
+                if output == "tsv":
+                    sys.stdout.writelines(map(terminal.raw, records.answer_tsv(answer)))
+                else:
+                    blocks.show([records.answer(answer)])
     if (coverage.unknown or asked > 1 or not words) and not at_prompt:
         terminal.say_found(coverage, quiet=quiet)
 
@@ -214,7 +219,7 @@ def _questions(
             except typer.BadParameter as error:
                 terminal.note(error.message)
     else:
-        questions = (_split(line, size) for line in terminal.lines_of_stdin() if line.strip())
+        questions = (_split(line, size) for line in flags.lines_of_stdin() if line.strip())
         while block := list(islice(questions, QUESTIONS_AT_ONCE)):
             yield block
 

@@ -69,7 +69,7 @@ def lookup(
     elif text is not None:
         found = table.lookup_text(text, oov, fold_case)
     else:
-        found = api.lookup(words or terminal.lines_of_stdin(), table, oov=oov)
+        found = api.lookup(words or flags.lines_of_stdin(), table, oov=oov)
     if output == "table":
         for row in found:
             blocks.show(records.row(row, precision))

@@ -41,7 +41,7 @@ class Regress(Supervised):
 
     label_kind = "number"
     loss_name = "squared"
-    loss_formula = "it is (said - right)², in standard scores"
+    loss_formula = "it is (prediction - target)², in standard scores"
     baseline_text = "the mean has a mean squared error of {:.4g}"
 
     def __init__(

@@ -26,7 +26,7 @@ MONO = "'DejaVu Sans Mono', Consolas, Menlo, monospace"
 
 
 class Canvas:
-    """Shapes on a page, from the top down; `y` is where the next one goes."""
+    """Shapes on a page, from the top down; `y` is the top of the next one."""
 
     def __init__(self, top: float = MARGIN) -> None:
         self.y = top
@@ -82,7 +82,7 @@ class Canvas:
         self._shapes.append(f'<path d="{course}" fill="{fill}"{stroke}/>')
 
     def heading(self, number: int, words: str, *, x: float = MARGIN) -> None:
-        """Begin a part of the page."""
+        """Draw the numbered title of a part."""
         self.y += 34
         self.box(x, self.y - 17, 24, 24, fill=ACCENT, radius=12)
         self.text(x + 12, self.y, str(number), size=13, color=PAPER, anchor="middle", bold=True)
@@ -129,7 +129,7 @@ class Canvas:
             self.text(middle, y + height / 2 + 4, label, size=10.5, color=color, anchor="middle")
 
     def legend(self, x: float, y: float, largest: float) -> None:
-        """Draw what the colours of strips mean, 90 pixels wide, numbers on both sides."""
+        """Draw the scale of colours, 90 pixels wide, with its ends on both sides."""
         self.text(x - 6, y + 9, f"-{largest:.3g}", size=11, color=MUTED, anchor="end", mono=True)
         scale = np.linspace(-largest, largest, 2 * LEVELS + 1)
         self.heatmap_row(x, y, scale, LEGEND, 10, largest)
@@ -149,12 +149,12 @@ class Canvas:
 
 
 def text_width(words: str, size: float) -> float:
-    """Guess how wide a text will be, in pixels."""
+    """Return about how wide a text is, in pixels."""
     return terminal.width(terminal.visible(words)) * size * 0.5
 
 
 def clipped(words: str, size: float, width: float) -> str:
-    """Cut a text to a width in pixels."""
+    """Return a text cut to a width in pixels."""
     columns = max(2, int(width / (size * 0.56)))
     shown = terminal.visible(words)
     return shown if terminal.width(shown) <= columns else terminal.fit(shown, columns).rstrip()

@@ -1,4 +1,4 @@
-"""What an explanation says in sentences; told on the terminal and written beside the picture."""
+"""Captions: the sentences of an explanation, on the terminal and beside the figures."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def title(step: Step) -> str:
-    """Say what is explained."""
+    """Return what is explained."""
     rows, dim = step.shape
     return f"One step of learning: {step.task}, on a table of {rows:,} words × {dim} numbers"
 
 
 def look_up(step: Step) -> str:
-    """Say that the look-up is a product."""
+    """Return why the look-up is a product with a one-hot vector."""
     rows, dim = step.shape
     return (
         f"An id picks its row of the table W ({rows:,} × {dim}). A one-hot vector, 1 at the id and "
@@ -30,14 +30,14 @@ def look_up(step: Step) -> str:
 
 
 def loss(step: Step) -> str:
-    """Say what the loss is made of."""
+    """Return what the loss is made of."""
     if step.loss == step.total:
         return f"Loss {step.loss:.4f}, the sum of all parts: {step.loss_formula}."
     return f"Loss {step.total:.4f} / {step.count:g} = {step.loss:.4f}: {step.loss_formula}."
 
 
 def backward() -> str:
-    """Say which rows get a gradient."""
+    """Return which rows get a gradient."""
     return (
         "The chain rule goes back from the loss to every row that was looked up, and to no other. "
         "A row that was looked up several times gets the sum."
@@ -45,7 +45,7 @@ def backward() -> str:
 
 
 def update(step: Step) -> str:
-    """Say what the optimizer does."""
+    """Return what the optimizer does."""
     constants = ", ".join(
         f"{name} {value:g}" for name, value in step.optimizer.items() if name != "name" and value
     )
@@ -60,15 +60,15 @@ def update(step: Step) -> str:
 
 
 def unchanged(step: Step) -> str:
-    """Say how many rows rest."""
+    """Return how many rows do not change."""
     parts = [
         f"{count:,} of {step.shape[0]:,} rows of {name}" for name, count in step.unchanged.items()
     ]
-    return f"No gradient, no step: {' and '.join(parts)} stay as they were."
+    return f"Rows without a gradient do not change: {' and '.join(parts)}."
 
 
 def label_of(change: Change) -> str:
-    """Name a row by its word, a whole parameter by its shape."""
+    """Return the name of a row, which is its word, or of a whole parameter, its shape."""
     return change.name if change.row is not None else " × ".join(map(str, change.gradient.shape))
 
 
@@ -96,36 +96,36 @@ def by_parameter(step: Step) -> list[tuple[str, list[Change]]]:
 
 
 def place(word: Word) -> str:
-    """Say where a word stood in the corpus."""
+    """Return where and how often a word occurs in the corpus."""
     ordinal = f"Word {word.id + 1:,} of {word.words:,} to appear (id {word.id})"
     line = "" if word.first_line is None else f", first in line {word.first_line:,}"
     if word.count is None or word.share is None:
-        return f"{ordinal}{line}. Counts are not known."
+        return f"{ordinal}{line}. How often it occurs is not known."
     return (
-        f"{ordinal}{line}. It stands {_times(word.count)} in the corpus, {_share(word.share)}: "
+        f"{ordinal}{line}. It occurs {_times(word.count)} in the corpus, {_share(word.share)}: "
         f"number {word.rank:,} by count."
     )
 
 
 def training(word: Word) -> str:
-    """Say how often a word was trained, and what that means."""
+    """Return in how many steps a word was trained; where in none, why."""
     if word.trained:
         steps = "one step" if word.trained == 1 else f"{word.trained:,} steps"
         return f"Its row had a gradient in {steps} of training."
-    why = "the settings keep it as it is" if word.frozen else "no step met it"
+    why = "the settings freeze it" if word.frozen else "no step used it"
     return f"Its row was never trained: {why}."
 
 
 def move(word: Word) -> str:
-    """Say how far the row is from its first numbers."""
+    """Return how far the row is from its initial values."""
     if word.moved is None or word.turned is None or word.usually_moved is None:
-        return "Where its row began cannot be made again: it started from given vectors."
+        return "Its initial values are not known: they came from given vectors."
     if word.moved == 0:
-        return "Its row is, to the last bit, the numbers that the seed drew; neighbours are chance."
+        return "Its row still has its initial values, so that its neighbours are chance."
     compared = _compared(word.moved, word.usually_moved)
     return (
-        f"Its row moved by {word.moved:.4f} from the numbers that the seed drew "
-        f"(cosine with them {word.turned:.3f}); {compared}."
+        f"Its row moved by {word.moved:.4f} from its initial values (cosine {word.turned:.3f}); "
+        f"{compared}."
     )
 
 
@@ -134,8 +134,8 @@ def _compared(moved: float, usual: float) -> str:
         return "most rows did not move"
     ratio = moved / usual
     if ratio < 0.5:
-        return f"little: a row in the middle of the table moved by {usual:.4f}"
-    return f"a row in the middle of the table moved by {usual:.4f}"
+        return f"little: the median row moved by {usual:.4f}"
+    return f"the median row moved by {usual:.4f}"
 
 
 def _share(share: float) -> str:

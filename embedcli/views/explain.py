@@ -133,19 +133,19 @@ def _outputs(example: Example, precision: int) -> Iterator[Block]:
     best = max(each.prediction for each in shown)
     rows: list[Row] = []
     for each in shown[:ROWS_SHOWN]:
-        said: str | Cell = f"{each.prediction:.{precision}f}"
+        prediction: str | Cell = f"{each.prediction:.{precision}f}"
         if each.kind != "number" and (each.target or each.prediction == best):
-            said = Cell(str(said), "right" if each.target else "wrong")
+            prediction = Cell(str(prediction), "right" if each.target else "wrong")
         rows.append(
             [
                 each.name or f"number {each.id + 1}",
                 f"{each.score:.{precision}f}",
-                said,
+                prediction,
                 f"{each.target_in_units:g}",
                 f"{each.loss:.{precision}f}",
             ]
         )
-    header = [shown[0].kind, "score", "said", "right", "loss"]
+    header = [shown[0].kind, "score", "prediction", "target", "loss"]
     yield Table(header, rows, right=(False, True, True, True, False))
     yield from _rest(len(shown) - ROWS_SHOWN, f"{shown[0].kind}s")
 

@@ -263,7 +263,7 @@ def _draw_one_hot(canvas: Canvas, step: Step, index: int, color: str, largest: f
 
 
 def _draw_outputs(canvas: Canvas, example: Example) -> None:
-    """Draw what the head says of a text as bars, and what is right."""
+    """Draw the predictions of the head for a text as bars, and the targets."""
     shown = sorted(example.candidates, key=lambda each: (-each.target, -each.prediction))
     if shown[0].kind == "number":
         _draw_numbers(canvas, example.candidates)
@@ -275,14 +275,14 @@ def _draw_outputs(canvas: Canvas, example: Example) -> None:
         canvas.text(left - 12, canvas.y + 15, name, size=14, anchor="end", bold=bool(each.target))
         canvas.box(left, canvas.y, width, 20, fill="#f2f4f7", radius=4)
         canvas.box(left, canvas.y, max(2, width * each.prediction), 20, fill=color, radius=4)
-        words = f"{each.prediction:.4f}" + ("   right: 1" if each.target else "   right: 0")
+        words = f"{each.prediction:.4f}" + ("   target 1" if each.target else "   target 0")
         canvas.text(left + width + 12, canvas.y + 15, words, size=12, color=color, mono=True)
         canvas.y += 28
     _draw_rest(canvas, len(shown) - ROWS_SHOWN, "labels")
 
 
 def _draw_numbers(canvas: Canvas, candidates: Sequence[Candidate]) -> None:
-    """Draw each number that was said beside the right one, on a line."""
+    """Draw each predicted number and its target on a line."""
     left, width = MARGIN + 190, 480
     for each in candidates[:ROWS_SHOWN]:
         low, high = sorted((each.prediction, each.target_in_units))
@@ -292,8 +292,8 @@ def _draw_numbers(canvas: Canvas, candidates: Sequence[Candidate]) -> None:
         canvas.text(left - 12, y + 5, f"number {each.id + 1}", size=14, anchor="end", bold=True)
         canvas.path(f"M{left} {y:.1f}h{width}", color=LINE, width=2)
         for value, words, color, shift in (
-            (each.prediction, "said", WRONG, -12),
-            (each.target_in_units, "right", RIGHT, 24),
+            (each.prediction, "prediction", WRONG, -12),
+            (each.target_in_units, "target", RIGHT, 24),
         ):
             x = left + width * (value - low) / (high - low)
             canvas.box(x - 6, y - 6, 12, 12, fill=color, radius=6)
@@ -306,7 +306,7 @@ def _draw_numbers(canvas: Canvas, candidates: Sequence[Candidate]) -> None:
 def _draw_answers(canvas: Canvas, step: Step) -> None:
     """Draw the words asked for at each place: a row a place, a column a word of the text or noise.
 
-    A cell says the probability that was given, and is the darker the more wrong that is.
+    A cell shows the predicted probability, and is the darker the more wrong it is.
     """
     places = [place for place, token in enumerate(step.tokens) if token.kept][:TOKENS_SHOWN]
     columns = {place: number for number, place in enumerate(places)}
@@ -355,7 +355,7 @@ def _key_to_answers(step: Step) -> str:
     more = words - len(_noise_columns(step.examples))
     return (
         f"Green: {green} (right: 1). Orange: drawn as noise (right: 0), ×2 where it was drawn "
-        "twice. A cell says the probability that was given; the darker, the more wrong it is."
+        "twice. A cell is the darker, the more wrong its probability is."
         + (f" {more} more noise words are not drawn." if more > 0 else "")
     )
 
@@ -375,7 +375,7 @@ def _draw_answer(canvas: Canvas, x: float, cell: float, answer: Candidate, times
     error = abs(answer.target - answer.prediction)
     fill = tint(RIGHT if answer.target else WRONG, 0.12 + 0.88 * error)
     drawn = f" (drawn {times} times)" if times > 1 else ""
-    tip = f"{answer.name}{drawn}: said {answer.prediction:.4f}, right {answer.target:g}, "
+    tip = f"{answer.name}{drawn}: prediction {answer.prediction:.4f}, target {answer.target:g}, "
     tip += f"weight {answer.weight:.4g}, loss {answer.loss:.4f}"
     canvas.box(x + 2, canvas.y + 2, cell - 4, 24, fill=fill, radius=4, tip=tip)
     if cell >= 24:
@@ -535,7 +535,7 @@ table {{ border-collapse: collapse; font-size: 12px; white-space: nowrap; }}
 th, td {{ text-align: left; padding: 2px 8px; border-bottom: 1px solid {LINE}; font-weight: 400; }}
 th {{ position: sticky; left: 0; background: {PAPER}; }}
 .n {{ font-family: {MONO}; }}
-@media (max-width: 1040px) {{ main {{ margin: 0; border-radius: 0; }} }}
+@media (max-width: 1040px) {{ main {{ margin: 0 auto; border-radius: 0; }} }}
 @media (prefers-color-scheme: dark) {{
   body {{ background: #0d1017; color: #dde2ec; }}
   main, th {{ background: #171b24; }}

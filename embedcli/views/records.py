@@ -149,9 +149,10 @@ def _description_rows(of: Description, verified: bool) -> Iterator[tuple[str, st
         if of.log:
             yield f"epoch {of.log[-1]['epoch']}", measured(of.log[-1])
         yield "settings", _settings_in_words(of.settings)
-    if of.settings is not None:
-        yield "sha256", f"{of.digest}"
+    if of.digest is not None:
+        yield "sha256", of.digest
         yield "digests", "as written" if verified else "not checked (--verify does)"
+    if of.version is not None:
         yield "written by", f"embed {of.version}"
     from embedcli.storage.files import readable
 

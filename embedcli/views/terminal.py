@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON and TSV for programs, and no way to abuse them."""
+"""Text for terminals, JSON and TSV, in which nothing from outside can do harm."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ import math
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
-
-import typer
 
 if TYPE_CHECKING:
     from embedcli.text.vocabulary import Coverage
 
-# Format characters that are letters' own business: the joiners inside words, and the signs of
-# Arabic, Syriac and Kaithi that are seen.
+# Format characters that are parts of words: the joiners, and the visible signs of Arabic,
+# Syriac and Kaithi.
 HARMLESS_FORMAT = frozenset("\u200c\u200d\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u08e2")
 HARMFUL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 WIDTH_OF_PAGE = 80
@@ -25,7 +23,7 @@ ELLIPSIS = "…"
 
 
 def visible(text: str, keep: str = "") -> str:
-    r"""Show control characters, escape sequences and direction overrides as backslash escapes.
+    r"""Return a text with control characters and direction overrides as backslash escapes.
 
     >>> print(visible("a\x1b[31mred"))
     a\x1b[31mred
@@ -87,7 +85,7 @@ def columns_of_page() -> int:
 
 
 def json_text(value: Any) -> str:
-    r"""Write JSON on one line, with the harmful characters as JSON's own escapes.
+    r"""Return JSON on one line, with the harmful characters as JSON's own escapes.
 
     >>> json_text({"word": "a\u202eb"})
     '{"word": "a\\u202eb"}'
@@ -102,7 +100,7 @@ def json_text(value: Any) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """Put null, as JSON has no other word, in the place of every number that is not finite."""
+    """Replace numbers that are not finite by null: JSON has no others."""
     if isinstance(value, dict):
         return {key: _finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -111,7 +109,7 @@ def _finite(value: Any) -> Any:
 
 
 def write_json(values: Iterable[Any]) -> None:
-    """Write a JSON list as it comes, one value a line."""
+    """Write a JSON list to standard output, one value a line, as the values come."""
     opened = False
     for value in values:
         sys.stdout.write((",\n" if opened else "[\n") + json_text(value))
@@ -123,12 +121,12 @@ _TSV = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r", "\\": "\\\\"})
 
 
 def tsv_line(cells: Iterable[object]) -> str:
-    r"""Write one line of TSV; tab, newline and backslash in a cell become `\t`, `\n` and `\\`."""
+    r"""Return one line of TSV; tab, newline and backslash in a cell become `\t`, `\n` and `\\`."""
     return "\t".join(str(cell).translate(_TSV) for cell in cells) + "\n"
 
 
 def raw(text: str) -> str:
-    """Return text for stdout: as it is for a program, made visible on a terminal."""
+    """Return text for standard output: unchanged for a program, harmless for a terminal."""
     return visible(text, keep="\n\t") if sys.stdout.isatty() else text
 
 
@@ -150,18 +148,8 @@ def spelled(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def lines_of_stdin() -> Iterator[str]:
-    """Go through the lines of standard input that hold something, without their ends."""
-    if sys.stdin.isatty():
-        raise typer.BadParameter("nothing to look up; give words, or pipe them in")
-    for line in sys.stdin.buffer:
-        text = line.decode("utf-8", "surrogateescape").rstrip("\r\n")
-        if text:
-            yield text
-
-
 def say_found(coverage: Coverage, *, quiet: bool) -> None:
-    """Say on stderr how many words were in the vocabulary and how many were not."""
+    """Print on standard error how many words are in the vocabulary, and how many are not."""
     how = ""
     if coverage.respelled is not None:
         as_it_stands = coverage.known - coverage.respelled
@@ -171,12 +159,12 @@ def say_found(coverage: Coverage, *, quiet: bool) -> None:
 
 
 def say_too_long(words: int, *, quiet: bool) -> None:
-    """Say on stderr how many words were left out for their length, if any."""
+    """Print on standard error how many words were left out for their length, if any."""
     if words:
         note(f"{words:,} words of over 1,000 characters left out", quiet=quiet)
 
 
 def note(text: str, *, quiet: bool = False) -> None:
-    """Say something on stderr that is not a result."""
+    """Print a message, which is not a result, on standard error."""
     if not quiet:
         print(visible(text, keep="\n"), file=sys.stderr)

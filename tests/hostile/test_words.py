@@ -1,9 +1,13 @@
 """Words and labels that would do harm: as they are in files, harmless on every way out."""
 
+import contextlib
 import csv
 import io
 import json
+import os
+import pty
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -130,6 +134,36 @@ def test_nothing_moves_the_terminal(run, argv, model):
     said = run(*argv, model=model)
     assert said == terminal.visible(said, keep="\n")
     assert not set(said) & set(ESCAPED)
+
+
+@pytest.mark.parametrize(
+    "argv", [("show-table",), ("lookup", WORDS[0], WORDS[4]), ("explain", TEXT)], ids=lambda a: a[0]
+)
+@pytest.mark.parametrize("columns", ["80", "40"])
+def test_nothing_moves_a_real_terminal(folder, argv, columns):
+    mine, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": columns, "NO_COLOR": ""}
+    with subprocess.Popen(
+        [sys.executable, "-m", "embedcli", *argv, "--model", "words"],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+    ):
+        os.close(theirs)
+        written = b""
+        with contextlib.suppress(OSError):  # EIO: the other end is closed
+            while part := os.read(mine, 1 << 16):
+                written += part
+    os.close(mine)
+    said = written.decode().replace("\r\n", "\n")
+    assert OUR_COLOURS.search(said)
+    plain = OUR_COLOURS.sub("", said)
+    assert plain == terminal.visible(plain, keep="\n")
+    assert "[31mred" in plain
+    rows = [line for line in plain.splitlines() if "…" in line]
+    assert all(terminal.width(line) <= int(columns) for line in rows)
 
 
 @pytest.mark.parametrize("output", ["json", "tsv", "csv"])
