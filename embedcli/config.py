@@ -554,14 +554,19 @@ def resolve(
 ) -> S:
     """Return the settings made of the task's defaults, `base`, `config` and what was `given`.
 
-    `config` is the name of a preset or the path of a YAML file; `base` holds the settings of an
-    earlier model, of which those that have no effect beside the others are left out. Raises
-    ConfigError, also for a setting of `config` or `given` that has no effect.
+    `config` is the name of a preset or the path of a YAML file. `base` holds the settings of an
+    earlier model, as does a `config` that is the file of a model folder: those of them that have no
+    effect beside the others are left out. Raises ConfigError, also for any other setting that has
+    no effect.
 
     >>> resolve(TextSettings, given={"min_count": 2}).min_count
     2
     """
-    base, chosen = base or {}, explicit(settings, config=config, given=given)
+    base = base or {}
+    file = Path(config or "")
+    if file.name == "config.yaml" and file.with_name("manifest.json").is_file():
+        base, config = {**base, **read_yaml(file, settings)}, None  # of a model folder
+    chosen = explicit(settings, config=config, given=given)
     merged = settings(**{**base, **chosen})
     for name in chosen:
         problem = schema(settings)[name].misplaced(vars(merged))

@@ -302,6 +302,18 @@ def test_settings_of_an_earlier_model_that_have_no_effect_any_more_are_left_out(
     assert settings.tile == TrainSettings().tile
 
 
+def test_the_settings_file_of_a_model_may_hold_some_that_have_no_effect(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("task: classify\nwindow: 9\noptimizer: sgd\nmomentum: 0.5\n")
+    with pytest.raises(ConfigError, match="window: has no effect"):
+        config.resolve(TrainSettings, config=str(path))
+    (tmp_path / "manifest.json").write_text("{}")
+    again = config.resolve(TrainSettings, config=str(path))
+    assert (again.task, again.window, again.momentum) == ("classify", 5, 0.5)
+    other = config.resolve(TrainSettings, config=str(path), given={"optimizer": "adam"})
+    assert (other.optimizer, other.momentum) == ("adam", 0.0)
+
+
 def test_a_file_that_names_every_setting_is_read(tmp_path):
     lines = [
         f"{name}: {'null' if value is None else value}"

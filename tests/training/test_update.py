@@ -332,3 +332,15 @@ def test_on_the_command_line(tmp_path, monkeypatch, capsys):
     assert "found dim 7" in capsys.readouterr().err
     assert main(["train", "--update", "embeddings"]) == 1
     assert "no text" in capsys.readouterr().err
+
+
+def test_settings_of_the_model_that_have_no_effect_any_more_are_left_out(train):
+    train(TEXT, "m", optimizer="sgd", momentum=0.9)
+    new = train(MORE, "n", update="m", optimizer="adam")
+    assert (new.settings.optimizer, new.settings.momentum) == ("adam", 0.0)
+
+
+def test_a_given_setting_without_an_effect_is_an_error_in_an_update_too(train):
+    train(TEXT, "m", optimizer="adam")
+    with pytest.raises(ConfigError, match="momentum: has no effect with optimizer adam"):
+        train(MORE, "n", update="m", momentum=0.9)
