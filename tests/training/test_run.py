@@ -566,12 +566,12 @@ def test_a_small_checkpoint_or_model_cannot_ask_for_much_memory(train, stop, tmp
     flatten = {"pool": "flatten", "length": 4, "workers": 1}
     stop(4, **flatten)
     arrays, state = load_checkpoint(tmp_path / "m")
-    state["settings"]["length"] = 2_000_000  # times 5 numbers, 3 labels and the optimizer's
+    state["settings"]["length"] = 1_000_000  # times 5 numbers, 3 labels and the optimizer's
     checkpoint.save_checkpoint(tmp_path / "m", arrays, state)
     assert peak(lambda: resume(tmp_path)) < 20_000_000
     train("model", **flatten)
     config = tmp_path / "model/config.yaml"
-    config.write_text(config.read_text().replace("length: 4", "length: 2000000"))
+    config.write_text(config.read_text().replace("length: 4", "length: 1000000"))
     seal(config.parent)
     assert peak(lambda: train("n", update=str(tmp_path / "model"))) < 20_000_000
 
