@@ -1,15 +1,15 @@
-"""Kill training at random moments, resume it, and hold the table against that of a quiet run.
+"""Kill training at random moments, resume it, and compare the table with an undisturbed run's.
 
     python bench/kills.py --kills 300
 
 For each task, with one process and with several: a small model is trained undisturbed for its
-digest; then the same training is started over and over and killed, each start going on from the
-checkpoint of the one before, until one gets through. After every kill: nothing of the run is
-alive, the model folder holds the old model or the new one, whole, and the checkpoint opens. After
-every run that got through: the digest is the quiet run's, and no file is left beside the model.
+digest. Then the same training is started and killed, again and again; each start resumes from the
+checkpoint of the one before, until one finishes. After every kill, no process of the run is alive,
+the model folder holds the old model or the new one, complete, and the checkpoint can be read. After
+every run that finished, the digest is that of the undisturbed run, and no temporary file is left.
 
-Only kills of runs that then did not get through are counted, and it goes on until there are so
-many. Of a run that hangs, what its processes were doing is saved in `--save`.
+Only kills of runs that then did not finish are counted, until there are `--kills`. Of a run that
+hangs, the state of its processes is saved in `--save`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ EPOCHS = {"skipgram": 7, "cbow": 7, "classify": 60, "regress": 60}
 BATCH = {"skipgram": 512, "cbow": 512, "classify": 32, "regress": 32}
 LINES = 1500
 WORKERS = (1, 3)
-PATIENCE = 600.0  # seconds after which a run is said to hang: some hundred times what it takes
+PATIENCE = 600.0  # seconds after which a run counts as hanging: some hundred times what it takes
 # What is done to a run, and how it may then end; 0: it was done just before.
 # Where the interrupt comes while a module is loaded and passes through `exec` of a string, as
 # dataclasses have, CPython itself ends by the signal; a shell tells that as 130 too.
@@ -63,7 +63,7 @@ class PromiseError(AssertionError):
 
 @dataclass
 class Tally:
-    """What was done and seen."""
+    """Counts of kills and of what followed them."""
 
     kills: Counter[str] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
@@ -74,14 +74,18 @@ class Tally:
     phases: Counter[str] = field(default_factory=Counter)
 
     def lines(self) -> list[str]:
-        """Say it."""
-        said = [f"{count:5}  {way}" for way, count in sorted(self.kills.items())]
-        said += [f"{count:5}  kills of {scene}" for scene, count in sorted(self.scenes.items())]
-        said += [f"{count:5}  killed while {phase}" for phase, count in sorted(self.phases.items())]
-        said.append(f"{self.late:5}  came too late, and are not counted")
-        said.append(f"{self.resumed:5}  starts that went on from a checkpoint")
-        said.append(f"{self.finished:5}  runs that got through, all to the quiet run's table")
-        return said
+        """Return the counts as lines of text."""
+        lines = [f"{count:5}  {way}" for way, count in sorted(self.kills.items())]
+        lines += [f"{count:5}  kills of {scene}" for scene, count in sorted(self.scenes.items())]
+        lines += [
+            f"{count:5}  killed while {phase}" for phase, count in sorted(self.phases.items())
+        ]
+        lines.append(f"{self.late:5}  came too late, and are not counted")
+        lines.append(f"{self.resumed:5}  starts that resumed from a checkpoint")
+        lines.append(
+            f"{self.finished:5}  runs that finished, all with the table of the undisturbed run"
+        )
+        return lines
 
 
 class Scene:
@@ -117,7 +121,7 @@ class Scene:
         return verify_model(self.folder / out).digest
 
     def time_run(self) -> float:
-        """Say how long a run takes from where it takes its lock."""
+        """Return the seconds a run takes from where it takes its lock."""
         process = self.start()
         self.await_lock(process)
         began = time.monotonic()
@@ -126,7 +130,7 @@ class Scene:
         return time.monotonic() - began
 
     def await_lock(self, process: subprocess.Popen[str]) -> None:
-        """Wait until a run has taken its lock, after a start that changes nothing on the disk."""
+        """Wait until a run has taken its lock; before that it changes nothing on the disk."""
         holder = str(process.pid)
         _wait(lambda: _text(self.lock) == holder or process.poll() is not None, "the lock")
 
@@ -139,7 +143,7 @@ class Scene:
         return verify_model(self.model).digest
 
     def start(self) -> subprocess.Popen[str]:
-        """Start the run, or go on with it, in a session of its own."""
+        """Start or resume the run, in a session of its own."""
         self.before = self.step()
         how = ["--resume"] if self.before is not None else ["corpus.txt", *self.settings]
         return subprocess.Popen(
@@ -163,7 +167,7 @@ class Scene:
 
 
 def _heed_signals() -> None:
-    """Undo what nohup and background jobs pass on."""
+    """Restore the signal handlers that nohup and background jobs replace."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
@@ -172,7 +176,7 @@ QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
 
 
 def _corpus(lines: int) -> str:
-    """Make a text with labels; every word is met often enough to stay."""
+    """Return a text with labels, whose words are all frequent enough to be kept."""
     draw = random.Random(7)
     words = [f"w{number}" for number in range(400)]
     return "".join(
@@ -181,7 +185,7 @@ def _corpus(lines: int) -> str:
 
 
 def disturb(scene: Scene, way: str, draw: random.Random, tally: Tally, save: Path) -> bool:
-    """Start the run and kill it at a random moment; returns whether it got through."""
+    """Start the run and kill it at a random moment; returns whether it finished."""
     process = scene.start()
     before = scene.before
     with _saved_if_it_hangs(process, scene, way, save):
@@ -216,7 +220,7 @@ def disturb(scene: Scene, way: str, draw: random.Random, tally: Tally, save: Pat
 
 
 def get_through(scene: Scene, tally: Tally, save: Path) -> None:
-    """Let the run end, and check the table and what lies beside it."""
+    """Let the run finish, and check the table and the files beside it."""
     process = scene.start()
     with _saved_if_it_hangs(process, scene, "undisturbed", save):
         err = _outcome(process)
@@ -226,7 +230,7 @@ def get_through(scene: Scene, tally: Tally, save: Path) -> None:
 
 
 def _outcome(process: subprocess.Popen[str]) -> str:
-    """Wait for the end of a run and of all its processes; returns what it said on stderr."""
+    """Wait for the end of a run and of all its processes; returns its stderr."""
     _, err = process.communicate(timeout=PATIENCE)
     _wait(lambda: not _session(process.pid), "the end of every process of the run")
     return err
@@ -236,7 +240,7 @@ def _outcome(process: subprocess.Popen[str]) -> str:
 def _saved_if_it_hangs(
     process: subprocess.Popen[str], scene: Scene, what: str, save: Path
 ) -> Iterator[None]:
-    """Write down what a run does that has not done in time what it must, and end it."""
+    """Save the state of a run that hangs, and end it."""
     try:
         yield
     except (subprocess.TimeoutExpired, PromiseError) as late:
@@ -248,7 +252,7 @@ def _saved_if_it_hangs(
 
 
 def _save_what_happens(process: subprocess.Popen[str], scene: Scene, save: Path) -> None:
-    """Write down what every process of a run does, and copy its files."""
+    """Save the state of every process of a run, and copy its files."""
     save.mkdir(parents=True, exist_ok=True)
     shutil.copytree(scene.folder, save / "files", dirs_exist_ok=True, symlinks=True)
     spy = shutil.which("py-spy", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
@@ -276,12 +280,12 @@ def _text(path: Path) -> str:
 
 
 def _check(scene: Scene, finished: bool) -> None:
-    """Hold the promises against what is on the disk."""
+    """Check what is on the disk."""
     found = scene.found()
     _require(found in (scene.old, scene.digest), f"a model of digest {found}")
     if not finished:
         return
-    _require(found == scene.digest, f"{found}, of the quiet run {scene.digest}")
+    _require(found == scene.digest, f"{found}, of the undisturbed run {scene.digest}")
     left = {entry.name for entry in scene.folder.iterdir()}
     left |= {entry.name for entry in scene.folder.glob("cache/.*")}
     expected = {"corpus.txt", "cache", "quiet", "model", "model.previous"}
@@ -366,7 +370,7 @@ def torment(
     seed: int = 0,
     lines: int = LINES,
 ) -> Tally:
-    """Kill so many runs, dealt to the tasks and numbers of workers in turn; raises PromiseError."""
+    """Kill so many runs, of each task and number of workers in turn; raises PromiseError."""
     draw = random.Random(seed)
     tally = Tally()
     scenes = [Scene(folder / f"{t}-{n}", t, n, lines) for t in tasks for n in workers]
