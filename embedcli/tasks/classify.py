@@ -73,7 +73,7 @@ class Classify(Supervised):
         self.loss_name = "sigmoid" if self.multi_label else "softmax"
         lr = settings.lr if settings.lr != "auto" else lr_for(len(self.labels))
         self.resolved = {"multi_label": self.multi_label, "lr": lr}
-        kept, indices = split(_usable(everything, len(self.labels)), settings)
+        kept, indices = split(_usable(everything, len(self.labels), corpus.name), settings)
         super().__init__(
             everything.texts, indices, len(corpus.vocabulary), len(self.labels), settings, weights
         )
@@ -290,16 +290,16 @@ def scores(logits: Array, examples: Labelled, multi_label: bool) -> dict[str, fl
     }
 
 
-def _usable(examples: Labelled, classes: int) -> NDArray[np.int64]:
+def _usable(examples: Labelled, classes: int, name: str) -> NDArray[np.int64]:
     """Return the indices of the texts with words and a label; there must be two labels."""
     usable = np.flatnonzero((examples.texts.lengths > 0) & (np.diff(examples.offsets) > 0))
     if not len(usable):
         raise CorpusError(
-            "found no text that has both a label and a word; expected __label__NAME and words",
+            f"{name}: found no text with both a label and a word; expected __label__NAME and words",
             "--label-prefix, or --text-column and --label-column, say where they are",
         )
     if classes < 2:
-        raise CorpusError("found one label only; expected two or more to tell apart")
+        raise CorpusError(f"{name}: found one label only; expected two or more to tell apart")
     return usable
 
 

@@ -52,7 +52,7 @@ class Regress(Supervised):
         weights: Mapping[str, Array] | None = None,
     ) -> None:
         everything = regression_targets(corpus)
-        kept, indices = split(_usable(everything), settings)
+        kept, indices = split(_usable(everything, corpus.name), settings)
         width = everything.values.shape[1]
         super().__init__(
             everything.texts, indices, len(corpus.vocabulary), width, settings, weights
@@ -168,12 +168,12 @@ def regression_targets(corpus: EncodedCorpus) -> RegressionTargets:
     return RegressionTargets(Texts(corpus.ids, corpus.offsets), corpus.targets.values)
 
 
-def _usable(examples: RegressionTargets) -> Array:
+def _usable(examples: RegressionTargets, name: str) -> Array:
     """Return the indices of the texts with words and numbers."""
     usable = np.flatnonzero((examples.texts.lengths > 0) & np.isfinite(examples.values).all(axis=1))
     if not len(usable) or not examples.values.shape[1]:
         raise CorpusError(
-            "found no text that has both a number and a word; expected __label__NUMBER and words",
+            f"{name}: found no text with both number and word; expected __label__NUMBER and words",
             "--label-prefix, or --text-column and --label-column, say where they are",
         )
     return usable

@@ -119,11 +119,11 @@ def _encode(
             hint=f"the tokenizer is {settings.tokenizer}; see --tokenizer",
         )
     if codec is not None:
-        _check_labelled(ids.offsets(), targets.offsets(), lines, codec, settings)
+        _check_labelled(ids.offsets(), targets.offsets(), lines, codec, settings, corpus.name)
     min_count, kept = 1, None
     if vocabulary is None:
         min_count = resolve_min_count(settings, ids.total)
-        kept = kept_words(words, min_count, settings)
+        kept = kept_words(words, min_count, settings, corpus.name)
         if not kept.all():
             ids = _drop(kept, folder)
     return EncodedCorpus(
@@ -281,6 +281,7 @@ def _check_labelled(
     lines: _LineNumbers,
     codec: ClassNames | Numbers,
     settings: TextSettings,
+    name: str,
 ) -> None:
     """Raise CorpusError for a text without a label, or with more or fewer numbers than others."""
     found = np.diff(labels)  # (L,)
@@ -304,7 +305,7 @@ def _check_labelled(
             else f"a label is a word {settings.label_prefix}NAME of the line, or has a column",
         )
     if not found.any():
-        raise CorpusError("no text has a label; expected at least one")
+        raise CorpusError(f"{name}: no text has a label; expected at least one")
 
 
 def _drop(kept: NDArray[np.bool_], folder: Path) -> Spool:

@@ -169,10 +169,13 @@ class Words:
         return found
 
 
-def kept_words(words: Words, min_count: int, settings: TextSettings) -> NDArray[np.bool_]:
+def kept_words(
+    words: Words, min_count: int, settings: TextSettings, name: str
+) -> NDArray[np.bool_]:
     """Return which words are kept (V,), by min_count, stop_words and max_vocab.
 
-    Words of earlier text are kept whatever their counts. Raises CorpusError if no word is.
+    Words of earlier text are kept whatever their counts. Raises CorpusError, with the `name` of the
+    corpus, if no word is kept.
     """
     counts = words.counts
     kept = counts >= min_count
@@ -185,8 +188,8 @@ def kept_words(words: Words, min_count: int, settings: TextSettings) -> NDArray[
         kept[places[order[max(settings.max_vocab - words.known, 0) :]]] = False
     if not kept.any():
         raise CorpusError(
-            f"no word is left of {len(words):,}: the most frequent appears {counts.max():,} times, "
-            f"min_count is {min_count}",
+            f"{name}: no word is left of {len(words):,}: the most frequent appears "
+            f"{counts.max():,} times, min_count is {min_count}",
             hint="lower --min-count or shorten --stop-words",
         )
     return kept

@@ -203,7 +203,7 @@ def test_text_without_a_word(encoded: Encode, text: str) -> None:
 
 
 def test_no_word_is_left(encoded: Encode) -> None:
-    with pytest.raises(CorpusError, match="no word is left of 2") as caught:
+    with pytest.raises(CorpusError, match="text: no word is left of 2") as caught:
         encoded("a b", min_count=3)
     assert caught.value.hint is not None
 
@@ -298,6 +298,7 @@ class TestLabels:
             ("__label__a x\ny\n", "class", "text:2: a line without a label"),
             ("x\ny\n", "number", "text:1: a line without a label"),
             ("a\n__label__ x", "class", "text:2: found an empty label"),
+            ("...\n", "class", "text: no word found"),
             ("__label__1 x\n__label__one y", "number", "text:2: found 'one'; expected a finite"),
             ("__label__nan x", "number", "text:1: found 'nan'"),
             ("__label__1e39 x", "number", "text:1: found '1e39'"),
