@@ -42,7 +42,7 @@ def console(file: TextIO | None = None) -> Console:
     return Console(
         file=file or sys.stdout,
         color_system="auto" if wanted() else None,
-        width=columns_of_page(),
+        width=columns_of_page() if file is None else None,
         markup=False,
         emoji=False,
         highlight=False,
