@@ -118,6 +118,7 @@ class Progress:
                 console=colors.console(sys.stderr),
                 auto_refresh=False,
                 expand=True,
+                redirect_stdout=False,  # results go where standard output goes
             )
             self._bar.add_task("", parts="")
             self._bar.start()

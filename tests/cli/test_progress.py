@@ -115,3 +115,19 @@ def test_shares_are_lines_away_from_a_terminal(monkeypatch):
     ]
     for screen in (Terminal(), io.StringIO()):
         assert shares(monkeypatch, screen, quiet=True) == ""
+
+
+def test_results_go_to_their_file_while_a_bar_is_shown(monkeypatch):
+    screen, file, now = Terminal(), io.StringIO(), [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", screen)
+        patch.setattr(sys, "stdout", file)
+        with Progress() as progress:
+            for number in range(3):
+                progress.say("answered", number, 0, "questions")
+                now[0] += 10
+                print(f"result {number}")
+    assert "answered" in screen.getvalue()
+    assert "result" not in screen.getvalue()
+    assert file.getvalue() == "result 0\nresult 1\nresult 2\n"
