@@ -36,7 +36,7 @@ class Description:
     def _repr_html_(self) -> str:
         from embedcli.views import blocks, records
 
-        return blocks.html_of([records.description(self)])
+        return blocks.html_of(records.description(self))
 
 
 def of_file(path: Path) -> Description:

@@ -37,4 +37,4 @@ def info(
     else:
         from embedcli.views import blocks, records
 
-        blocks.show([records.description(found, verify)])
+        blocks.show(records.description(found, verify))

@@ -128,9 +128,12 @@ def text_vector(line: int, row: Any, precision: int) -> Iterator[Block]:
 # A model
 
 
-def description(of: Description, verified: bool = False) -> Pairs:
-    """Show what a model is."""
-    return Pairs(list(_description_rows(of, verified)))
+def description(of: Description, verified: bool = False) -> Iterator[Pairs]:
+    """Show what a model is, then its files: their long names would break the digest above."""
+    from embedcli.storage.files import readable
+
+    yield Pairs(list(_description_rows(of, verified)))
+    yield Pairs([(name, readable(size)) for name, size in of.files.items()])
 
 
 def _description_rows(of: Description, verified: bool) -> Iterator[tuple[str, str]]:
@@ -154,10 +157,6 @@ def _description_rows(of: Description, verified: bool) -> Iterator[tuple[str, st
         yield "digests", "as written" if verified else "not checked (--verify does)"
     if of.version is not None:
         yield "written by", f"embed {of.version}"
-    from embedcli.storage.files import readable
-
-    for name, size in of.files.items():
-        yield name, readable(size)
 
 
 def _settings_in_words(settings: Any) -> str:

@@ -15,9 +15,9 @@ from .conftest import WORDS
 def test_info(embed, model):
     found = embed("info")
     assert found.code == 0
-    assert "shape            8 × 4 float32" in found.out
-    assert "format           model" in found.out
-    assert "untrained        0 of 8 words" in found.out
+    assert "shape       8 × 4 float32" in found.out
+    assert "format      model" in found.out
+    assert "untrained   0 of 8 words" in found.out
     assert "not checked" in found.out
 
 
@@ -25,7 +25,7 @@ def test_info_of_a_model_from_a_file_does_not_speak_of_training(embed, tmp_path)
     (tmp_path / "v.txt").write_text("a 1 2\nb 3 4\n")
     embed("convert", "v.txt", "embeddings")
     said = embed("info").out
-    assert "task             none: no word was trained, the vectors came from a file" in said
+    assert "task        none: no word was trained, the vectors came from a file" in said
     assert "untrained" not in said
 
 
