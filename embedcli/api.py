@@ -291,7 +291,7 @@ def explain(
     seed: int | None = None,
     oov: Literal["error", "skip"] = "skip",
 ) -> explanation.Step:
-    """Take one step of learning on a text, in a copy of the model, and return all its parts.
+    """Compute one training step on a text, in a copy of the model, and return all its parts.
 
     `labels` are the right ones, or numbers, for a supervised model; `seed` draws other windows and
     negative samples; an unknown word is an error or left out, by `oov`. Raises StoreError,
@@ -304,7 +304,7 @@ def explain(
 
 
 def explain_word(word: str, model: Source = "embeddings") -> explanation.Word:
-    """Tell how training changed the row of a word; raises StoreError or VocabularyError."""
+    """Return how training changed the row of a word; raises StoreError or VocabularyError."""
     from embedcli.explanation import explain_word as explain
     from embedcli.model import load_model
 

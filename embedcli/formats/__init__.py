@@ -6,6 +6,7 @@ imported when they are used, so that a help text that lists the formats costs no
 
 from __future__ import annotations
 
+import codecs
 import importlib
 import re
 from collections.abc import Mapping
@@ -167,7 +168,7 @@ _STRANGERS = {
 def sniff(path: Path) -> str:
     """Return the format of a file or folder by its content; raises FormatError, StoreError."""
     from embedcli.formats.base import read_head
-    from embedcli.text.sources import identify
+    from embedcli.text.sources import guess_utf16, identify
 
     if path.is_dir() or FORMATS["model"].sniff(path, b""):
         return "projector" if (path / "vectors.tsv").is_file() else "model"
@@ -177,12 +178,19 @@ def sniff(path: Path) -> str:
             pickled = what == _PICKLE
             hint = "in gensim, save_word2vec_format writes a file that is read" if pickled else None
             raise FormatError(f"{path}: {what}", hint)
-    for name, each in FORMATS.items():
-        if each.sniff(path, head):
-            return name
-    if found := identify(head):
-        raise FormatError(f"{path}: is {found[0]}; expected vectors", found[1])
-    raise FormatError(f"{path}: not a known format of vectors", f"embed reads {', '.join(FORMATS)}")
+    found = next((name for name, each in FORMATS.items() if each.sniff(path, head)), None)
+    # An archive of lines of vectors holds such lines.
+    if (found is None or FORMATS[found].module == "lines") and (other := identify(head)):
+        raise FormatError(f"{path}: is {other[0]}; expected vectors", other[1])
+    if found is not None:
+        return found
+    unknown = f"{path}: not a known format of vectors"
+    if not head:
+        raise FormatError(f"{unknown}, but an empty file", "was its download cut off?")
+    utf16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    if head.startswith(utf16) or guess_utf16(head, surely=True):
+        raise FormatError(f"{unknown}, but text in UTF-16", f"iconv -f UTF-16 -t UTF-8 {path}")
+    raise FormatError(unknown, f"embed reads {', '.join(FORMATS)}")
 
 
 def read(path: Path, options: Options | None = None) -> Read:

@@ -101,7 +101,9 @@ def open_stream(path: Path, options: Options) -> Iterator[Stream]:
 
             yield Stream(path, content.read, step)
     except CorpusError as error:
-        raise FormatError(error.message, error.hint) from error
+        unpack = "--max-expansion" in (error.hint or "")  # which is no flag of these commands
+        hint = "if that is right, decompress it first" if unpack else error.hint
+        raise FormatError(error.message, hint) from error
 
 
 def read_head(path: Path) -> bytes:
@@ -148,14 +150,14 @@ def require_file(path: Path) -> int:
 
 
 class Rows:
-    """Rows of D float32 as they come, in memory up to 256 MiB, then in an unnamed file."""
+    """Rows of D float32 that are collected: in memory up to 256 MiB, then in a temporary file."""
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
         self._kept: BinaryIO = io.BytesIO()
 
     def add(self, rows: NDArray[np.float32]) -> None:
-        """Take rows (N, D); raises StoreError where there is no room for them."""
+        """Add rows (N, D); raises StoreError if there is no room for them."""
         with files.storing(Path(tempfile.gettempdir())):
             if isinstance(self._kept, io.BytesIO) and self._kept.tell() + rows.nbytes > _IN_MEMORY:
                 spilled = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `finish`
@@ -165,7 +167,7 @@ class Rows:
             self._kept.flush()
 
     def finish(self) -> NDArray[np.float32]:
-        """Make one array of the rows, (V, D)."""
+        """Return all rows as one array, (V, D)."""
         if isinstance(self._kept, io.BytesIO):
             return np.frombuffer(self._kept.getbuffer(), "<f4").reshape(-1, self.dim)  # (V, D)
         rows = np.memmap(self._kept, "<f4", "r").view(np.ndarray)

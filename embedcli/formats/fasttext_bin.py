@@ -52,7 +52,7 @@ _MOST_DIMENSIONS = 1 << 20
 
 @dataclass(frozen=True)
 class _Subwords:
-    """How a model finds the rows of a word's n-grams."""
+    """The rows of the n-grams of words in a model."""
 
     words: int  # rows before those of the n-grams
     bucket: int
@@ -257,7 +257,7 @@ def _kept_buckets(cursor: _Cursor, pruned: int) -> NDArray[np.int32] | None:
 
 @dataclass(frozen=True)
 class _Dense:
-    """Rows as they are, (rows, D)."""
+    """Rows that are stored as float32, (rows, D)."""
 
     array: NDArray[np.float32]
 
@@ -272,7 +272,7 @@ class _Dense:
 
 @dataclass(frozen=True)
 class _Quantized:
-    """Rows cut in M parts, each the nearest of 256 (product quantization, Jégou et al. 2011)."""
+    """Rows in M parts, each stored as one of 256 centroids (Jégou et al. 2011)."""
 
     shape: tuple[int, ...]  # (rows, D)
     codes: NDArray[np.uint8]  # (rows, M)
@@ -367,7 +367,7 @@ def _hash_character(
     starts: NDArray[np.int64],
     characters: NDArray[np.int64],
 ) -> None:
-    """Take one more character into each hash (G,), byte after byte."""
+    """Add one more character to each hash (G,), byte by byte, in place."""
     places, ends = starts[characters], starts[characters + 1]  # (G,)
     going = np.arange(len(hashes))
     while len(going):

@@ -1,6 +1,6 @@
 """safetensors: a matrix `embedding` (V, D) and its words as UTF-8 lines, a tensor `vocabulary`.
 
-Of files by others the only float matrix is taken, and words from `vocab.txt` beside them.
+Of other files the only float matrix is read, with words from `vocab.txt` beside them.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def read(path: Path, options: Options) -> Read:
 
 
 def _mapped(path: Path, name: str) -> NDArray[Any]:
-    """Map a matrix of a file that the library found whole; itself it would copy it.
+    """Map a matrix of a file that the library has checked; the library would copy it.
 
-    One of bfloat16 is widened to float32, exactly.
+    A matrix of bfloat16 is converted to float32, exactly.
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -75,7 +75,7 @@ def _mapped(path: Path, name: str) -> NDArray[Any]:
 
 
 def _widened(halves: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """Make float32 of bfloat16 (V, D), which is the upper half of its bits."""
+    """Return float32 of bfloat16 (V, D), which is the upper half of the bits."""
     rows = Rows(halves.shape[1])
     for start in range(0, len(halves), _ROWS_AT_ONCE):
         bits = halves[start : start + _ROWS_AT_ONCE].astype("<u4") << 16  # (B, D)
@@ -113,7 +113,7 @@ def write(path: Path, table: EmbeddingTable) -> None:
 
 
 def _header(shape: tuple[int, ...], words: int) -> bytes:
-    """Say what follows, as the library would, which holds all of it in memory."""
+    """Return the header that the library would write; it needs the whole table in memory."""
     size = 4 * shape[0] * shape[1]
     tensors = {
         _MATRIX: {"dtype": "F32", "shape": shape, "data_offsets": (0, size)},

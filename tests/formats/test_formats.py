@@ -199,8 +199,9 @@ def test_counts_are_kept_in_a_file_beside(name, table, tmp_path):
 def test_a_file_that_expands_without_end_is_refused(compress, tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "EXPANSION_FLOOR", 1 << 18)
     (tmp_path / "bomb").write_bytes(compress(b"word 0.5 0.5\n" * 100_000))
-    with pytest.raises(FormatError, match="expands"):
+    with pytest.raises(FormatError, match="expands") as caught:
         formats.read(tmp_path / "bomb", Options(max_expansion=2))
+    assert caught.value.hint == "if that is right, decompress it first"
 
 
 def test_a_missing_library_is_named_with_the_extra(monkeypatch, table, tmp_path):

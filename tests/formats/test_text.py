@@ -1,3 +1,5 @@
+import tarfile
+
 import numpy as np
 import pytest
 
@@ -195,14 +197,31 @@ def test_strangers_are_named(magic, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "expected"),
+    ("data", "what", "hint"),
     [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n", "git lfs pull"),
-        (b"<!DOCTYPE html><html>Not found</html>", "extract its text first"),
-        (b"v.txt".ljust(257, b"\0") + b"ustar\x0000", "tar -xf FILE"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS", "git lfs pull"),
+        (
+            b"<!DOCTYPE html>\n<html><body>404</body></html>\n",
+            "an HTML page",
+            "extract its text first",
+        ),
+        (b"", "an empty file", "download"),
+        ("the 1 2\nof 3 4\n".encode("utf-16"), "text in UTF-16", "iconv"),
+        ("the 1 2\nof 3 4\n".encode("utf-16-le"), "text in UTF-16", "iconv"),
+        (b"%PDF-1.4\n", "a PDF document", "pdftotext"),
     ],
 )
-def test_what_is_no_vectors_is_named_with_what_to_do(data, expected, tmp_path):
-    with pytest.raises(FormatError, match="expected vectors") as caught:
+def test_files_that_are_no_vectors_are_named(data, what, hint, tmp_path):
+    with pytest.raises(FormatError, match=what) as caught:
         read(tmp_path, data)
-    assert expected in caught.value.hint
+    assert hint in caught.value.hint
+
+
+def test_an_archive_of_vectors_is_to_be_unpacked(tmp_path):
+    (tmp_path / "v.txt").write_bytes(WORD2VEC.partition(b"\n")[2])
+    for name, mode in (("v.tar", "w"), ("v.tar.gz", "w:gz")):
+        with tarfile.open(tmp_path / name, mode) as archive:
+            archive.add(tmp_path / "v.txt", "v.txt")
+        with pytest.raises(FormatError, match="a tar archive") as caught:
+            formats.open_table(tmp_path / name)
+        assert "unpack it" in caught.value.hint
