@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from embedcli.training.run import Stopped as Stopped
     from embedcli.training.run import Trained as Trained
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _NAMES = {
     "api": "analogy cache clear_cache convert describe evaluate explain explain_word load lookup "
