@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import re
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -202,7 +200,7 @@ def _replace_keeping(new: Path, target: Path, kept: Path) -> bool:
 
 def remove_folder(folder: Path) -> None:
     """Remove a folder, all at once for every reader: it is renamed first."""
-    gone = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.tmp")
+    gone = folder.with_name(f".{folder.name}.{os.urandom(8).hex()}.tmp")
     folder.rename(gone)
     shutil.rmtree(gone)
 
@@ -315,6 +313,8 @@ class Lock:
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
+    import hashlib
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -391,7 +391,7 @@ def regular_size(path: Path, inside: Path | None = None) -> int:
 def _locked_temporary(target: Path, *, folder: bool) -> tuple[Path, int]:
     """Make and lock a temporary file or folder beside `target`; return its path and descriptor."""
     while True:
-        path = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+        path = target.with_name(f".{target.name}.{os.urandom(8).hex()}.tmp")
         descriptor = -1
         try:
             if folder:

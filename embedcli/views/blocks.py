@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from embedcli.views import colors
@@ -90,8 +89,7 @@ def _html(cell: str | Cell) -> str:
 Row = Sequence[str | Cell | Vector]
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """Cells side by side, never wrapped."""
 
     cells: Sequence[str | Cell]
@@ -112,8 +110,7 @@ class Line:
         return f"<p>{self.gap.join(map(_html, self.cells))}</p>\n"
 
 
-@dataclass(frozen=True)
-class Flow:
+class Flow(NamedTuple):
     """Cells one after the other in lines as wide as the page."""
 
     cells: Sequence[str | Cell]
@@ -155,8 +152,7 @@ def paragraph(words: str) -> Flow:
     return Flow(visible(words).split(), gap=" ")
 
 
-@dataclass(frozen=True)
-class Heading:
+class Heading(NamedTuple):
     """The title of a part, after a blank line."""
 
     words: str
@@ -181,8 +177,7 @@ class Heading:
         return f"<{level}>{escaped(self._text())}</{level}>\n"
 
 
-@dataclass(frozen=True)
-class Pairs:
+class Pairs(NamedTuple):
     """Names and their values in two columns, long values wrapped."""
 
     rows: Sequence[tuple[str, str | Cell]]
@@ -223,8 +218,7 @@ class Pairs:
         return f"<table>{''.join(rows)}</table>\n"
 
 
-@dataclass(frozen=True)
-class Numbers:
+class Numbers(NamedTuple):
     """A whole vector, in lines as wide as the page."""
 
     row: Any  # (D,)
@@ -279,8 +273,7 @@ def _heat_html(row: Any, precision: int, largest: float, most: int | None = None
     return "".join(cells) + (f" {ELLIPSIS}" if len(shown) < len(row) else "")
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """Rows in columns. Plain text has them aligned, or as a `list`: without header, two spaces in.
 
     A `Vector` may be in the last column only. A list may have a title.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import math
 import shutil
@@ -43,6 +42,8 @@ def _backslashed(character: str) -> str:
 
 def escaped(text: str) -> str:
     """Return a text that is harmless within XML and HTML, control characters as escapes."""
+    import html
+
     shown = html.escape(visible(text))
     return shown.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
 
