@@ -49,11 +49,16 @@ def entry() -> NoReturn:
         if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup it stays ignored
             signal.signal(number, _terminate)
     gc.set_threshold(GC_THRESHOLD)
-    code = main(sys.argv[1:])
     try:
-        sys.stdout.flush()
-    except OSError:  # `main` has said so; flushing once more at exit would change the exit code
-        _discard_output()
+        code = main(sys.argv[1:])
+        try:
+            sys.stdout.flush()
+        except OSError:  # `main` has said so; flushing once more at exit would change the exit code
+            _discard_output()
+        for number in STOPS:  # there is nothing left to stop
+            signal.signal(number, signal.SIG_IGN)
+    except (KeyboardInterrupt, Terminated) as end:
+        code = _stopped(getattr(end, "number", signal.SIGINT))
     gc.freeze()  # or Python would visit every object once more before it exits
     sys.exit(code)
 

@@ -184,3 +184,18 @@ def test_completion(tmp_path):
     assert run(cwd=tmp_path, env=asked).stdout.split() == ["lookup"]
     asked["COMP_WORDS"], asked["COMP_CWORD"] = "embed train --task cb", "3"
     assert run(cwd=tmp_path, env=asked).stdout.split() == ["cbow"]
+
+
+@pytest.mark.parametrize(
+    ("late", "code", "said"),
+    [
+        ("gc.freeze = lambda: os.kill(os.getpid(), signal.SIGTERM)", 0, ""),
+        ("cli.main = lambda _: os.kill(os.getpid(), signal.SIGTERM) or 0", 143, "terminated"),
+    ],
+)
+def test_a_signal_at_the_end_of_a_command_leaves_no_traceback(late, code, said):
+    program = f"import gc, os, signal, sys\nfrom embedcli import cli\n{late}\n"
+    program += "sys.argv = ['embed', '--version']\ncli.entry()\n"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.returncode == code
+    assert run.stderr == (f"error: {said}\n" if said else "")
