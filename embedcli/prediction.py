@@ -105,7 +105,7 @@ def _lines(parts: list[NDArray[np.int32]], known: list[int], words: list[int]) -
 
 
 class Predictor:
-    """A model of a supervised task, ready for texts; `coverage` counts the words it met.
+    """A model of a supervised task, ready for texts; `coverage` counts known and unknown words.
 
     `oov` says how to handle a word that the model does not have. `columns` are settings of files
     with columns (`text_column`, ...) that apply to any file; those of the model apply to files

@@ -131,7 +131,7 @@ def start(
         if has_checkpoint(folder):
             raise StoreError(
                 f"{checkpoint_folder(folder)}: holds a run that was stopped",
-                f"embed train --resume goes on with it; to start anew, remove the folder, "
+                f"embed train --resume continues it; to start anew, remove the folder, "
                 f"or choose another --out than {folder}",
             )
         with files.working_folder(folder) as work:

@@ -1,4 +1,4 @@
-"""Training that goes on with an earlier model, on new text (`--update`).
+"""Training that continues an earlier model on new text (`--update`).
 
 Words keep their ids and labels their columns; new ones are appended. So each array of the model is
 the leading block of the array of the new run.
@@ -156,7 +156,7 @@ def require_start(start: Mapping[str, Any]) -> None:
 
 
 def updated_state(model: Model, task: Task, settings: TrainSettings) -> TrainState:
-    """Return the state from which a run on new text goes on with a model.
+    """Return the state from which a run on new text continues a model.
 
     Rows of new words and columns of new labels start as those of a new model. Where the optimizer
     is another, its state starts anew. Class weights are those of the new text.

@@ -192,7 +192,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
 
     again = embed("train", "reviews.txt", *LONG, "--out", "m")
     assert again.code == 1
-    assert "--resume goes on" in again.err
+    assert "--resume continues" in again.err
     other = embed("train", "--resume", "--out", "m", "--dim", "9")
     assert other.code == 1
     assert "the run to go on with has dim 8" in other.err
