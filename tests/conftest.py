@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from tests import browser
+
 # The same examples each time, and no example fails for being slow on a busy machine.
 settings.register_profile("embed", derandomize=True, deadline=None)
 settings.load_profile("embed")
@@ -33,3 +35,18 @@ def signals_as_from_a_terminal() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator["browser.Browser"]:
+    """A headless browser; the test is skipped where there is none."""
+    with browser.launched() as opened:
+        yield opened
+
+
+@pytest.fixture
+def open_page(chromium: "browser.Browser") -> Iterator[browser.Pages]:
+    """Open pages from disk; at the end none may have logged an error or asked for anything."""
+    pages = browser.Pages(chromium)
+    yield pages
+    pages.close()
