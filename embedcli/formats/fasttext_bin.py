@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from embedcli.errors import FormatError
 from embedcli.formats.base import Collector, Options, Read, mappable
+from embedcli.text.ngrams import character_ngrams
 
 T = TypeVar("T", bound=np.generic)
 
@@ -35,8 +36,6 @@ _QUANTIZER = struct.Struct("<4i")  # dimensions, parts, width of a part, of the 
 _SUPERVISED = 3
 _CENTROIDS = 256  # of a product quantizer
 _END_OF_LINE = b"</s>"
-_FNV_START = np.uint32(2166136261)
-_FNV_PRIME = np.uint32(16777619)
 _BLOCK = 2048  # words
 _NGRAMS_AT_ONCE = 1 << 15
 # Bytes that begin no character in UTF-8; words in other encodings may hold some in a row.
@@ -69,7 +68,10 @@ class _Subwords:
         self, tokens: Sequence[bytes]
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Yield, for each length of n-grams, the token of each, in order, and its row, (G,)."""
-        ngrams = _hashed_ngrams(self.bracketed(tokens), self.shortest, self.longest, self.bucket)
+        ngrams = (
+            (found.owners, (found.hashes % np.uint32(self.bucket)).astype(np.int64))
+            for found in character_ngrams(self.bracketed(tokens), self.shortest, self.longest)
+        )
         if self.kept is None:
             for owners, buckets in ngrams:
                 yield owners, buckets + self.words
@@ -329,48 +331,3 @@ def _vectors(
             sums[words] += np.add.reduceat(matrix.take(ids[part]), places, axis=0)
     sums /= summed[:, None]
     return sums
-
-
-def _hashed_ngrams(
-    texts: Sequence[bytes], shortest: int, longest: int, bucket: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield, for each length, the owners of the character n-grams of texts and their buckets, (G,).
-
-    The texts are words in brackets. A character is a byte and the UTF-8 continuation bytes after
-    it; a bracket alone is no n-gram.
-    """
-    text = np.frombuffer(b"".join(texts), np.uint8)
-    # FNV-1a, but over signed bytes, as fastText has it.
-    signed = text.view(np.int8).astype(np.int32).view(np.uint32)
-    starts = np.append(np.flatnonzero(text & 0xC0 != 0x80), len(text))  # (C + 1,)
-    owner = np.repeat(np.arange(len(texts)), [len(each) for each in texts])[starts[:-1]]  # (C,)
-    edge = np.diff(owner, prepend=-1, append=-1) != 0  # (C + 1,)
-    bracket = edge[:-1] | edge[1:]  # (C,)
-    first = np.arange(len(owner))  # (G,) first character of each n-gram
-    hashes = np.full(len(owner), _FNV_START)  # (G,)
-    for length in range(1, longest + 1):
-        inside = first + length - 1 < len(owner)
-        first, hashes = first[inside], hashes[inside]
-        inside = owner[first] == owner[first + length - 1]
-        first, hashes = first[inside], hashes[inside]
-        if not len(first):
-            break
-        _hash_character(hashes, signed, starts, first + length - 1)
-        if length >= shortest:
-            wanted = ~bracket[first] if length == 1 else slice(None)
-            yield owner[first[wanted]], (hashes[wanted] % np.uint32(bucket)).astype(np.int64)
-
-
-def _hash_character(
-    hashes: NDArray[np.uint32],
-    signed: NDArray[np.uint32],
-    starts: NDArray[np.int64],
-    characters: NDArray[np.int64],
-) -> None:
-    """Add one more character to each hash (G,), byte by byte, in place."""
-    places, ends = starts[characters], starts[characters + 1]  # (G,)
-    going = np.arange(len(hashes))
-    while len(going):
-        hashes[going] = (hashes[going] ^ signed[places[going]]) * _FNV_PRIME
-        places[going] += 1
-        going = going[places[going] < ends[going]]
