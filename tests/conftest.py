@@ -13,6 +13,9 @@ from tests import browser
 settings.register_profile("embed", derandomize=True, deadline=None)
 settings.load_profile("embed")
 
+# Explanations are in English, whatever the machine's language.
+os.environ["LC_ALL"] = "C.UTF-8"
+
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:

@@ -10,6 +10,7 @@ import typer
 
 from embedcli.cli import flags
 from embedcli.cli.app import examples
+from embedcli.messages import LANGUAGES
 from embedcli.views import terminal
 
 FORMATS = ("text", "json", "svg", "html")
@@ -18,6 +19,7 @@ FORMATS = ("text", "json", "svg", "html")
 @examples(
     'embed explain "nice to see you again"',
     'embed explain "nice to see you again" --out step.html',
+    'embed explain "आपसे दोबारा मिलकर अच्छा लगा" --lang hi',
     'embed explain "a moving film" --model reviews --label positive',
     "embed explain --word king",
 )
@@ -57,6 +59,14 @@ def explain(
     out: Annotated[
         Path | None, flags.path("--out", help="Write to this file. [default: standard output]")
     ] = None,
+    language: Annotated[
+        str | None,
+        flags.one_of(
+            "--lang",
+            *LANGUAGES,
+            help="Language of the sentences. [default: that of $LC_ALL or $LANG, or en]",
+        ),
+    ] = None,
     precision: flags.Precision = 4,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -73,7 +83,7 @@ def explain(
         raise typer.BadParameter("goes with a text, not with --word", param_hint="--label")
     from embedcli import api
     from embedcli.explanation import Step, Word
-    from embedcli.text.vocabulary import Coverage
+    from embedcli.messages import catalogue
     from embedcli.views import blocks
     from embedcli.views import explain as views
 
@@ -88,12 +98,13 @@ def explain(
         from embedcli.storage import files
 
         with files.atomic_write(out) as file:
-            file.write(views.formatted(found, output, precision).encode())
+            file.write(views.formatted(found, output, precision, language).encode())
     elif output == "text":
-        blocks.show(views.blocks_of(found, precision))
+        blocks.show(views.blocks_of(found, precision, language))
     else:
-        sys.stdout.write(views.formatted(found, output, precision))
+        sys.stdout.write(views.formatted(found, output, precision, language))
     if isinstance(found, Step):
-        coverage = Coverage()
-        coverage.add(len(found.tokens), sum(token.id is None for token in found.tokens))
-        terminal.say_found(coverage, quiet=quiet)
+        unknown = sum(token.id is None for token in found.tokens)
+        known = len(found.tokens) - unknown
+        message = catalogue(language)("step.found", known=known, unknown=unknown)
+        terminal.note(message, quiet=quiet)

@@ -15,6 +15,7 @@ from embedcli.autodiff.rows import RowGrad
 from embedcli.autodiff.tensor import Gradient
 from embedcli.config import TrainSettings
 from embedcli.errors import VocabularyError
+from embedcli.messages import Message
 from embedcli.model import Model
 from embedcli.nn.optimizers import Optimizer, make_optimizer
 from embedcli.table import EmbeddingTable
@@ -66,8 +67,8 @@ class Step:
     """Everything that one step of learning on a text reads, computes and changes."""
 
     task: str
-    describe_target: str  # where the right answer comes from, in words
-    loss_formula: str  # in words
+    describe_target: Sequence[Message]  # where the right answer comes from
+    loss_formula: Message
     text: str
     settings: TrainSettings
     shape: tuple[int, int]  # (V, D) of the table

@@ -8,6 +8,7 @@ import numpy as np
 
 from embedcli.autodiff.tensor import Array
 from embedcli.config import TrainSettings
+from embedcli.messages import Message
 from embedcli.nn.sampling import CBOW as CBOW_OBJECTIVE
 from embedcli.nn.sampling import Tiles
 from embedcli.tasks.task import Example
@@ -53,10 +54,6 @@ class CBOW(WordTask):
         return f"{' '.join(inputs)} → {centre}"
 
     @classmethod
-    def describe_target(cls, settings: TrainSettings) -> str:
+    def describe_target(cls, settings: TrainSettings) -> Sequence[Message]:
         """Say where the right answer comes from."""
-        return (
-            "The text is its own answer: the words around a place, pooled, are asked which word "
-            "stands there (right: 1), and which were drawn at random (right: 0). "
-            + cls.describe_draws(settings)
-        )
+        return [Message("task.cbow"), *cls.describe_draws(settings)]

@@ -14,6 +14,7 @@ from embedcli.autodiff import ops
 from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, CorpusError
+from embedcli.messages import Message
 from embedcli.nn.losses import LOSSES
 from embedcli.tasks.supervised import CONSTANT, Network, Supervised, Texts, split
 from embedcli.tasks.task import Candidate, Shapes, Validation
@@ -56,7 +57,7 @@ class Classify(Supervised):
     label_kind = "class"
     sample = "reviews.txt"
     of_this_text = (CLASS_WEIGHTS,)
-    loss_formula = "it is -log(probability of what is right)"
+    loss_formula = Message("task.loss_of_label")
     baseline_text = "the most frequent label is right for {:.1%} of the texts"
 
     def __init__(
@@ -179,12 +180,9 @@ class Classify(Supervised):
         return ClassTargets(tuple(labels), ids, np.array([0, len(ids)]))
 
     @classmethod
-    def describe_target(cls, settings: TrainSettings) -> str:
+    def describe_target(cls, settings: TrainSettings) -> Sequence[Message]:
         """Say where the right answer comes from."""
-        return (
-            "The right label comes with the text; nothing in the words says it. The rows of the "
-            f"words are pooled ({settings.pool}), and the head scores each label."
-        )
+        return [Message("task.classify", {"pool": settings.pool})]
 
 
 def targets_of(corpus: EncodedCorpus) -> ClassTargets:

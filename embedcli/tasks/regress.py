@@ -12,6 +12,7 @@ from embedcli import metrics
 from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, CorpusError
+from embedcli.messages import Message
 from embedcli.tasks.supervised import CONSTANT, Network, Supervised, Texts, split
 from embedcli.tasks.task import Candidate, Shapes, Validation
 from embedcli.text.encode import EncodedCorpus
@@ -41,7 +42,7 @@ class Regress(Supervised):
 
     label_kind = "number"
     loss_name = "squared"
-    loss_formula = "it is (prediction - target)², in standard scores"
+    loss_formula = Message("task.loss_of_number")
     baseline_text = "the mean has a mean squared error of {:.4g}"
 
     def __init__(
@@ -141,13 +142,9 @@ class Regress(Supervised):
         return NumberTargets(parse_labels(Numbers(), answer, lambda _: "label")[None])  # (1, R)
 
     @classmethod
-    def describe_target(cls, settings: TrainSettings) -> str:
+    def describe_target(cls, settings: TrainSettings) -> Sequence[Message]:
         """Say where the right answer comes from."""
-        return (
-            f"The right number comes with the text. The rows of the words are pooled "
-            f"({settings.pool}), and the head says a number, which is learnt as a standard score: "
-            f"less the mean of the corpus, by its deviation."
-        )
+        return [Message("task.regress", {"pool": settings.pool})]
 
 
 def errors(truth: Array, predicted: Array) -> dict[str, float]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from embedcli.autodiff.tensor import Array
 from embedcli.config import TrainSettings
+from embedcli.messages import Message
 from embedcli.nn.sampling import SKIP_GRAM, Tiles
 from embedcli.tasks.task import Example
 from embedcli.tasks.words import WordBatch, WordTask, word_candidate
@@ -56,9 +57,6 @@ class SkipGram(WordTask):
         return centre
 
     @classmethod
-    def describe_target(cls, settings: TrainSettings) -> str:
+    def describe_target(cls, settings: TrainSettings) -> Sequence[Message]:
         """Say where the right answer comes from."""
-        return (
-            "The text is its own answer: each word is asked in turn which words stand around it "
-            "(right: 1), and which were drawn at random (right: 0). " + cls.describe_draws(settings)
-        )
+        return [Message("task.skipgram"), *cls.describe_draws(settings)]

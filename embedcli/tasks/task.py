@@ -10,6 +10,7 @@ from embedcli.autodiff.rows import RowGrad
 from embedcli.autodiff.tensor import Array, Gradient, Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError
+from embedcli.messages import Message
 from embedcli.nn.losses import Total
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import ClassTargets, LabelKind, NumberTargets
@@ -86,7 +87,7 @@ class Task:
     tables: ClassVar[tuple[str, ...]] = ("table",)  # parameters of a row a word
     of_this_text: ClassVar[tuple[str, ...]] = ()  # parameters that an update computes anew
     sample: ClassVar[str] = "sample.txt"  # text of the package to train on where none is named
-    loss_formula: ClassVar[str] = ""  # in words
+    loss_formula: ClassVar[Message]  # for `embed explain`
     baseline_text: ClassVar[str] = ""  # what `baseline` is, in words, with a place for the number
 
     settings: TrainSettings
@@ -193,6 +194,6 @@ class Task:
         return ""
 
     @classmethod
-    def describe_target(cls, settings: TrainSettings) -> str:
+    def describe_target(cls, settings: TrainSettings) -> Sequence[Message]:
         """Say where the right answer comes from, for `embed explain`."""
         raise NotImplementedError

@@ -12,6 +12,7 @@ from embedcli.autodiff import ops
 from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import CorpusError
+from embedcli.messages import Message
 from embedcli.nn.initializers import initial_rows
 from embedcli.nn.losses import Total
 from embedcli.nn.sampling import (
@@ -55,7 +56,7 @@ class WordTask(Task):
     """
 
     tables = ("table", "output")
-    loss_formula = "each answer costs -weight · log(probability of what is right)"
+    loss_formula = Message("task.loss_of_pairs")
     objective: ClassVar[Objective]
 
     def __init__(
@@ -155,17 +156,15 @@ class WordTask(Task):
         return [word_candidate("noise", each, 0.0, score, weight) for each, score in scored]
 
     @staticmethod
-    def describe_draws(settings: TrainSettings) -> str:
+    def describe_draws(settings: TrainSettings) -> list[Message]:
         """Say how windows and negative samples are drawn."""
-        thinned = ""
-        if settings.subsample:
-            thinned = " Frequent words, which training subsamples, are all kept here."
-        return (
-            f"A centre's window reaches 1 to {settings.window} words to either side, drawn anew "
-            f"each time. Negative samples are drawn by count to the power "
-            f"{settings.noise_power:g}; neighbouring centres share them, and weigh them as "
-            f"{settings.negatives} for each right answer.{thinned}"
-        )
+        fields = {
+            "window": settings.window,
+            "power": settings.noise_power,
+            "negatives": settings.negatives,
+        }
+        kept = [Message("task.kept")] if settings.subsample else []
+        return [Message("task.draws", fields), *kept]
 
 
 def word_candidate(

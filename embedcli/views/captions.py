@@ -1,4 +1,7 @@
-"""Captions: the sentences of an explanation, on the terminal and beside the figures."""
+"""Captions: the sentences of an explanation, on the terminal and beside the figures.
+
+`say` is the catalogue of the language that they are in.
+"""
 
 from __future__ import annotations
 
@@ -8,63 +11,62 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from embedcli.explanation import Change, Step, Word
+    from embedcli.messages import Catalogue
     from embedcli.tasks.task import Candidate, Example
 
     Draws = tuple[Candidate, int]
 
 
-def title(step: Step) -> str:
+def title(step: Step, say: Catalogue) -> str:
     """Return what is explained."""
     rows, dim = step.shape
-    return f"One step of learning: {step.task}, on a table of {rows:,} words × {dim} numbers"
+    return say("step.title", task=step.task, rows=rows, dim=dim)
 
 
-def look_up(step: Step) -> str:
+def look_up(step: Step, say: Catalogue) -> str:
     """Return why the look-up is a product with a one-hot vector."""
     rows, dim = step.shape
-    return (
-        f"An id picks its row of the table W ({rows:,} × {dim}). A one-hot vector, 1 at the id and "
-        f"0 elsewhere, times W is the same row (largest difference here: "
-        f"{step.one_hot_difference:g}): {rows:,} × {dim} products, all but {dim} of them with 0."
-    )
+    return say("step.one_hot", rows=rows, dim=dim, difference=step.one_hot_difference)
 
 
-def loss(step: Step) -> str:
+def answer(step: Step, say: Catalogue) -> str:
+    """Return where the right answer comes from."""
+    return " ".join(map(say.say, step.describe_target))
+
+
+def loss(step: Step, say: Catalogue) -> str:
     """Return what the loss is made of."""
+    formula = say.say(step.loss_formula)
     if step.loss == step.total:
-        return f"Loss {step.loss:.4f}, the sum of all parts: {step.loss_formula}."
-    return f"Loss {step.total:.4f} / {step.count:g} = {step.loss:.4f}: {step.loss_formula}."
-
-
-def backward() -> str:
-    """Return which rows get a gradient."""
-    return (
-        "The chain rule goes back from the loss to every row that was looked up, and to no other. "
-        "A row that was looked up several times gets the sum."
+        return say("step.loss_sum", loss=step.loss, formula=formula)
+    return say(
+        "step.loss_mean", loss=step.loss, total=step.total, count=step.count, formula=formula
     )
 
 
-def update(step: Step) -> str:
+def update(step: Step, say: Catalogue) -> str:
     """Return what the optimizer does."""
+    name, schedule = step.optimizer["name"], step.settings.schedule
+    sentences = [say("step.taken", number=step.number, optimizer=name, rate=step.rate)]
     constants = ", ".join(
         f"{name} {value:g}" for name, value in step.optimizer.items() if name != "name" and value
     )
-    state = "" if not any(c.state_before for c in step.changes) else ", with its state as saved"
-    with_constants = f" ({constants})" if constants else ""
-    schedule = step.settings.schedule
-    ended = "" if schedule == "constant" else f", where the {schedule} schedule began"
-    return (
-        f"Step {step.number:,} of {step.optimizer['name']}{with_constants} at rate {step.rate:g}"
-        f"{ended}{state}. It is taken in a copy: the model stays as it is."
-    )
+    if constants:
+        sentences.append(say("step.constants", constants=constants))
+    if schedule != "constant":
+        sentences.append(say("step.schedule", schedule=schedule))
+    if any(change.state_before for change in step.changes):
+        sentences.append(say("step.state"))
+    return " ".join([*sentences, say("step.in_a_copy")])
 
 
-def unchanged(step: Step) -> str:
+def unchanged(step: Step, say: Catalogue) -> str:
     """Return how many rows do not change."""
-    parts = [
-        f"{count:,} of {step.shape[0]:,} rows of {name}" for name, count in step.unchanged.items()
-    ]
-    return f"Rows without a gradient do not change: {' and '.join(parts)}."
+    tables = ", ".join(
+        say("step.rows_of", count=count, rows=step.shape[0], table=name)
+        for name, count in step.unchanged.items()
+    )
+    return say("step.unchanged", tables=tables)
 
 
 def label_of(change: Change) -> str:
@@ -75,8 +77,8 @@ def label_of(change: Change) -> str:
 def answers(example: Example) -> tuple[list[Draws], list[Draws]]:
     """Return the candidates whose target is 1, and the others.
 
-    A noise word that was drawn several times is one candidate, with the sum of its weights and
-    losses, and the number of its draws.
+    A negative sample that was drawn several times is one candidate, with the sum of its weights
+    and losses, and the number of its draws.
     """
     positive = [(each, 1) for each in example.candidates if each.target]
     negative: dict[int, Draws] = {}
@@ -95,54 +97,41 @@ def by_parameter(step: Step) -> list[tuple[str, list[Change]]]:
     return [(name, sorted(group, key=lambda c: c.row not in own)) for name, group in groups]
 
 
-def place(word: Word) -> str:
-    """Return where and how often a word occurs in the corpus."""
-    ordinal = f"Word {word.id + 1:,} of {word.words:,} to appear (id {word.id})"
-    line = "" if word.first_line is None else f", first in line {word.first_line:,}"
+def history(word: Word, say: Catalogue) -> list[str]:
+    """Return where and how often a word occurs, how often it was trained, how far it moved."""
+    return [_place(word, say), _training(word, say), _move(word, say)]
+
+
+def _place(word: Word, say: Catalogue) -> str:
+    place = {"ordinal": word.id + 1, "words": word.words, "id": word.id}
+    if word.first_line is None:
+        sentence = say("word.place", **place)
+    else:
+        sentence = say("word.place_in_line", line=word.first_line, **place)
     if word.count is None or word.share is None:
-        return f"{ordinal}{line}. How often it occurs is not known."
-    return (
-        f"{ordinal}{line}. It occurs {_times(word.count)} in the corpus, {_share(word.share)}: "
-        f"number {word.rank:,} by count."
-    )
+        return f"{sentence} {say('word.count_unknown')}"
+    if word.share >= 0.001:
+        share = say("word.share", share=word.share)
+    elif word.share:
+        share = say("word.share_small", words=1 / word.share)
+    else:
+        share = say("word.share_none")
+    return f"{sentence} {say('word.count', count=word.count, share=share, rank=word.rank)}"
 
 
-def training(word: Word) -> str:
-    """Return in how many steps a word was trained; where in none, why."""
+def _training(word: Word, say: Catalogue) -> str:
     if word.trained:
-        steps = "one step" if word.trained == 1 else f"{word.trained:,} steps"
-        return f"Its row had a gradient in {steps} of training."
-    why = "the settings freeze it" if word.frozen else "no step used it"
-    return f"Its row was never trained: {why}."
+        return say("word.steps", count=word.trained)
+    return say("word.frozen" if word.frozen else "word.untrained")
 
 
-def move(word: Word) -> str:
-    """Return how far the row is from its initial values."""
+def _move(word: Word, say: Catalogue) -> str:
     if word.moved is None or word.turned is None or word.usually_moved is None:
-        return "Its initial values are not known: they came from given vectors."
+        return say("word.start_unknown")
     if word.moved == 0:
-        return "Its row still has its initial values, so that its neighbours are chance."
-    compared = _compared(word.moved, word.usually_moved)
-    return (
-        f"Its row moved by {word.moved:.4f} from its initial values (cosine {word.turned:.3f}); "
-        f"{compared}."
-    )
-
-
-def _compared(moved: float, usual: float) -> str:
-    if usual == 0:
-        return "most rows did not move"
-    ratio = moved / usual
-    if ratio < 0.5:
-        return f"little: the median row moved by {usual:.4f}"
-    return f"the median row moved by {usual:.4f}"
-
-
-def _share(share: float) -> str:
-    if share >= 0.001:
-        return f"{share:.1%} of its words"
-    return f"one word in {1 / share:,.0f}" if share else "none of its words"
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count:,} times"
+        return say("word.unmoved")
+    moved, cosine, median = word.moved, word.turned, word.usually_moved
+    if median == 0:
+        return say("word.moved_alone", moved=moved, cosine=cosine)
+    key = "word.moved_little" if moved / median < 0.5 else "word.moved"
+    return say(key, moved=moved, cosine=cosine, median=median)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from embedcli.messages import catalogue
 from embedcli.views import captions
 from embedcli.views.blocks import Heading
 from embedcli.views.canvas import (
@@ -31,13 +32,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embedcli.explanation import Candidate, Change, Example, Neighbor, Step, Word
+    from embedcli.messages import Catalogue
 
 WORD_COLORS = (
     "#3b4cca", "#c2410c", "#0f766e", "#9d2f77", "#5b7a10", "#6d3fc0", "#b45309", "#0369a1",
 )  # fmt: skip
 NUMBERS_SHOWN = 100  # of a row
 ROWS_SHOWN = 24  # of each parameter
-NOISE_SHOWN = 10  # columns of the table of answers
+NEGATIVES_SHOWN = 10  # columns of the table of answers
 EXAMPLES_SHOWN = 24  # places asked about
 TOKENS_SHOWN = 24
 ONE_HOT_SHOWN = 14  # cells of a one-hot vector
@@ -67,9 +69,9 @@ class Figure(NamedTuple):
 Part = Title | Heading | Sentences | Figure
 
 
-def svg(of: Any) -> str:
-    """Return an explanation as one picture."""
-    title, *parts = _parts(of)
+def svg(of: Any, say: Catalogue | None = None) -> str:
+    """Return an explanation as one picture; without `say`, in the language of the environment."""
+    title, *parts = _parts(of, say or catalogue())
     canvas = Canvas()
     for part in (title, *parts):
         if isinstance(part, Title):
@@ -86,9 +88,9 @@ def svg(of: Any) -> str:
     return canvas.svg(title.words)
 
 
-def html(of: Step | Word) -> str:
+def html(of: Step | Word, say: Catalogue) -> str:
     """Return an explanation as a page: text that fits any width, and figures that scroll."""
-    title, *parts = _parts(of)
+    title, *parts = _parts(of, say)
     body = [f"<h1>{escaped(title.words)}</h1>\n"]
     for part in parts:
         if isinstance(part, Heading):
@@ -100,52 +102,52 @@ def html(of: Step | Word) -> str:
         else:
             body.append(f"<p>{escaped(part.words)}</p>\n")
     return (
-        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        f'<!doctype html>\n<html lang="{say.language}">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escaped(title.words)}</title>\n<style>{STYLE}</style>\n"
-        f"<main>\n{''.join(body)}{_all_numbers(of)}</main>\n</html>\n"
+        f"<main>\n{''.join(body)}{_all_numbers(of, say)}</main>\n</html>\n"
     )
 
 
-def _parts(of: Any) -> tuple[Title, *tuple[Part, ...]]:
+def _parts(of: Any, say: Catalogue) -> tuple[Title, *tuple[Part, ...]]:
     """Return what is drawn of an explained step or word, from the top down."""
     if hasattr(of, "tokens"):
-        return (Title(f"“{of.text}”"), *_step_parts(of))
-    return (Title(of.token), *_word_parts(of))
+        return (Title(f"“{of.text}”"), *_step_parts(of, say))
+    return (Title(of.token), *_word_parts(of, say))
 
 
-def _step_parts(step: Step) -> Iterator[Part]:
+def _step_parts(step: Step, say: Catalogue) -> Iterator[Part]:
     colors = _word_colors(step)
-    yield Sentences(captions.title(step), size=15)
-    yield Figure("Tokens and the rows they pick", partial(_draw_look_up, step=step, colors=colors))
-    yield Sentences(captions.look_up(step))
-    yield Heading("The right answer", 3)
-    yield Sentences(step.describe_target)
-    yield Heading("Forward, to the loss", 4)
+    yield Sentences(captions.title(step, say), size=15)
+    draw = partial(_draw_look_up, step=step, colors=colors, say=say)
+    yield Figure(say("page.tokens_and_rows"), draw)
+    yield Sentences(captions.look_up(step, say))
+    yield Heading(say("step.answer"), 3)
+    yield Sentences(captions.answer(step, say))
+    yield Heading(say("step.forward"), 4)
     if step.examples[0].centre is None:
-        yield Figure("Outputs and targets", partial(_draw_outputs, example=step.examples[0]))
+        draw = partial(_draw_outputs, example=step.examples[0], say=say)
+        yield Figure(say("page.outputs"), draw)
     else:
-        yield Figure("Words asked at each place", partial(_draw_answers, step=step))
-        yield Sentences(_key_to_answers(step))
-    yield Sentences(captions.loss(step), color=INK)
-    yield Heading("Backward: the gradient of each row, and one step of the optimizer", 5)
-    yield Sentences(f"{captions.backward()} {captions.update(step)}")
+        yield Figure(say("page.answers"), partial(_draw_answers, step=step, say=say))
+        yield Sentences(_key_to_answers(step, say))
+    yield Sentences(captions.loss(step, say), color=INK)
+    yield Heading(say("page.backward"), 5)
+    yield Sentences(f"{say('step.chain_rule')} {captions.update(step, say)}")
     for name, changes in captions.by_parameter(step):
-        yield Figure(
-            f"Gradients of {name}, before and after",
-            partial(_draw_changes, name=name, changes=changes, colors=colors),
-        )
-    yield Heading("What stays", 6)
-    yield Sentences(captions.unchanged(step))
+        draw = partial(_draw_changes, name=name, changes=changes, colors=colors, say=say)
+        yield Figure(say("page.changes", parameter=name), draw)
+    yield Heading(say("step.stays"), 6)
+    yield Sentences(captions.unchanged(step, say))
 
 
-def _word_parts(word: Word) -> Iterator[Part]:
-    for sentence in (captions.place(word), captions.training(word), captions.move(word)):
+def _word_parts(word: Word, say: Catalogue) -> Iterator[Part]:
+    for sentence in captions.history(word, say):
         yield Sentences(sentence, size=14, color=INK)
-    yield Heading("Its row, at first and now", 1)
-    yield Figure("The row", partial(_draw_rows, word=word))
-    yield Heading("Its neighbours, at first and now", 2)
-    yield Figure("The neighbours", partial(_draw_neighbors, word=word))
+    yield Heading(say("page.row_then_and_now"), 1)
+    yield Figure(say("page.the_row"), partial(_draw_rows, word=word, say=say))
+    yield Heading(say("page.neighbors_then_and_now"), 2)
+    yield Figure(say("page.the_neighbors"), partial(_draw_neighbors, word=word, say=say))
 
 
 def _word_colors(step: Step) -> dict[int, str]:
@@ -153,22 +155,23 @@ def _word_colors(step: Step) -> dict[int, str]:
     return {each: WORD_COLORS[place % len(WORD_COLORS)] for place, each in enumerate(ids)}
 
 
-def _draw_look_up(canvas: Canvas, step: Step, colors: dict[int, str]) -> None:
+def _draw_look_up(canvas: Canvas, step: Step, colors: dict[int, str], say: Catalogue) -> None:
     """Draw the tokens with their ids, and threads from them to the rows they pick."""
     rows_left, width = MARGIN + 300.0, 400.0
     top = canvas.y
-    canvas.heading(1, "Tokens and ids")
+    canvas.heading(1, say("page.tokens"))
     canvas.y = top
-    canvas.heading(2, f"Look-up: rows of W ({step.shape[0]:,} × {step.shape[1]})", x=rows_left)
+    shape = {"rows": step.shape[0], "dim": step.shape[1]}
+    canvas.heading(2, say("page.rows_of_table", **shape), x=rows_left)
     top = canvas.y = canvas.y + 4
-    ends = _draw_tokens(canvas, step, colors)
+    ends = _draw_tokens(canvas, step, colors, say)
     bottom, canvas.y = canvas.y, top
     names = {token.id: token.token for token in step.tokens}
     picked = {index: row for index, row in step.rows.items() if index in ends}
     largest = largest_of(picked.values())
     last = -1
     for index, row in picked.items():
-        _draw_gap(canvas, rows_left, width, index - last - 1)
+        _draw_gap(canvas, rows_left, width, index - last - 1, say)
         for x, y in ends[index]:
             middle = (x + rows_left) / 2
             course = f"M{x} {y:.1f}C{middle} {y:.1f} {middle} {canvas.y + 11:.1f} "
@@ -184,18 +187,18 @@ def _draw_look_up(canvas: Canvas, step: Step, colors: dict[int, str]) -> None:
         canvas.text(right, canvas.y + 16, label, size=14, color=colors[index], bold=True)
         canvas.y += 28
         last = index
-    _draw_gap(canvas, rows_left, width, step.shape[0] - last - 1)
+    _draw_gap(canvas, rows_left, width, step.shape[0] - last - 1, say)
     for x in (rows_left - 5, rows_left + width + 5):
         canvas.path(f"M{x} {top - 4:.1f}V{canvas.y:.1f}", color=INK, width=2)
     canvas.y += 12
-    _draw_legend(canvas, rows_left + 60, largest, step.shape[1])
+    _draw_legend(canvas, rows_left + 60, largest, step.shape[1], say)
     canvas.y = max(bottom, canvas.y) + 26
     for index in list(picked)[:1]:
         _draw_one_hot(canvas, step, index, colors[index], largest)
 
 
 def _draw_tokens(
-    canvas: Canvas, step: Step, colors: dict[int, str]
+    canvas: Canvas, step: Step, colors: dict[int, str], say: Catalogue
 ) -> dict[int, list[tuple[float, float]]]:
     """Draw the tokens one below the other; returns where the threads of each id begin."""
     ends: dict[int, list[tuple[float, float]]] = {}
@@ -209,7 +212,7 @@ def _draw_tokens(
         )  # fmt: skip
         shown = clipped(token.token, 14, width - 60)
         canvas.text(MARGIN + 10, canvas.y + 18, shown, size=14, color=INK if known else MUTED)
-        label = str(token.id) if known else "unknown"
+        label = str(token.id) if known else say("page.unknown")
         canvas.text(
             MARGIN + width - 10, canvas.y + 17, label, size=12, color=color, anchor="end", mono=True
         )
@@ -218,25 +221,27 @@ def _draw_tokens(
         canvas.y += 32
     left_out = len(step.tokens) - TOKENS_SHOWN
     if left_out > 0:
-        canvas.text(MARGIN, canvas.y + 12, f"and {left_out:,} more", size=12, color=MUTED)
+        canvas.text(
+            MARGIN, canvas.y + 12, say("page.more_tokens", count=left_out), size=12, color=MUTED
+        )
         canvas.y += 24
     return ends
 
 
-def _draw_gap(canvas: Canvas, left: float, width: float, rows: int) -> None:
+def _draw_gap(canvas: Canvas, left: float, width: float, rows: int, say: Catalogue) -> None:
     """Draw rows that were not picked as one band."""
     if rows <= 0:
         return
     canvas.box(left, canvas.y, width, 16, fill="#f2f4f7")
-    words = f"{rows:,} row{'s' * (rows > 1)} not looked up"
+    words = say("page.gap", count=rows)
     canvas.text(left + width / 2, canvas.y + 12, words, size=10.5, color=MUTED, anchor="middle")
     canvas.y += 22
 
 
-def _draw_legend(canvas: Canvas, x: float, largest: float, dim: int) -> None:
+def _draw_legend(canvas: Canvas, x: float, largest: float, dim: int, say: Catalogue) -> None:
     canvas.legend(x, canvas.y, largest)
     if dim > NUMBERS_SHOWN:
-        words = f"the first {NUMBERS_SHOWN} of {dim} numbers"
+        words = say("page.first_numbers", shown=NUMBERS_SHOWN, dim=dim)
         canvas.text(x + 200, canvas.y + 9, words, size=11, color=MUTED)
 
 
@@ -262,11 +267,11 @@ def _draw_one_hot(canvas: Canvas, step: Step, index: int, color: str, largest: f
     canvas.y += 46
 
 
-def _draw_outputs(canvas: Canvas, example: Example) -> None:
+def _draw_outputs(canvas: Canvas, example: Example, say: Catalogue) -> None:
     """Draw the predictions of the head for a text as bars, and the targets."""
     shown = sorted(example.candidates, key=lambda each: (-each.target, -each.prediction))
     if shown[0].kind == "number":
-        _draw_numbers(canvas, example.candidates)
+        _draw_numbers(canvas, example.candidates, say)
         return
     left, width = MARGIN + 190, 480
     for each in shown[:ROWS_SHOWN]:
@@ -275,13 +280,13 @@ def _draw_outputs(canvas: Canvas, example: Example) -> None:
         canvas.text(left - 12, canvas.y + 15, name, size=14, anchor="end", bold=bool(each.target))
         canvas.box(left, canvas.y, width, 20, fill="#f2f4f7", radius=4)
         canvas.box(left, canvas.y, max(2, width * each.prediction), 20, fill=color, radius=4)
-        words = f"{each.prediction:.4f}" + ("   target 1" if each.target else "   target 0")
+        words = f"{each.prediction:.4f}   {say('page.target_is', target=f'{each.target:g}')}"
         canvas.text(left + width + 12, canvas.y + 15, words, size=12, color=color, mono=True)
         canvas.y += 28
-    _draw_rest(canvas, len(shown) - ROWS_SHOWN, "labels")
+    _draw_rest(canvas, len(shown) - ROWS_SHOWN, "table.more_labels", say)
 
 
-def _draw_numbers(canvas: Canvas, candidates: Sequence[Candidate]) -> None:
+def _draw_numbers(canvas: Canvas, candidates: Sequence[Candidate], say: Catalogue) -> None:
     """Draw each predicted number and its target on a line."""
     left, width = MARGIN + 190, 480
     for each in candidates[:ROWS_SHOWN]:
@@ -289,40 +294,42 @@ def _draw_numbers(canvas: Canvas, candidates: Sequence[Candidate]) -> None:
         pad = (high - low) * 0.4 or max(abs(high), 1.0)
         low, high = low - pad, high + pad
         y = canvas.y + 24
-        canvas.text(left - 12, y + 5, f"number {each.id + 1}", size=14, anchor="end", bold=True)
+        name = say("table.numbered", number=each.id + 1)
+        canvas.text(left - 12, y + 5, name, size=14, anchor="end", bold=True)
         canvas.path(f"M{left} {y:.1f}h{width}", color=LINE, width=2)
         for value, words, color, shift in (
-            (each.prediction, "prediction", WRONG, -12),
-            (each.target_in_units, "target", RIGHT, 24),
+            (each.prediction, say("table.prediction"), WRONG, -12),
+            (each.target_in_units, say("table.target"), RIGHT, 24),
         ):
             x = left + width * (value - low) / (high - low)
             canvas.box(x - 6, y - 6, 12, 12, fill=color, radius=6)
             shown = f"{words} {value:.5g}"
             canvas.text(x, y + shift, shown, size=12, color=color, anchor="middle", mono=True)
         canvas.y += 66
-    _draw_rest(canvas, len(candidates) - ROWS_SHOWN, "numbers")
+    _draw_rest(canvas, len(candidates) - ROWS_SHOWN, "table.more_numbers", say)
 
 
-def _draw_answers(canvas: Canvas, step: Step) -> None:
-    """Draw the words asked for at each place: a row a place, a column a word of the text or noise.
+def _draw_answers(canvas: Canvas, step: Step, say: Catalogue) -> None:
+    """Draw the words asked for at each place, a row each.
 
-    A cell shows the predicted probability, and is the darker the more wrong it is.
+    There is a column for each word of the text and for each negative sample. A cell shows the
+    predicted probability, and is the darker the more wrong it is.
     """
     places = [place for place, token in enumerate(step.tokens) if token.kept][:TOKENS_SHOWN]
     columns = {place: number for number, place in enumerate(places)}
-    noise = _noise_columns(step.examples)
+    samples = _sample_columns(step.examples)
     left, cell = (
         MARGIN + 150,
-        min(40.0, (WIDTH - 2 * MARGIN - 190) / (len(places) + len(noise) + 1)),
+        min(40.0, (WIDTH - 2 * MARGIN - 190) / (len(places) + len(samples) + 1)),
     )
-    noise_left = left + len(places) * cell + 22
+    negatives_left = left + len(places) * cell + 22
     canvas.y += 74
     for place, number in columns.items():
         x = left + (number + 0.6) * cell
         name = clipped(step.tokens[place].token, 12, 90)
         canvas.text(x, canvas.y - 8, name, size=12, turn=-45, color=RIGHT)
-    for number, name in enumerate(noise):
-        x = noise_left + (number + 0.6) * cell
+    for number, name in enumerate(samples):
+        x = negatives_left + (number + 0.6) * cell
         canvas.text(x, canvas.y - 8, clipped(name, 12, 90), size=12, turn=-45, color=WRONG)
     for example in step.examples[:EXAMPLES_SHOWN]:
         centre = example.centre or 0
@@ -339,44 +346,50 @@ def _draw_answers(canvas: Canvas, step: Step) -> None:
         positive, negative = captions.answers(example)
         for each, times in positive:
             if each.place in columns:
-                _draw_answer(canvas, left + columns[each.place] * cell, cell, each, times)
-        for number, (each, times) in enumerate(negative[: len(noise)]):
-            _draw_answer(canvas, noise_left + number * cell, cell, each, times)
+                x = left + columns[each.place] * cell
+                _draw_answer(canvas, x, cell, each, times, say)
+        for number, (each, times) in enumerate(negative[: len(samples)]):
+            _draw_answer(canvas, negatives_left + number * cell, cell, each, times, say)
         canvas.y += 30
     canvas.y += 12
-    _draw_rest(canvas, len(step.examples) - EXAMPLES_SHOWN, "places")
+    _draw_rest(canvas, len(step.examples) - EXAMPLES_SHOWN, "page.more_places", say)
 
 
-def _key_to_answers(step: Step) -> str:
+def _key_to_answers(step: Step, say: Catalogue) -> str:
     """Explain the colours of the figure of answers."""
     own = all(set(each.inputs) == {each.centre} for each in step.examples)
-    green = "stands in the window" if own else "stands between the dashed ones"
     words = max(len(captions.answers(example)[1]) for example in step.examples)
-    more = words - len(_noise_columns(step.examples))
-    return (
-        f"Green: {green} (right: 1). Orange: drawn as noise (right: 0), ×2 where it was drawn "
-        "twice. A cell is the darker, the more wrong its probability is."
-        + (f" {more} more noise words are not drawn." if more > 0 else "")
-    )
+    more = words - len(_sample_columns(step.examples))
+    sentences = [say("page.in_window" if own else "page.between_inputs")]
+    if more > 0:
+        sentences.append(say("page.more_negatives", count=more))
+    return " ".join(sentences)
 
 
-def _noise_columns(examples: Sequence[Example]) -> list[str]:
-    """Head the columns of noise: by its words where all places share them, else by nothing."""
+def _sample_columns(examples: Sequence[Example]) -> list[str]:
+    """Head the columns of negative samples: by their words where all places share them."""
     names = [
         [each.name if times == 1 else f"{each.name} ×{times}" for each, times in negative]
         for _, negative in map(captions.answers, examples)
     ]
     longest = max(map(len, names), default=0)
     shared = all(each == names[0] for each in names)
-    return names[0][:NOISE_SHOWN] if shared else [""] * min(longest, NOISE_SHOWN)
+    return names[0][:NEGATIVES_SHOWN] if shared else [""] * min(longest, NEGATIVES_SHOWN)
 
 
-def _draw_answer(canvas: Canvas, x: float, cell: float, answer: Candidate, times: int = 1) -> None:
+def _draw_answer(
+    canvas: Canvas, x: float, cell: float, answer: Candidate, times: int, say: Catalogue
+) -> None:
     error = abs(answer.target - answer.prediction)
     fill = tint(RIGHT if answer.target else WRONG, 0.12 + 0.88 * error)
-    drawn = f" (drawn {times} times)" if times > 1 else ""
-    tip = f"{answer.name}{drawn}: prediction {answer.prediction:.4f}, target {answer.target:g}, "
-    tip += f"weight {answer.weight:.4g}, loss {answer.loss:.4f}"
+    tip = say(
+        "page.tip",
+        name=answer.name if times == 1 else say("page.drawn", name=answer.name, count=times),
+        prediction=answer.prediction,
+        target=answer.target,
+        weight=answer.weight,
+        loss=answer.loss,
+    )
     canvas.box(x + 2, canvas.y + 2, cell - 4, 24, fill=fill, radius=4, tip=tip)
     if cell >= 24:
         color = PAPER if error > 0.5 else INK
@@ -387,7 +400,11 @@ def _draw_answer(canvas: Canvas, x: float, cell: float, answer: Candidate, times
 
 
 def _draw_changes(
-    canvas: Canvas, name: str, changes: Sequence[Change], colors: dict[int, str]
+    canvas: Canvas,
+    name: str,
+    changes: Sequence[Change],
+    colors: dict[int, str],
+    say: Catalogue,
 ) -> None:
     """Draw gradient, row before and row after, for each row of one parameter."""
     left, width, gap = MARGIN + 150, 204.0, 16
@@ -396,14 +413,14 @@ def _draw_changes(
     largest = largest_of(part for change in shown for part in (change.before, change.after))
     canvas.y += 22
     canvas.text(MARGIN, canvas.y, name, size=14, bold=True, mono=True)
-    for number, words in enumerate(("gradient", "before", "after")):
+    for number, key in enumerate(("page.gradient", "page.before", "page.after")):
         x = left + number * (width + gap)
-        canvas.text(x, canvas.y, words, size=12, color=MUTED)
+        canvas.text(x, canvas.y, say(key), size=12, color=MUTED)
     canvas.y += 10
     for change in shown:
         if len(change.parts) > 1:
             for number, part in enumerate(change.parts[:TOKENS_SHOWN], 1):
-                label = f"look-up {number}"
+                label = say("table.look_up", number=number)
                 canvas.text(left - 12, canvas.y + 9, label, size=10.5, color=MUTED, anchor="end")
                 canvas.heatmap_row(left, canvas.y, part[:NUMBERS_SHOWN], width, 10, steepest)
                 canvas.text(
@@ -420,43 +437,45 @@ def _draw_changes(
             canvas.heatmap_row(x, canvas.y, row.ravel()[:NUMBERS_SHOWN], width, 19, scale)
         moved = float(np.linalg.norm(change.after - change.before))
         x = left + 3 * (width + gap) - 8
-        canvas.text(x, canvas.y + 14, f"moved {moved:.2g}", size=11, color=MUTED, mono=True)
+        canvas.text(
+            x, canvas.y + 14, say("page.moved", distance=moved), size=11, color=MUTED, mono=True
+        )
         canvas.y += 25
-    _draw_rest(canvas, len(changes) - ROWS_SHOWN, "rows")
+    _draw_rest(canvas, len(changes) - ROWS_SHOWN, "table.more_rows", say)
     canvas.y += 4
     canvas.legend(left + 62, canvas.y, steepest)
     canvas.legend(left + width + gap + 62, canvas.y, largest)
     canvas.y += 22
 
 
-def _draw_rest(canvas: Canvas, count: int, what: str) -> None:
+def _draw_rest(canvas: Canvas, count: int, key: str, say: Catalogue) -> None:
     if count > 0:
-        canvas.text(MARGIN + 150, canvas.y + 12, f"and {count:,} more {what}", size=12, color=MUTED)
+        canvas.text(MARGIN + 150, canvas.y + 12, say(key, count=count), size=12, color=MUTED)
         canvas.y += 24
 
 
-def _draw_rows(canvas: Canvas, word: Word) -> None:
+def _draw_rows(canvas: Canvas, word: Word, say: Catalogue) -> None:
     """Draw the row as it was at first, and as it is now."""
-    rows = [("now", word.now)]
+    rows = [(say("table.now"), word.now)]
     if word.start is not None:
-        rows.insert(0, ("at first", word.start))
+        rows.insert(0, (say("table.at_first"), word.start))
     left = MARGIN + 80
     for label, row in rows:
         largest = largest_of([row])
         canvas.text(left - 12, canvas.y + 17, label, size=13, anchor="end", color=MUTED)
         canvas.heatmap_row(left, canvas.y, row[:NUMBERS_SHOWN], WIDTH - MARGIN - left, 24, largest)
         canvas.y += 32
-        _draw_legend(canvas, left + 70, largest, len(row))
+        _draw_legend(canvas, left + 70, largest, len(row), say)
         canvas.y += 26
 
 
-def _draw_neighbors(canvas: Canvas, word: Word) -> None:
+def _draw_neighbors(canvas: Canvas, word: Word, say: Catalogue) -> None:
     """Draw both lists with bars for cosines, and threads between words that are in both."""
     canvas.y += 14
     top, half = canvas.y, (WIDTH - 2 * MARGIN - 120) / 2
     places: dict[int, float] = {}
     for column, (title, found) in enumerate(
-        (("at first", word.neighbors_then), ("now", word.neighbors_now))
+        ((say("table.at_first"), word.neighbors_then), (say("table.now"), word.neighbors_now))
     ):
         canvas.y = top
         x = MARGIN + column * (half + 120)
@@ -485,35 +504,36 @@ def _draw_neighbor(canvas: Canvas, x: float, width: float, neighbor: Neighbor) -
     canvas.text(x + width, canvas.y + 17, shown, size=12, color=MUTED, anchor="end", mono=True)
 
 
-def _all_numbers(of: Any) -> str:
+def _all_numbers(of: Any, say: Catalogue) -> str:
     """Return tables of every number, folded."""
     if hasattr(of, "tokens"):
-        return "".join(_numbers_table(*change) for change in captions.by_parameter(of))
-    rows = [] if of.start is None else [("", "at first", of.start)]
-    return _table("row", [*rows, (str(of.id), "now", of.now)])
+        return "".join(_numbers_table(*change, say) for change in captions.by_parameter(of))
+    rows = [] if of.start is None else [("", say("table.at_first"), of.start)]
+    return _table(say("table.row"), [*rows, (str(of.id), say("table.now"), of.now)], say)
 
 
-def _numbers_table(name: str, changes: Sequence[Change]) -> str:
+def _numbers_table(name: str, changes: Sequence[Change], say: Catalogue) -> str:
     rows: list[tuple[str, str, Any]] = []
     for change in changes:
         index = "" if change.row is None else str(change.row)
         label = captions.label_of(change)
         if len(change.parts) > 1:
-            rows += [("", f"{label}, look-up {n}", part) for n, part in enumerate(change.parts, 1)]
-        rows.append((index, f"{label}, gradient", change.gradient.ravel()))
-        rows.append((index, f"{label}, before", change.before.ravel()))
-        rows.append((index, f"{label}, after", change.after.ravel()))
-    return _table(name, rows)
+            for number, part in enumerate(change.parts, 1):
+                rows.append(("", say("page.of_look_up", name=label, number=number), part))
+        rows.append((index, say("page.of_gradient", name=label), change.gradient.ravel()))
+        rows.append((index, say("page.of_before", name=label), change.before.ravel()))
+        rows.append((index, say("page.of_after", name=label), change.after.ravel()))
+    return _table(name, rows, say)
 
 
-def _table(title: str, rows: Sequence[tuple[str, str, NDArray[Any]]]) -> str:
+def _table(name: str, rows: Sequence[tuple[str, str, NDArray[Any]]], say: Catalogue) -> str:
     lines = "".join(
         f"<tr><td>{index}</td><th scope=row>{escaped(label)}</th><td class=n>"
         + " ".join(f"{value:.6g}" for value in row)
         + "</td></tr>\n"
         for index, label, row in rows
     )
-    summary = f"<summary>All numbers of {escaped(title)}</summary>"
+    summary = f"<summary>{escaped(say('page.all_numbers', parameter=name))}</summary>"
     return f"<details>{summary}<div><table>{lines}</table></div></details>\n"
 
 

@@ -212,7 +212,7 @@ def test_labels_in_the_text_are_no_words_and_say_what_is_right(explained):
 
 
 @pytest.mark.parametrize("output", ["text", "svg", "html"])
-def test_a_noise_word_drawn_several_times_is_one_cell(embed, tmp_path, output):
+def test_a_negative_sample_drawn_several_times_is_one_cell(embed, tmp_path, output):
     text = tmp_path / "text.txt"
     text.write_text("hope to see you soon\nnice to see you again\n" * 3, encoding="utf-8")
     api.train(text, tmp_path / "words", dim=4, epochs=1, min_count=1, cache=False)
@@ -225,7 +225,7 @@ def test_a_noise_word_drawn_several_times_is_one_cell(embed, tmp_path, output):
     assert (found.code, found.err) == (0, "")
     question = found.out.split("Forward, to the loss")[1]
     if output == "text":
-        question = question.split("noise, 0:")[1].split("(loss")[0]
+        question = question.split("negative samples, 0:")[1].split("(loss")[0]
         loss = sum(each["loss"] for each in drawn)
         assert f"(loss {loss:.4f})" in found.out
     else:
@@ -233,3 +233,24 @@ def test_a_noise_word_drawn_several_times_is_one_cell(embed, tmp_path, output):
         weight = sum(each["weight"] for each in drawn if each["name"] == "hope")
         assert f"hope (drawn {times} times)" in question and f"weight {weight:.4g}" in question
     assert question.count("hope ×") == 1 and f"hope ×{times}" in question
+
+
+def test_hindi_by_flag_and_by_environment(explained, monkeypatch):
+    argv = ("see you again", "--label", "good")
+    english, hindi = explained(*argv), explained(*argv, "--lang", "hi")
+    assert "सही उत्तर" in hindi and "The right answer" not in hindi
+    assert all(terminal.width(line) <= 80 for line in hindi.splitlines())
+    loss = re.search(r"Loss (\d\.\d{4})", english)
+    assert loss is not None and f"हानि {loss[1]}" in hindi
+    assert '<html lang="hi">' in explained(*argv, "--format", "html", "--lang", "hi")
+    json_of = explained(*argv, "--format", "json", "--lang", "hi")
+    assert json_of == explained(*argv, "--format", "json")
+    monkeypatch.setenv("LC_ALL", "hi_IN.UTF-8")
+    assert explained(*argv) == hindi
+    assert explained(*argv, "--lang", "en") == english
+    assert "आरंभिक मान" in explained("--word", "again")
+
+
+def test_many_look_ups_fold_into_their_sum(explained):
+    said = explained("again and again again again", "--label", "good")
+    assert "again, the sum of 4" in said and "look-up" not in said.split("5. Backward")[1]
