@@ -153,7 +153,7 @@ def tokenize(
     return Tokenized(_places(sources), resolve(TextSettings, given=settings), vocabulary, oov)
 
 
-def lookup(words: Iterable[str], model: Model = "embeddings", *, oov: Oov = "error") -> Found:
+def lookup(words: Iterable[str], model: Model = "embeddings", *, oov: Oov | None = None) -> Found:
     """Look up words: `EmbeddingTable.lookup` of a table, or of the one at a path."""
     return _table(model).lookup(words, oov)
 
@@ -165,7 +165,7 @@ def neighbors(
     k: int = 10,
     metric: Metric = "cosine",
     exclude: Sequence[str] = (),
-    oov: Oov = "error",
+    oov: Oov | None = None,
 ) -> Answers[Neighbors]:
     """Find the k words nearest to each of `words`: `EmbeddingTable.neighbors`."""
     return _table(model).neighbors(words, k, metric, exclude=exclude, oov=oov)
@@ -177,7 +177,7 @@ def analogy(
     *,
     k: int = 10,
     method: Method = "3cosadd",
-    oov: Oov = "error",
+    oov: Oov | None = None,
 ) -> Answers[Analogy]:
     """Find words D so that A is to B as C is to D: `EmbeddingTable.analogy`."""
     return _table(model).analogy(words, k, method, oov=oov)
@@ -188,13 +188,15 @@ def similarity(
     model: Model = "embeddings",
     *,
     metric: Metric = "cosine",
-    oov: Oov = "error",
+    oov: Oov | None = None,
 ) -> Answers[Comparison]:
     """Compare the two words of each pair: `EmbeddingTable.similarity`."""
     return _table(model).similarity(words, metric, oov=oov)
 
 
-def odd(words: Questions, model: Model = "embeddings", *, oov: Oov = "error") -> Answers[OddOneOut]:
+def odd(
+    words: Questions, model: Model = "embeddings", *, oov: Oov | None = None
+) -> Answers[OddOneOut]:
     """Find the word that fits least to the others: `EmbeddingTable.odd`."""
     return _table(model).odd(words, oov=oov)
 
@@ -205,14 +207,15 @@ def predict(
     *,
     k: int = 1,
     threshold: float = 0.0,
-    oov: Oov = "skip",
+    oov: Oov | None = None,
     **columns: Any,
 ) -> Results:
     """Predict the k most probable labels of each line of text, or the numbers of a regression.
 
     A line's labels are `Label`s with a probability of at least `threshold`, the most probable
     first; a blank line has none. A word that the model does not have raises VocabularyError, is
-    left out, or counts with a vector of zeros, by `oov`. `columns` are the settings `text_column`,
+    left out, counts with a vector of zeros, or with one composed of its parts, by `oov`: the last
+    where the model has parts, else it is left out. `columns` are the settings `text_column`,
     `label_column`, `delimiter` and `header`, for other files than those the model was trained on.
     Raises StoreError for a model without labels.
     """
@@ -231,7 +234,7 @@ def vectors(
     sif: float | None = None,
     remove_common: bool = False,
     fold_case: bool | None = None,
-    oov: Oov = "skip",
+    oov: Oov | None = None,
 ) -> Results:
     """Average the vectors of each line's words, (D,), weighted by `sif / (sif + share)` if given.
 
@@ -255,13 +258,14 @@ def evaluate(
     task: Evaluation | None = None,
     ks: Sequence[int] = (1,),
     fold_case: bool = True,
-    oov: Oov = "skip",
+    oov: Oov | None = None,
     **columns: Any,
 ) -> Similarity | Analogies | Classification | Regression:
     """Evaluate a table on word pairs or analogy questions, a model on labelled text.
 
     Without a `task` the content of the file decides between pairs and questions. An unknown word
-    raises VocabularyError, is left out with its pair or question, or counts as zeros, by `oov`.
+    raises VocabularyError, is left out with its pair or question, counts as zeros, or has a vector
+    composed of its parts, by `oov`: the last where the table has parts, else it is left out.
     `columns` are as in `predict`, for labelled text. Raises CorpusError for a file that holds
     something else.
     """

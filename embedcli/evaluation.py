@@ -21,7 +21,7 @@ from embedcli.errors import CorpusError
 from embedcli.model import Model
 from embedcli.prediction import Predictor, probabilities
 from embedcli.storage.files import read_text
-from embedcli.table import EmbeddingTable, compare
+from embedcli.table import COMPOSED, UNKNOWN, EmbeddingTable, Found, compare
 from embedcli.tasks.classify import THRESHOLD, labelled, targets_of
 from embedcli.tasks.regress import MEAN, errors, regression_targets
 from embedcli.tasks.supervised import Texts
@@ -71,6 +71,7 @@ class Similarity(_Measured):
     skipped: int
     known_words: int  # of all pairs, repeated ones too
     unknown_words: int
+    composed_words: int = 0  # of the unknown ones: they have a vector
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class Analogies(_Measured):
     sections: tuple[Section, ...]
     known_words: int  # of all questions, repeated ones too
     unknown_words: int
+    composed_words: int = 0  # of the unknown ones: they have a vector
 
     @property
     def semantic(self) -> Section:
@@ -143,6 +145,7 @@ class Classification(_Measured):
     confusion: NDArray[np.int64] | None  # (C, C), row the truth; None if texts have several labels
     baseline_label: str  # the most frequent label of the texts
     baseline: float  # share of the texts that have it
+    composed_words: int = 0  # of the unknown ones: they have a vector
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,7 @@ class Regression(_Measured):
     mae: float
     r2: float
     baseline_mse: float
+    composed_words: int = 0  # of the unknown ones: they have a vector
 
 
 def read_pairs(path: Path) -> list[Pair]:
@@ -215,22 +219,23 @@ def _hint(cells: Sequence[str]) -> str:
 
 @np.errstate(all="ignore")  # of vectors that are not finite
 def similarity(
-    table: EmbeddingTable, pairs: Sequence[Pair], fold_case: bool = True, oov: Oov = "skip"
+    table: EmbeddingTable, pairs: Sequence[Pair], fold_case: bool = True, oov: Oov | None = None
 ) -> Similarity:
     """Correlate the cosines of word pairs with people's scores.
 
     With `fold_case` words are compared without case; of several spellings the first in the table
     counts, as in gensim's `evaluate_word_pairs`, with which the numbers agree. A pair with an
-    unknown word raises VocabularyError, is skipped, or has the cosine 0 (gensim's
-    `dummy4unknown`), by `oov`.
+    unknown word raises VocabularyError, is skipped, has the cosine 0 (gensim's `dummy4unknown`),
+    or is compared by vectors composed of the words' parts, by `oov`; see `EmbeddingTable.policy`.
     """
+    oov = table.policy(oov, "skip")
     words = [word for pair in pairs for word in (pair.first, pair.second)]
-    ids = _ids(table, words, fold_case).reshape(-1, 2)  # (N, 2)
-    known = (ids >= 0).all(axis=1)  # (N,)
+    found = _find(table, words, fold_case, oov)
+    known = (found.ids != UNKNOWN).reshape(-1, 2).all(axis=1)  # (N,)
     if oov == "error" and not known.all():
-        raise table.vocabulary.unknown(words[int((ids < 0).argmax())])
-    cosines = np.zeros(len(pairs))  # (N,)
-    cosines[known] = compare(table.rows(ids[known, 0]), table.rows(ids[known, 1]))  # (K,)
+        raise table.vocabulary.unknown(words[int((found.ids < 0).argmax())])
+    vectors = found.vectors  # (2·N, D)
+    cosines = np.where(known, compare(vectors[::2], vectors[1::2]), 0)  # (N,)
     used = known | (oov == "zero")  # (N,)
     scores = np.array([pair.score for pair in pairs])  # (N,)
     return Similarity(
@@ -238,8 +243,9 @@ def similarity(
         pearson=metrics.pearson(scores[used], cosines[used]),
         used=int(used.sum()),
         skipped=int((~used).sum()),
-        known_words=int((ids >= 0).sum()),
-        unknown_words=int((ids < 0).sum()),
+        known_words=found.known,
+        unknown_words=found.unknown,
+        composed_words=found.composed,
     )
 
 
@@ -292,15 +298,17 @@ def analogies(
     table: EmbeddingTable,
     sections: Mapping[str, Sequence[Question]],
     fold_case: bool = True,
-    oov: Oov = "skip",
+    oov: Oov | None = None,
 ) -> Analogies:
     """Answer "a is to b as c is to ?" with the word whose vector is nearest to b - a + c.
 
     Vectors are of unit length (3CosAdd), the words of the question are no answers, and case is
     treated as in `similarity`; so the numbers are those of gensim's `evaluate_word_analogies`. A
-    question with an unknown word raises VocabularyError, is skipped, or is answered wrongly, by
-    `oov`; one of several answers must be known.
+    question with an unknown word raises VocabularyError, is skipped, is answered wrongly, or has
+    a vector composed of the word's parts, by `oov` (see `EmbeddingTable.policy`); one of several
+    answers must be in the vocabulary.
     """
+    oov = table.policy(oov, "skip")
     # 1. Find the ids of all words: a, b and c of each question, and its possible answers.
     questions = [question for each in sections.values() for question in each]
     most = max((len(question.answers) for question in questions), default=1)
@@ -309,21 +317,28 @@ def analogies(
         for a, b, c, answers in questions
         for word in (a, b, c, *answers, *[answers[0]] * (most - len(answers)))
     ]
-    ids = _ids(table, words, fold_case).reshape(-1, 3 + most)
+    found = _find(table, words, fold_case, oov)
+    ids = found.ids.reshape(-1, 3 + most)
     needed = np.concatenate([ids[:, :3], ids[:, 3:].max(axis=1, keepdims=True)], axis=1)  # (N, 4)
     if oov == "error" and (needed < 0).any():
         place, column = np.argwhere(needed < 0)[0]
         raise table.vocabulary.unknown(words[place * (3 + most) + column])
     # 2. Answer the questions of each section.
-    ends = np.cumsum([len(each) for each in sections.values()])
-    scored = []
-    for name, asked in zip(sections, np.split(ids, ends[:-1]), strict=True):  # (Q, 3 + M)
-        known = asked[(asked[:, :3] >= 0).all(axis=1) & (asked[:, 3:] >= 0).any(axis=1)]
-        answers = _answers(table, known[:, :3], fold_case)  # (K,)
-        right = int((answers[:, None] == known[:, 3:]).any(axis=1)[answers >= 0].sum())
-        used = len(asked if oov == "zero" else known)
+    known = (ids[:, :3] != UNKNOWN).all(axis=1) & (ids[:, 3:] >= 0).any(axis=1)  # (N,)
+    spelled = np.array(found.tokens, object).reshape(ids.shape)  # (N, 3 + M)
+    scored, start = [], 0
+    for name, asked in sections.items():
+        places = start + np.flatnonzero(known[start : start + len(asked)])  # (K,)
+        start += len(asked)
+        abc = replace(
+            found, ids=ids[places, :3].reshape(-1), spelled=spelled[places, :3].reshape(-1).tolist()
+        )
+        answers = _answers(abc, fold_case)  # (K,)
+        right = int((answers[:, None] == ids[places, 3:]).any(axis=1)[answers >= 0].sum())
+        used = len(asked if oov == "zero" else places)
         scored.append(Section(name, right, used, len(asked) - used))
-    return Analogies(tuple(scored), int((needed >= 0).sum()), int((needed < 0).sum()))
+    composed = int((needed == COMPOSED).sum())
+    return Analogies(tuple(scored), int((needed >= 0).sum()), int((needed < 0).sum()), composed)
 
 
 @np.errstate(all="ignore")  # of a model whose numbers are not finite
@@ -331,7 +346,7 @@ def classification(
     model: Model,
     places: Sequence[str | Path],
     ks: Sequence[int] = (1,),
-    oov: Oov = "skip",
+    oov: Oov | None = None,
     columns: Mapping[str, Any] | None = None,
 ) -> Classification:
     """Compare the labels of labelled text with those that a model predicts.
@@ -351,7 +366,7 @@ def classification(
     # 2. Score them; ranks go by logits, as probabilities are rounded to 1 or 0.
     multi_label = model.settings.multi_label is True
     logits = np.full((len(examples), len(names)), -np.inf)  # (B, C)
-    logits[:, : len(model.labels)] = predictor.outputs(examples.texts)
+    logits[:, : len(model.labels)] = predictor.outputs(examples.texts, read.composed)
     best = metrics.top_k(logits, 1)  # (B, 1)
     if multi_label:
         predicted = probabilities(logits, multi_label) >= THRESHOLD  # (B, C)
@@ -379,6 +394,7 @@ def classification(
         confusion=confusion,
         baseline_label=names[most],
         baseline=float(labels.support[most] / len(truth)),
+        composed_words=predictor.coverage.composed,
     )
 
 
@@ -387,7 +403,7 @@ def regression(
     model: Model,
     places: Sequence[str | Path],
     ks: Sequence[int] = (1,),
-    oov: Oov = "skip",
+    oov: Oov | None = None,
     columns: Mapping[str, Any] | None = None,
 ) -> Regression:
     """Compare the numbers of text with those that a model predicts; raises as `classification`."""
@@ -404,7 +420,8 @@ def regression(
         known_words=predictor.coverage.known,
         unknown_words=predictor.coverage.unknown,
         baseline_mse=metrics.mean_squared_error(truth, mean),
-        **errors(truth, predictor.outputs(read.texts.take(known))),
+        composed_words=predictor.coverage.composed,
+        **errors(truth, predictor.outputs(read.texts.take(known), read.composed)),
     )
 
 
@@ -421,33 +438,44 @@ class _Read:
 
     corpus: EncodedCorpus
     texts: Texts
+    composed: NDArray[np.float32]  # (E, D) vectors of the ids V+1 to V+E
 
 
 def _read(
     predictor: Predictor, places: Sequence[str | Path], labels: LabelKind, folder: Path
 ) -> _Read:
     """Read text as the model's was read, but keep every word to tell which are unknown."""
-    of, vocabulary = predictor.settings, predictor.model.table.vocabulary
+    of, table = predictor.settings, predictor.model.table
+    vocabulary = table.vocabulary
     settings = replace(of, min_count=1, max_vocab=None, stop_words=None, cache=False)
     corpus = encode(places, settings, folder=folder, labels=labels, by_name=predictor.by_name)
     unknown = None if predictor.oov == "error" else len(vocabulary)
-    numbers = vocabulary.ids_of(corpus.vocabulary.tokens(slice(None)), unknown)  # (W,)
+    words = corpus.vocabulary.tokens(slice(None))
+    numbers = vocabulary.ids_of(words, unknown)  # (W,)
+    composed = np.zeros((0, table.dim), np.float32)  # (E, D)
+    if predictor.oov == "compose" and table.composer is not None:
+        missing = np.flatnonzero(numbers == len(vocabulary))  # (M,)
+        vectors, found = table.composer.compose([words[place] for place in missing.tolist()])
+        composed = vectors[found]
+        numbers[missing[found]] += 1 + np.arange(len(composed))
     ids = numbers[corpus.ids]  # (N,)
-    known = ids < len(vocabulary)  # (N,)
-    predictor.coverage.add(len(ids), int(np.count_nonzero(~known)))
+    unknown_ids, composed_ids = ids >= len(vocabulary), ids > len(vocabulary)  # (N,)
+    predictor.coverage.add(len(ids), int(unknown_ids.sum()), int(composed_ids.sum()))
     if predictor.oov == "zero":
-        return _Read(corpus, Texts(ids, corpus.offsets))
-    before = np.concatenate([[0], np.cumsum(known)])  # (N+1,)
-    return _Read(corpus, Texts(ids[known], before[corpus.offsets]))
+        return _Read(corpus, Texts(ids, corpus.offsets), composed)
+    kept = ids != len(vocabulary)  # (N,)
+    before = np.concatenate([[0], np.cumsum(kept)])  # (N+1,)
+    return _Read(corpus, Texts(ids[kept], before[corpus.offsets]), composed)
 
 
-def _answers(table: EmbeddingTable, ids: NDArray[np.int64], fold_case: bool) -> NDArray[np.int64]:
-    """Find the id nearest to b - a + c for questions (Q, 3), of no word of the question: (Q,)."""
+def _answers(found: Found, fold_case: bool) -> NDArray[np.int64]:
+    """Find the id nearest to b - a + c, no word of the question, for Q·3 words: (Q,)."""
     signs = np.array([-1, 1, 1], np.float32)
+    table, words = found.table, found.tokens
     vocabulary = table.vocabulary
-    answers = np.full(len(ids), -1)  # (Q,)
-    for question, near in enumerate(table.analogies(ids, signs, _CANDIDATES, "3cosadd").ids):
-        asked = {_folded(vocabulary.token(int(each)), fold_case) for each in ids[question]}
+    answers = np.full(len(found) // 3, -1)  # (Q,)
+    for question, near in enumerate(table.analogies(found, signs, _CANDIDATES, "3cosadd").ids):
+        asked = {_folded(word, fold_case) for word in words[3 * question : 3 * question + 3]}
         fitting = (
             each
             for each in near
@@ -457,8 +485,8 @@ def _answers(table: EmbeddingTable, ids: NDArray[np.int64], fold_case: bool) -> 
     return answers
 
 
-def _ids(table: EmbeddingTable, words: Sequence[str], fold_case: bool) -> NDArray[np.int64]:
-    """Return the ids of words, (N,), without case if `fold_case`: -1 for an unknown word.
+def _find(table: EmbeddingTable, words: Sequence[str], fold_case: bool, oov: Oov) -> Found:
+    """Find words, without case if `fold_case`; unknown ones stay, and are composed by `oov`.
 
     The first token of the table that is spelled so is taken, as in gensim; where there is none,
     the first that is spelled as the table's tokenizer spells the word.
@@ -474,11 +502,15 @@ def _ids(table: EmbeddingTable, words: Sequence[str], fold_case: bool) -> NDArra
         spelling = _folded(token, fold_case)
         if spelling in wanted:
             found.setdefault(spelling, index)
-    id_of = {
-        word: found.get(as_it_stands, found.get(respelled, -1))
+    names = {
+        word: table.vocabulary.token(index) if index is not None else respelled
         for word, (as_it_stands, respelled) in spellings.items()
+        for index in [found.get(as_it_stands, found.get(respelled))]
     }
-    return np.array([id_of[word] for word in words], np.int64)  # (N,)
+    spelled = [names[word] for word in words]
+    return table.lookup(
+        spelled, "compose" if oov == "compose" else "zero", respell=False, otherwise="zero"
+    )
 
 
 def _folded(word: str, fold_case: bool) -> str:

@@ -21,7 +21,7 @@ from embedcli.tasks import TASKS
 from embedcli.tasks.supervised import Network, Supervised, Texts
 from embedcli.text.encode import token_lines
 from embedcli.text.labels import LabelKind
-from embedcli.text.vocabulary import Coverage, Oov, Vocabulary
+from embedcli.text.vocabulary import Coverage, Oov
 from embedcli.training.update import require_head
 
 SIF = 1e-3  # of Arora et al. 2017, who found 1e-4 to 1e-3 to do equally well
@@ -38,10 +38,14 @@ class Results(NamedTuple):
 
 @dataclass(frozen=True)
 class Lines:
-    """Some lines of text as ids; a word outside the vocabulary is left out, or has the id V."""
+    """Some lines of text as ids.
+
+    A word outside the vocabulary is left out, has the id V, or a higher one if it has a vector.
+    """
 
     texts: Texts
     words: NDArray[np.int64]  # (B,) of each line, also those left out; 0 is a blank line
+    composed: NDArray[np.float32]  # (E, D) vectors of the ids V+1 to V+E
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Label:
 def read_lines(
     places: Sequence[str | Path],
     settings: TextSettings,
-    vocabulary: Vocabulary,
+    table: EmbeddingTable,
     coverage: Coverage,
     oov: Oov = "skip",
     *,
@@ -65,12 +69,15 @@ def read_lines(
     """Yield text as ids, a few lines at a time, and count known and unknown words in `coverage`.
 
     A word outside the vocabulary is looked up again as `spell` spells it, which is counted too. An
-    unknown word is an error, is left out, or has the id V, by `oov`. Raises CorpusError for text
-    that cannot be read, VocabularyError for a word that is an error.
+    unknown word is an error, is left out, has the id V, or has a vector composed of its parts, by
+    `oov`; one without known parts is then left out. Raises CorpusError for text that cannot be
+    read, VocabularyError for a word that is an error.
     """
+    vocabulary = table.vocabulary
     if spell is not None:
         coverage.respelled = 0
     parts: list[NDArray[np.int32]] = []
+    composed: list[NDArray[np.float32]] = []
     known, words = [0], [0]  # of each line; the last one is still being read
     for tokens, ended in token_lines(places, settings, coverage, by_name=by_name):
         ids = vocabulary.ids_of(tokens, unknown=len(vocabulary))  # (N,)
@@ -81,27 +88,40 @@ def read_lines(
                 coverage.respelled = (coverage.respelled or 0) + 1
             elif oov == "error":
                 raise vocabulary.unknown(tokens[place])
-        known_ids = ids < len(vocabulary)  # (N,)
-        coverage.add(len(ids), int(np.count_nonzero(~known_ids)))
-        if oov == "skip":
-            ids = ids[known_ids]
+        missing = np.flatnonzero(ids == len(vocabulary))  # (M,)
+        of_parts = 0
+        if oov == "compose" and table.composer is not None and len(missing):
+            vectors, found = table.composer.compose([tokens[place] for place in missing.tolist()])
+            of_parts = int(np.count_nonzero(found))
+            ids[missing[found]] += 1 + sum(map(len, composed)) + np.arange(of_parts)
+            composed.append(vectors[found])
+        coverage.add(len(ids), len(missing), of_parts)
+        if oov in ("skip", "compose"):
+            ids = ids[ids != len(vocabulary)]
         parts.append(ids)
         known[-1] += len(ids)
         words[-1] += len(tokens)
         if not ended:
             continue
         if len(known) == _TEXTS_AT_ONCE:
-            yield _lines(parts, known, words)
-            parts, known, words = [], [], []
+            yield _lines(parts, known, words, composed, table.dim)
+            parts, known, words, composed = [], [], [], []
         known.append(0)
         words.append(0)
     if len(known) > 1:
-        yield _lines(parts, known[:-1], words[:-1])
+        yield _lines(parts, known[:-1], words[:-1], composed, table.dim)
 
 
-def _lines(parts: list[NDArray[np.int32]], known: list[int], words: list[int]) -> Lines:
+def _lines(
+    parts: list[NDArray[np.int32]],
+    known: list[int],
+    words: list[int],
+    composed: list[NDArray[np.float32]],
+    dim: int,
+) -> Lines:
     offsets = np.concatenate([[0], np.cumsum(known)])  # (B+1,)
-    return Lines(Texts(np.concatenate(parts), offsets), np.array(words))
+    vectors = np.concatenate([np.zeros((0, dim), np.float32), *composed])  # (E, D)
+    return Lines(Texts(np.concatenate(parts), offsets), np.array(words), vectors)
 
 
 class Predictor:
@@ -117,13 +137,13 @@ class Predictor:
         self,
         model: Model,
         kind: LabelKind | None = None,
-        oov: Oov = "skip",
+        oov: Oov | None = None,
         columns: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.settings = replace(model.settings, **(columns or {}))
         self.by_name = not columns
-        self.oov = oov
+        self.oov = model.table.policy(oov, "skip")
         self.coverage = Coverage()
         task = TASKS[model.settings.task]
         if not issubclass(task, Supervised) or kind not in (None, task.label_kind):
@@ -150,25 +170,28 @@ class Predictor:
         settings = self.settings
         if self.by_name:
             settings = replace(settings, label_column=None)  # labels are not needed
-        vocabulary, coverage = self.model.table.vocabulary, self.coverage
-        return read_lines(places, settings, vocabulary, coverage, self.oov, by_name=self.by_name)
+        table, coverage = self.model.table, self.coverage
+        return read_lines(places, settings, table, coverage, self.oov, by_name=self.by_name)
 
     @np.errstate(all="ignore")  # of a model whose numbers are not finite
-    def outputs(self, texts: Texts) -> Array:
-        """Apply the network: logits (B, C), or numbers in the targets' own units (B, R)."""
+    def outputs(self, texts: Texts, composed: NDArray[np.float32] | None = None) -> Array:
+        """Apply the network: logits (B, C), or numbers in the targets' own units (B, R).
+
+        `composed` (E, D) are the vectors of the ids V+1 to V+E.
+        """
         parameters = self.parameters
-        if self.oov == "zero":
-            texts, rows = _with_zeros(texts, self.model.table)
+        if self.oov in ("zero", "compose"):
+            texts, rows = _with_unknown(texts, self.model.table, composed)
             parameters = {**parameters, "table": Tensor(rows)}
         return self.task.in_units(self.network.outputs(parameters, texts), self.parameters)
 
 
-def _with_zeros(texts: Texts, table: EmbeddingTable) -> tuple[Texts, NDArray[np.float32]]:
-    """Give the words of texts numbers of their own, and copy their rows: zeros for the id V."""
-    words = np.append(np.unique(texts.ids), len(table))  # (U + 1,)
-    rows = np.zeros((len(words), table.dim), np.float32)  # (U + 1, D)
-    known = words < len(table)
-    rows[known] = table.rows(words[known])
+def _with_unknown(
+    texts: Texts, table: EmbeddingTable, composed: NDArray[np.float32] | None
+) -> tuple[Texts, NDArray[np.float32]]:
+    """Give the words of texts numbers of their own, and copy their vectors: zeros for the id V."""
+    words = np.unique(np.append(texts.ids, len(table)))  # (U,)
+    rows = _rows_of(table, words, composed)  # (U, D)
     return Texts(np.searchsorted(words, texts.ids), texts.offsets), rows
 
 
@@ -190,7 +213,7 @@ def predict_labels(
     """
     model = predictor.model
     for lines in predictor.read(places):
-        logits = predictor.outputs(lines.texts)  # (B, C)
+        logits = predictor.outputs(lines.texts, lines.composed)  # (B, C)
         shares = probabilities(logits, model.settings.multi_label is True)  # (B, C)
         best = metrics.top_k(logits, k)  # (B, k)
         for line, words, row in zip(best, lines.words, shares, strict=True):
@@ -207,7 +230,8 @@ def predict_numbers(
     """Yield the numbers of each line; a blank line has none."""
     del k, threshold  # which are for labels
     for lines in predictor.read(places):
-        for row, words in zip(predictor.outputs(lines.texts), lines.words, strict=True):
+        outputs = predictor.outputs(lines.texts, lines.composed)  # (B, R)
+        for row, words in zip(outputs, lines.words, strict=True):
             yield tuple(map(float, row)) if words else ()
 
 
@@ -230,21 +254,41 @@ def sif_weights(counts: NDArray[np.integer], a: float = SIF) -> NDArray[np.float
 
 @np.errstate(all="ignore")
 def text_vectors(
-    table: EmbeddingTable, texts: Texts, weights: NDArray[np.float32] | None = None
+    table: EmbeddingTable,
+    texts: Texts,
+    weights: NDArray[np.float32] | None = None,
+    composed: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
-    """Average the rows of each text's words, (B, D), weighted by `weights` (V,) if given.
+    """Average the vectors of each text's words, (B, D), weighted by `weights` (V,) if given.
 
     As in the source of `sif_weights` the weighted sum is divided by the number of words; those with
-    the id V count there, and are zeros. A text without a known word is all zeros.
+    the id V count there, and are zeros. Words with the ids V+1 to V+E have the vectors `composed`
+    (E, D) and weigh 1, as a word does that the corpus does not have. A text without a vector is all
+    zeros.
     """
     vectors = np.zeros((len(texts), table.dim), np.float32)  # (B, D)
     for number, (start, end) in enumerate(zip(texts.offsets, texts.offsets[1:], strict=False)):
         ids = texts.ids[start:end]  # (L,)
-        ids = ids[ids < len(table)]  # (K,)
+        ids = ids[ids != len(table)]  # (K,)
         if len(ids):
-            scale = np.ones(len(ids), np.float32) if weights is None else weights[ids]
-            vectors[number] = scale @ table.rows(ids) / (end - start)
+            scale = np.ones(len(ids), np.float32)  # (K,)
+            if weights is not None:
+                known = ids < len(table)  # (K,)
+                scale[known] = weights[ids[known]]
+            vectors[number] = scale @ _rows_of(table, ids, composed) / (end - start)
     return vectors
+
+
+def _rows_of(
+    table: EmbeddingTable, ids: NDArray[Any], composed: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    """Return the vectors of ids (N, D): zeros for the id V, those of `composed` for higher ones."""
+    rows = np.zeros((len(ids), table.dim), np.float32)  # (N, D)
+    known, higher = ids < len(table), ids > len(table)  # (N,)
+    rows[known] = table.rows(ids[known])
+    if composed is not None:
+        rows[higher] = composed[ids[higher] - len(table) - 1]
+    return rows
 
 
 @np.errstate(all="ignore")
@@ -266,13 +310,14 @@ def vectors_of_lines(
     coverage: Coverage,
     sif: float | None = None,
     remove_common: bool = False,
-    oov: Oov = "skip",
+    oov: Oov | None = None,
     fold_case: bool | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the means of the vectors of each line's words, some lines (B, D) at a time.
 
     `sif` is the constant of `sif_weights`; `remove_common` subtracts the component that all lines
-    share, for which they are read to the end first; `oov` is as in `read_lines`, `fold_case` as in
+    share, for which they are read to the end first; `oov` is as in `read_lines`, or composes where
+    the table can and leaves out words where it cannot; `fold_case` as in
     `EmbeddingTable.text_settings`. Raises VocabularyError if the table has no counts, or for a
     word that is an error.
     """
@@ -283,8 +328,9 @@ def vectors_of_lines(
         weights = sif_weights(table.vocabulary.counts, sif)
     settings, again = table.text_settings(fold_case)
     spell = table.tokenizer.spelt if again else None
-    read = read_lines(places, settings, table.vocabulary, coverage, oov, spell=spell)
-    blocks = (text_vectors(table, lines.texts, weights) for lines in read)
+    oov = table.policy(oov, "skip")
+    read = read_lines(places, settings, table, coverage, oov, spell=spell)
+    blocks = (text_vectors(table, lines.texts, weights, lines.composed) for lines in read)
     if not remove_common:
         yield from blocks
         return

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,6 +37,7 @@ _ROWS_AT_ONCE = 1000  # read while records of rows are iterated, so that many ta
 _QUERIES = 256  # scored at a time
 _FEW_QUERIES = 64
 _MUL_EPSILON = 1e-6  # of 3CosMul; Levy and Goldberg 2014 use .001, gensim 1e-6
+UNKNOWN, COMPOSED = -1, -2  # ids of `Found` for words that are not in the vocabulary
 # Lengths whose squares and products float32 holds with full precision.
 _SHORTEST, _LONGEST = 1e-15, 1e15
 
@@ -49,11 +50,34 @@ class Row:
     token: str
     count: int | None  # in the corpus; None where it is not known
     vector: NDArray[np.float32]  # (D,)
+    composed: bool = False  # of parts: the word is not in the vocabulary, but has a vector
 
     def _repr_html_(self) -> str:
         from embedcli.views import blocks, records
 
         return blocks.html_of(records.row(self))
+
+
+class Part(NamedTuple):
+    """One of the rows that a word's vector is composed of, weighted by `weight`."""
+
+    text: str  # a character n-gram with marks `<` and `>`, or the word itself
+    row: int  # in the table of parts
+    weight: float
+    vector: NDArray[np.float32]  # (D,) of the part alone
+
+
+class Composer(Protocol):
+    """Vectors of words outside the vocabulary, composed of the rows of their parts."""
+
+    def compose(self, words: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return a vector for each word, (N, D), and whether the word has a known part, (N,).
+
+        The vector of a word without a known part is zeros.
+        """
+
+    def parts(self, word: str) -> Sequence[Part]:
+        """Return the parts of a word, whether the vocabulary has it or not."""
 
 
 class Neighbor(NamedTuple):
@@ -112,6 +136,7 @@ class Answers(Sequence[Record], Generic[Record]):
     records: tuple[Record, ...]
     known: int
     unknown: int
+    composed: int = 0  # of the unknown: they have a vector all the same
 
     @overload
     def __getitem__(self, place: int) -> Record: ...
@@ -133,8 +158,8 @@ class Answers(Sequence[Record], Generic[Record]):
 class Found(Sequence[Row]):
     """Rows of a table that were looked up; vectors are read when they are asked for.
 
-    `ids` is int64 (N,), -1 for an unknown word that stays. `known` and `unknown` count the words
-    that were asked for, those left out too.
+    `ids` is int64 (N,): `UNKNOWN` for an unknown word that stays, `COMPOSED` for one whose vector
+    is composed. `known` and `unknown` count the words that were asked for, those left out too.
     """
 
     table: EmbeddingTable
@@ -160,6 +185,7 @@ class Found(Sequence[Row]):
             token,
             None if counts is None or index < 0 else int(counts[index]),
             self[place : place + 1 or None].vectors[0],
+            index == COMPOSED,
         )
 
     def __len__(self) -> int:
@@ -174,7 +200,7 @@ class Found(Sequence[Row]):
             ):
                 known = index >= 0
                 count = int(counts[index]) if known and counts is not None else None
-                yield Row(index if known else None, token, count, vector)
+                yield Row(index if known else None, token, count, vector, index == COMPOSED)
 
     def _repr_html_(self) -> str:
         from embedcli.views import blocks, records
@@ -188,10 +214,20 @@ class Found(Sequence[Row]):
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """The vectors, (N, D): zeros for an unknown word."""
-        rows = self.table.rows(np.maximum(self.ids, 0))  # (N, D)
-        rows[self.ids < 0] = 0
+        """The vectors, (N, D): zeros for an unknown word that is not composed."""
+        rows = np.zeros((len(self), self.table.dim), np.float32)  # (N, D)
+        known = self.ids >= 0  # (N,)
+        rows[known] = self.table.rows(self.ids[known])
+        composed = np.flatnonzero(self.ids == COMPOSED)  # (C,)
+        if len(composed) and self.table.composer is not None:
+            words = [self.tokens[place] for place in composed.tolist()]
+            rows[composed], _ = self.table.composer.compose(words)
         return rows
+
+    @property
+    def composed(self) -> int:
+        """How many of the words have a vector that is composed of parts."""
+        return int(np.count_nonzero(self.ids == COMPOSED))
 
 
 class Nearest(NamedTuple):
@@ -209,7 +245,8 @@ class EmbeddingTable:
 
     `table["king"]` is the vector of a word, (D,) float32; raises VocabularyError for an unknown
     word. `spelling` returns the settings of the text that the words come from; without, they are
-    not known, and the default settings are used.
+    not known, and the default settings are used. `composer` returns what composes vectors for
+    unknown words, if they have parts that the table knows; it is called when it is needed.
     """
 
     def __init__(
@@ -217,12 +254,14 @@ class EmbeddingTable:
         vocabulary: Vocabulary,
         vectors: NDArray[np.float32],
         spelling: Callable[[], TextSettings] | None = None,
+        composer: Callable[[], Composer] | None = None,
     ) -> None:
         if vectors.ndim != 2 or len(vectors) != len(vocabulary):
             raise ValueError(f"{vectors.shape} vectors for {len(vocabulary)} words")
         self.vocabulary = vocabulary
         self.vectors = vectors
         self._spelling = spelling
+        self._composer = composer
 
     def __len__(self) -> int:
         return len(self.vocabulary)
@@ -252,6 +291,28 @@ class EmbeddingTable:
         """How text is read and cut for this table."""
         return TextSettings() if self._spelling is None else self._spelling()
 
+    @property
+    def composes(self) -> bool:
+        """Whether unknown words can have a vector, composed of their parts."""
+        return self._composer is not None
+
+    @cached_property
+    def composer(self) -> Composer | None:
+        """What composes vectors for unknown words, if the table has parts."""
+        return None if self._composer is None else self._composer()
+
+    def policy(self, oov: Oov | None, otherwise: Oov = "error") -> Oov:
+        """Return what is done with unknown words where `oov` does not say: compose, if possible.
+
+        Raises VocabularyError for "compose" where the table has no parts.
+        """
+        if oov == "compose" and not self.composes:
+            raise VocabularyError(
+                "oov: found compose; the table has no parts of words to compose vectors of",
+                "--oov error, skip or zero; embed train TEXT --config subword makes such a table",
+            )
+        return oov or ("compose" if self.composes else otherwise)
+
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer whose tokens the words are."""
@@ -279,10 +340,11 @@ class EmbeddingTable:
     def lookup(
         self,
         words: Iterable[str],
-        oov: Oov = "error",
+        oov: Oov | None = None,
         *,
         together: int = 1,
         respell: bool = True,
+        otherwise: Oov = "error",
     ) -> Found:
         """Find words, each as it stands, or else, if `respell`, as `spell` spells it.
 
@@ -290,8 +352,12 @@ class EmbeddingTable:
 
         - "error": raise VocabularyError, which names words with a similar spelling;
         - "skip": leave out the word with all words of its question;
-        - "zero": keep it with the id -1 and a vector of zeros.
+        - "zero": keep it with the id `UNKNOWN` and a vector of zeros;
+        - "compose": give it a vector composed of its parts, and the id `COMPOSED`; a word none of
+          whose parts is known is treated as `otherwise` says. This is the default where the table
+          can; elsewhere it is `otherwise`. Raises VocabularyError for a table without parts.
         """
+        oov = self.policy(oov, otherwise)
         spelled = list(words)
         ids = self.vocabulary.ids_of(spelled, unknown=-1).astype(np.int64)  # (N,)
         respelled = 0
@@ -301,18 +367,27 @@ class EmbeddingTable:
             if index is not None:
                 spelled[place], ids[place] = other, index
                 respelled += 1
-        unknown = ids < 0  # (N,)
-        missing = int(np.count_nonzero(unknown))
+        missing = int(np.count_nonzero(ids < 0))
         known = len(ids) - missing
-        if missing and oov == "error":
+        if missing and oov == "compose" and self.composer is not None:
+            places = np.flatnonzero(ids < 0)  # (M,)
+            for place in places.tolist() if respell else ():
+                spelled[place] = self.spell(spelled[place])
+            _, has_parts = self.composer.compose([spelled[place] for place in places.tolist()])
+            ids[places[has_parts]] = COMPOSED
+            oov = otherwise
+        unknown = ids == UNKNOWN  # (N,)
+        if unknown.any() and oov == "error":
             raise self.vocabulary.unknown(spelled[int(unknown.argmax())])
-        if missing and oov == "skip":
+        if unknown.any() and oov == "skip":
             kept = np.repeat(~unknown.reshape(-1, together).any(axis=1), together)  # (N,)
             spelled = [word for word, stays in zip(spelled, kept, strict=True) if stays]
             ids = ids[kept]
         return Found(self, ids, known, missing, spelled, respelled)
 
-    def lookup_text(self, text: str, oov: Oov = "error", fold_case: bool | None = None) -> Found:
+    def lookup_text(
+        self, text: str, oov: Oov | None = None, fold_case: bool | None = None
+    ) -> Found:
         """Find the tokens of a text; `oov` is as in `lookup`, `fold_case` as in `text_settings`."""
         from embedcli.text.tokenizer import Tokenizer
 
@@ -369,7 +444,7 @@ class EmbeddingTable:
         metric: Metric = "cosine",
         *,
         exclude: Sequence[str] = (),
-        oov: Oov = "error",
+        oov: Oov | None = None,
     ) -> Answers[Neighbors]:
         """Find the k words nearest to each of `words`, other than the word and those of `exclude`.
 
@@ -377,12 +452,11 @@ class EmbeddingTable:
         zeros has no neighbours.
         """
         found = self.lookup([words] if isinstance(words, str) else words, oov)
-        banned = self.lookup(exclude, "error" if oov == "error" else "skip").ids.tolist()
+        banned = self.lookup(exclude, "error" if oov in (None, "error") else "skip").ids.tolist()
         left_out = [[each, *banned] for each in found.ids.tolist()]
         near = self.nearest(found.vectors, k, metric, left_out)
-        near.ids[found.ids < 0] = -1
-        answers = zip(found.tokens, self._named(near), strict=True)
-        return Answers(tuple(Neighbors(*each) for each in answers), found.known, found.unknown)
+        near.ids[found.ids == UNKNOWN] = -1
+        return _answers(map(Neighbors, found.tokens, self._named(near)), found)
 
     def analogy(
         self,
@@ -390,7 +464,7 @@ class EmbeddingTable:
         k: int = 10,
         method: Method = "3cosadd",
         *,
-        oov: Oov = "error",
+        oov: Oov | None = None,
         signs: Sequence[int] = (-1, 1, 1),
     ) -> Answers[Analogy]:
         """Find words D so that A is to B as C is to D, for one question A B C or several.
@@ -403,33 +477,31 @@ class EmbeddingTable:
         cosines (Levy and Goldberg 2014, "Linguistic regularities"; gensim `most_similar[_cosmul]`).
         """
         found = self._lookup_questions(words, len(signs), oov)
-        ids = found.ids.reshape(-1, len(signs))  # (Q, n)
-        near = self.analogies(np.maximum(ids, 0), np.array(signs, np.float32), k, method)
-        near.ids[(ids < 0).any(axis=1)] = -1
-        answers = zip(_grouped(found.tokens, len(signs)), self._named(near), strict=True)
-        return Answers(tuple(Analogy(*each) for each in answers), found.known, found.unknown)
+        near = self.analogies(found, np.array(signs, np.float32), k, method)
+        near.ids[(found.ids == UNKNOWN).reshape(-1, len(signs)).any(axis=1)] = -1
+        return _answers(map(Analogy, _grouped(found.tokens, len(signs)), self._named(near)), found)
 
     def similarity(
-        self, words: Questions, metric: Metric = "cosine", *, oov: Oov = "error"
+        self, words: Questions, metric: Metric = "cosine", *, oov: Oov | None = None
     ) -> Answers[Comparison]:
         """Compare the two words of one pair or of several; `oov` is as in `lookup`."""
         found = self._lookup_questions(words, 2, oov)
         vectors = found.vectors  # (2·Q, D)
         scores = compare(vectors[::2], vectors[1::2], metric).tolist()
-        answers = zip(_grouped(found.tokens, 2), scores, strict=True)
-        return Answers(tuple(Comparison(*each) for each in answers), found.known, found.unknown)
+        return _answers(map(Comparison, _grouped(found.tokens, 2), scores), found)
 
-    def odd(self, words: Questions, *, oov: Oov = "error") -> Answers[OddOneOut]:
+    def odd(self, words: Questions, *, oov: Oov | None = None) -> Answers[OddOneOut]:
         """Find the word that fits least to the others, for the words of one question or several.
 
         Words are ordered by the cosine with the mean of the unit vectors, as in gensim's
         `doesnt_match`. `oov` is as in `lookup`.
         """
         answers = []
-        known = unknown = 0
+        known = unknown = composed = 0
         for question in _questions(words):
             found = self.lookup(question, oov, together=len(question))
             known, unknown = known + found.known, unknown + found.unknown
+            composed += found.composed
             if len(found):
                 rows = unit(found.vectors)  # (N, D)
                 cosines = rows @ unit(rows.mean(axis=0, keepdims=True))[0]  # (N,)
@@ -438,7 +510,7 @@ class EmbeddingTable:
                     for place in np.argsort(cosines, kind="stable").tolist()
                 )
                 answers.append(OddOneOut(tuple(found.tokens), fits[0].token, fits))
-        return Answers(tuple(answers), known, unknown)
+        return Answers(tuple(answers), known, unknown, composed)
 
     def nearest(
         self,
@@ -461,13 +533,13 @@ class EmbeddingTable:
         )
 
     def analogies(
-        self, ids: NDArray[np.int64], signs: NDArray[np.float32], k: int, method: Method
+        self, found: Found, signs: NDArray[np.float32], k: int, method: Method
     ) -> Nearest:
-        """Answer Q questions as `analogy` does, by ids: words (Q, n) and their signs (n,)."""
-        words = unit(self.rows(ids.ravel())).reshape(*ids.shape, self.dim)  # (Q, n, D)
-        exclude = ids.tolist()
+        """Answer Q questions as `analogy` does, of Q·n words that were found; `signs` is (n,)."""
+        exclude = found.ids.reshape(-1, len(signs)).tolist()
+        words = unit(found.vectors).reshape(-1, len(signs), self.dim)  # (Q, n, D)
         if method == "3cosadd":
-            means = np.einsum("n,qnd->qd", signs, words) / ids.shape[1]  # (Q, D)
+            means = np.einsum("n,qnd->qd", signs, words) / len(signs)  # (Q, D)
             return self.nearest(means, k, "cosine", exclude)
 
         def products(block: NDArray[np.float32], part: slice) -> NDArray[np.float32]:
@@ -479,9 +551,9 @@ class EmbeddingTable:
             near /= far + np.float32(_MUL_EPSILON)
             return near
 
-        return self._best(products, len(ids), k, exclude)
+        return self._best(products, len(words), k, exclude)
 
-    def _lookup_questions(self, words: Questions, size: int, oov: Oov) -> Found:
+    def _lookup_questions(self, words: Questions, size: int, oov: Oov | None) -> Found:
         """Find the words of questions of `size` words each; raises ValueError for another size."""
         questions = _questions(words)
         for question in questions:
@@ -532,6 +604,11 @@ class EmbeddingTable:
 def _questions(words: Questions) -> Sequence[Sequence[str]]:
     """Return the words of one question, or of several, as those of several."""
     return [words] if words and isinstance(words[0], str) else words  # type: ignore[list-item]
+
+
+def _answers(records: Iterable[Record], found: Found) -> Answers[Record]:
+    """Return the records that answer questions of the words that were found."""
+    return Answers(tuple(records), found.known, found.unknown, found.composed)
 
 
 def _grouped(words: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:

@@ -195,7 +195,7 @@ def test_the_common_component_is_taken_out():
 def test_lines_are_read_in_parts_with_what_was_left_out(tmp_path):
     text = write(tmp_path / "text.txt", ["a b", "", "x", "c x a"] * 200)
     coverage = Coverage()
-    parts = list(read_lines([text], TextSettings(), TABLE.vocabulary, coverage))
+    parts = list(read_lines([text], TextSettings(), TABLE, coverage))
     assert [len(part.texts) for part in parts] == [256, 256, 256, 32]
     assert parts[0].words[:4].tolist() == [2, 0, 1, 3]
     assert parts[0].texts.lengths[:4].tolist() == [2, 0, 0, 2]

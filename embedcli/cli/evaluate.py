@@ -39,7 +39,7 @@ def evaluate(
     ] = None,
     k: Annotated[int, flags.number("-k", help="Also print precision and recall at this rank.")] = 1,
     fold_case: Annotated[bool, typer.Option(help="Ignore case (pairs and analogies).")] = True,
-    oov: flags.Oov = "skip",
+    oov: flags.OovOfText = None,
     output: Annotated[
         str, flags.one_of("--format", "table", "json", help="Format of the output.")
     ] = "table",
@@ -63,7 +63,8 @@ def evaluate(
             found = api.evaluate(
                 name, model, task=task, ks=ks, fold_case=fold_case, oov=oov, **flags.given(ctx)
             )
-            coverage.add(found.known_words + found.unknown_words, found.unknown_words)
+            words = found.known_words + found.unknown_words
+            coverage.add(words, found.unknown_words, found.composed_words)
             yield name, found
 
     if output == "json":

@@ -171,22 +171,24 @@ Model = Annotated[
         help="Model folder, or a file of vectors.",
     ),
 ]
-Policy = Literal["error", "skip", "zero"]  # for unknown words
+Policy = Literal["error", "skip", "zero", "compose"]  # for unknown words
 POLICIES: tuple[str, ...] = get_args(Policy)
 Oov = Annotated[
-    Policy,
+    Policy | None,
     one_of(
         "--oov",
         *POLICIES,
-        help="An unknown word is an error, skipped with its question, or a vector of zeros.",
+        help="An unknown word is an error, skipped with its question, a vector of zeros, or "
+        "composed of its parts. [default: compose where the model has parts, else error]",
     ),
 ]
 OovOfText = Annotated[
-    Policy,
+    Policy | None,
     one_of(
         "--oov",
         *POLICIES,
-        help="An unknown word is an error, skipped, or counted as a vector of zeros.",
+        help="An unknown word is an error, skipped, counted as a vector of zeros, or composed of "
+        "its parts. [default: compose where the model has parts, else skip]",
     ),
 ]
 FoldCase = Annotated[

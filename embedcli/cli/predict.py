@@ -36,7 +36,7 @@ def predict(
     threshold: Annotated[
         float, flags.share("--threshold", help="Smallest probability of a label.")
     ] = 0.0,
-    oov: flags.OovOfText = "skip",
+    oov: flags.OovOfText = None,
     output: Annotated[
         str, flags.one_of("--format", "table", "json", "tsv", help="Format of the output.")
     ] = "table",
@@ -88,7 +88,7 @@ def vectors(
         ),
     ] = False,
     fold_case: flags.FoldCase = None,
-    oov: flags.OovOfText = "skip",
+    oov: flags.OovOfText = None,
     output: Annotated[
         str, flags.one_of("--format", "table", "json", "tsv", "npy", help="Format of the output.")
     ] = "table",

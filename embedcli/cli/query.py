@@ -55,7 +55,7 @@ def neighbors(
         list[str] | None,
         typer.Option(metavar="WORD", help="Word to leave out of the results; repeatable."),
     ] = None,
-    oov: flags.Oov = "error",
+    oov: flags.Oov = None,
     output: Output = "table",
     quiet: flags.Quiet = False,
 ) -> None:
@@ -87,7 +87,7 @@ def analogy(
         Literal["3cosadd", "3cosmul"],
         flags.one_of("--method", "3cosadd", "3cosmul", help="How the three scores are combined."),
     ] = "3cosadd",
-    oov: flags.Oov = "error",
+    oov: flags.Oov = None,
     output: Output = "table",
     quiet: flags.Quiet = False,
 ) -> None:
@@ -113,7 +113,7 @@ def similarity(
     words: Words = None,
     model: flags.Model = flags.EMBEDDINGS,
     metric: Metric = "cosine",
-    oov: flags.Oov = "error",
+    oov: flags.Oov = None,
     output: Output = "table",
     quiet: flags.Quiet = False,
 ) -> None:
@@ -133,7 +133,7 @@ def similarity(
 def odd(
     words: Words = None,
     model: flags.Model = flags.EMBEDDINGS,
-    oov: flags.Oov = "error",
+    oov: flags.Oov = None,
     output: Output = "table",
     quiet: flags.Quiet = False,
 ) -> None:
@@ -155,7 +155,7 @@ def _answer(
     words: list[str] | None,
     size: int | None,
     model: Path,
-    oov: str,
+    oov: str | None,
     output: str,
     quiet: bool,
 ) -> None:
@@ -177,7 +177,7 @@ def _answer(
         nonlocal asked
         for questions in _questions(words, size, at_prompt):
             try:
-                found = ask(table, questions, "error" if at_prompt else oov)
+                found = ask(table, questions, None if at_prompt else oov)
             except VocabularyError as error:
                 if not at_prompt:
                     raise
@@ -185,7 +185,7 @@ def _answer(
                 continue
             asked += len(questions)
             progress.say("answered", asked, 0, "questions")
-            coverage.add(found.known + found.unknown, found.unknown)
+            coverage.add(found.known + found.unknown, found.unknown, found.composed)
             yield from found
 
     with progress:

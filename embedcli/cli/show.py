@@ -43,7 +43,7 @@ def lookup(
         str | None, typer.Option(metavar="TEXT", help="Look up every token of a text, in order.")
     ] = None,
     fold_case: flags.FoldCase = None,
-    oov: flags.Oov = "error",
+    oov: flags.Oov = None,
     output: Annotated[
         str, flags.one_of("--format", *FORMATS, help="Format of the output.")
     ] = "table",
@@ -84,7 +84,7 @@ def lookup(
         sys.stdout.buffer.writelines(npy_chunks(found.vectors))
     if found.unknown or len(found) > 1:
         respelled = None if text is None else found.respelled
-        coverage = Coverage(found.known, found.unknown, respelled=respelled)
+        coverage = Coverage(found.known, found.unknown, found.composed, respelled=respelled)
         terminal.say_found(coverage, quiet=quiet)
 
 

@@ -16,8 +16,9 @@ from embedcli.errors import VocabularyError
 from embedcli.storage.files import read_text
 from embedcli.text.spelling import nearest_spellings
 
-# How to handle a word that is not in a vocabulary: as an error, leave it out, a vector of zeros.
-Oov = Literal["error", "skip", "zero"]
+# How to handle a word that is not in a vocabulary: as an error, leave it out, a vector of zeros, or
+# one that is composed of parts of the word.
+Oov = Literal["error", "skip", "zero", "compose"]
 
 _NEWLINE = ord("\n")
 # Up to so many single look-ups are cheaper than an index of every token.
@@ -30,13 +31,15 @@ class Coverage:
 
     known: int = 0
     unknown: int = 0
+    composed: int = 0  # of the unknown: they have a vector that is composed of their parts
     too_long: int = 0  # left out, with more than `tokenizer.LONGEST` characters
     respelled: int | None = None  # of the known, found in lower case only; None: all were folded
 
-    def add(self, words: int, unknown: int) -> None:
-        """Count so many words, `unknown` of them not in the vocabulary."""
+    def add(self, words: int, unknown: int, composed: int = 0) -> None:
+        """Count so many words, of them the unknown ones, and of these the composed ones."""
         self.known += words - unknown
         self.unknown += unknown
+        self.composed += composed
 
 
 class Vocabulary:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Answer = Any  # Neighbors, Analogy, Comparison or OddOneOut
 COMPUTED = ("accuracy", "semantic", "syntactic", "total")  # properties of what was measured
+IF_COMPOSED = ("composed", "composed_words")  # only where vectors were composed of parts
 LARGEST_MATRIX = 8  # labels of a confusion matrix that is shown; JSON has any
 ROWS_IN_HTML = 10
 MARGIN = 2  # before the lines about a file
@@ -26,7 +27,8 @@ MARGIN = 2  # before the lines about a file
 def to_json(value: Any, digits: int | None = None) -> Any:
     """Return a record as values of JSON: its fields, and the totals it computes from them.
 
-    Numbers have all their digits, or so many.
+    Fields of `IF_COMPOSED` are left out where nothing was composed. Numbers have all their digits,
+    or so many.
     """
     if hasattr(value, "tolist"):
         return numbers(value) if value.dtype == "float32" else value.tolist()
@@ -34,6 +36,7 @@ def to_json(value: Any, digits: int | None = None) -> Any:
         return value if digits is None else float(f"{value:.{digits}g}")
     if dataclasses.is_dataclass(value):
         names = [field.name for field in dataclasses.fields(value)]
+        names = [name for name in names if name not in IF_COMPOSED or getattr(value, name)]
         names += [name for name in COMPUTED if hasattr(value, name) and name not in names]
         return {name: to_json(getattr(value, name), digits) for name in names}
     if hasattr(value, "_asdict"):
@@ -49,6 +52,8 @@ def to_json(value: Any, digits: int | None = None) -> Any:
 def row(of: TableRow, precision: int = 4) -> Iterator[Block]:
     """Show a word and its whole vector."""
     place = "not in the vocabulary" if of.index is None else f"index {of.index}"
+    if of.composed:
+        place += "; composed of its parts"
     count = "" if of.count is None else f", count {of.count}"
     yield Line([Cell(of.token, "heading"), Cell(f"({place}{count})", "muted")])
     yield Numbers(of.vector, precision)
