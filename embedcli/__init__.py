@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from embedcli.api import analogy as analogy
     from embedcli.api import cache as cache
     from embedcli.api import clear_cache as clear_cache
+    from embedcli.api import compare as compare
     from embedcli.api import convert as convert
     from embedcli.api import describe as describe
     from embedcli.api import evaluate as evaluate
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from embedcli.api import tokenize as tokenize
     from embedcli.api import train as train
     from embedcli.api import vectors as vectors
+    from embedcli.comparison import ComparedWord as ComparedWord
+    from embedcli.comparison import TableComparison as TableComparison
     from embedcli.config import TextSettings as TextSettings
     from embedcli.config import TrainSettings as TrainSettings
     from embedcli.description import Description as Description
@@ -71,8 +74,9 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _NAMES = {
-    "api": "analogy cache clear_cache convert describe evaluate explain explain_word load lookup "
-    "neighbors odd predict sample similarity tokenize train vectors Cache",
+    "api": "analogy cache clear_cache compare convert describe evaluate explain explain_word load "
+    "lookup neighbors odd predict sample similarity tokenize train vectors Cache",
+    "comparison": "ComparedWord TableComparison",
     "config": "TextSettings TrainSettings",
     "description": "Description",
     "errors": "ConfigError CorpusError EmbedError FormatError StoreError TrainingError "

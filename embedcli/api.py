@@ -27,6 +27,7 @@ from embedcli.text.vocabulary import Coverage, Oov
 
 if TYPE_CHECKING:
     from embedcli import explanation
+    from embedcli.comparison import TableComparison
     from embedcli.description import Description
     from embedcli.evaluation import Analogies, Classification, Regression, Similarity
     from embedcli.formats.base import Options, Read
@@ -40,6 +41,7 @@ Evaluation = Literal["similarity", "analogy", "classify", "regress"]
 Source = str | Path
 Sources = Source | Sequence[Source]
 Model = str | Path | EmbeddingTable
+Models = Model | Sequence[Model]
 
 DATA = Path(__file__).parent / "data"
 
@@ -287,6 +289,42 @@ def evaluate(
     return evaluation.similarity(table, evaluation.read_pairs(place), fold_case, oov)
 
 
+def compare(
+    a: Models,
+    b: Models,
+    show: Sequence[str] = (),
+    *,
+    words: int | None = 20_000,
+    min_count: int = 1,
+    k: int = 10,
+    center: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> TableComparison:
+    """Compare two tables on their common words: which moved, and what is only in one.
+
+    Several models on a side, or a folder of models, are its replicas: a word's change is then
+    compared with the change between the replicas of one side. The record is a sequence of words,
+    the most moved first; `show` are words to ask for by name. `words` limits the words that are
+    compared to the most frequent (None: all), `min_count` to those with such a count in every
+    table; `k` neighbours are compared; `center` subtracts the mean vector first. See
+    `comparison.compare_tables`. Raises StoreError, FormatError or VocabularyError.
+    """
+    from embedcli.comparison import compare_tables
+
+    sides = _tables(a), _tables(b)
+    names = _name(a, "a"), _name(b, "b")
+    return compare_tables(
+        sides,
+        names,
+        show,
+        words=words,
+        min_count=min_count,
+        k=k,
+        center=center,
+        progress=progress,
+    )
+
+
 def explain(
     text: str,
     model: Source = "embeddings",
@@ -376,3 +414,25 @@ def _places(sources: Sources) -> list[Source]:
 
 def _table(model: Model) -> EmbeddingTable:
     return model if isinstance(model, EmbeddingTable) else load(model)
+
+
+def _tables(models: Models) -> list[EmbeddingTable]:
+    """Open one model, several, or all of a folder of models."""
+    if isinstance(models, EmbeddingTable):
+        return [models]
+    if isinstance(models, str | Path):
+        return [load(path) for path in models_in(Path(models)) or [Path(models)]]
+    return [table for model in models for table in _tables(model)]
+
+
+def models_in(folder: Path) -> list[Path]:
+    """Return the model folders within a folder that is none itself, as --replicas makes them."""
+    if (folder / "manifest.json").is_file() or not folder.is_dir():
+        return []
+    found = [path.parent for path in folder.glob("[!.]*/manifest.json")]
+    found = [path for path in found if path.suffix != ".previous"]
+    return sorted(found, key=lambda path: (len(path.name), path.name))
+
+
+def _name(models: Models, otherwise: str) -> str:
+    return str(models) if isinstance(models, str | Path) else otherwise

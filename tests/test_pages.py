@@ -29,7 +29,7 @@ def shell(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "page", ["how-an-embedding-layer-works.md", "starting.md", "optimizers.md"]
+    "page", ["how-an-embedding-layer-works.md", "starting.md", "optimizers.md", "compare.md"]
 )
 def test_page_shows_what_is_printed(
     page: str, shell: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

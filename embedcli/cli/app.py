@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": "predict",
     "vectors": "predict",
     "evaluate": "evaluate",
+    "compare": "compare",
     "info": "info",
     "explain": "explain",
     "convert": "convert",

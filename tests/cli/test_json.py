@@ -40,9 +40,10 @@ def fits(value: Any, kind: str) -> bool:
         return isinstance(value, list) and all(fits(each, kind[8:]) for each in value)
     if kind.startswith("map of "):
         return isinstance(value, dict) and all(fits(each, kind[7:]) for each in value.values())
-    simple = {"text": str, "whole": int, "number": int | float, "setting": object}
+    simple = {"text": str, "whole": int, "number": int | float, "setting": object, "flag": bool}
     if kind in simple:
-        return isinstance(value, simple[kind]) and (kind == "setting" or type(value) is not bool)
+        takes_bool = kind in ("setting", "flag")
+        return isinstance(value, simple[kind]) and (takes_bool or type(value) is not bool)
     table = TABLES[f"`{kind}`"]
     return isinstance(value, dict) and obeys(value, table)
 
@@ -74,6 +75,11 @@ COMMANDS_OF = {
         "evaluate --task classify text.txt --model several",
     ],
     "`evaluate --task regress`": ["evaluate --task regress text.txt --model numbers"],
+    "`compare`": [
+        "compare embeddings several",
+        "compare both several see",
+        "compare v.txt numbers",
+    ],
     "`info`": ["info", "info --model v.txt"],
     "`cache`": ["cache", "cache --clear"],
 }
@@ -89,6 +95,8 @@ def models(embed, tmp_path):
     embedcli.train("text.txt", task="classify", **same)
     embedcli.train("text.txt", "several", task="classify", multi_label=True, **same)
     embedcli.train("text.txt", "numbers", task="regress", **same)
+    embedcli.train("text.txt", "both/1", task="classify", **same)
+    embedcli.train("text.txt", "both/2", task="classify", seed=1, **same)
     embedcli.convert("embeddings", "v.txt", "word2vec")
 
 
