@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,15 @@ from embedcli import formats
 from embedcli.config import TrainSettings
 from embedcli.model import load_model, verify_model
 from embedcli.table import EmbeddingTable
+
+_BINS = 40  # of the histogram of norms
+
+
+class Histogram(NamedTuple):
+    """How many numbers lie between each two edges: n counts, n + 1 edges, the last included."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -24,6 +33,7 @@ class Description:
     words: int  # V
     dim: int  # D
     norms: tuple[float, float, float]  # smallest, mean, largest
+    histogram: Histogram  # of the norms that are finite
     files: Mapping[str, int]  # name → bytes
     settings: TrainSettings | None = None
     digest: str | None = None  # SHA-256 of table.npy
@@ -44,7 +54,7 @@ def of_file(path: Path) -> Description:
     table = formats.open_table(path)
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     sizes = {each.name: each.stat().st_size for each in files}
-    return Description(path, formats.sniff(path), len(table), table.dim, _norms(table), sizes)
+    return Description(path, formats.sniff(path), len(table), table.dim, *_norms(table), sizes)
 
 
 def of_model(path: Path, *, verify: bool) -> Description:
@@ -54,12 +64,14 @@ def of_model(path: Path, *, verify: bool) -> Description:
     """
     model = verify_model(path) if verify else load_model(path)
     bundle = model.bundle
+    norms, histogram = _norms(model.table)
     return Description(
         path=path,
         format="model",
         words=len(model.table),
         dim=model.table.dim,
-        norms=_norms(model.table),
+        norms=norms,
+        histogram=histogram,
         files={name: file.bytes for name, file in bundle.files.items()} if bundle else {},
         settings=model.settings,
         digest=model.digest,
@@ -71,6 +83,8 @@ def of_model(path: Path, *, verify: bool) -> Description:
     )
 
 
-def _norms(table: EmbeddingTable) -> tuple[float, float, float]:
+def _norms(table: EmbeddingTable) -> tuple[tuple[float, float, float], Histogram]:
     norms = table.norms()  # (V,)
-    return float(norms.min()), float(norms.mean()), float(norms.max())
+    counts, edges = np.histogram(norms[np.isfinite(norms)], _BINS)
+    histogram = Histogram(tuple(edges.tolist()), tuple(counts.tolist()))
+    return (float(norms.min()), float(norms.mean()), float(norms.max())), histogram

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -17,6 +18,7 @@ from embedcli.views import blocks, records, terminal
     "embed evaluate wordsim353.tsv simlex999.txt",
     "embed evaluate questions-words.txt --model vectors.txt",
     "embed evaluate --task classify test.txt -k 5 --format json",
+    "embed evaluate --task classify test.txt --out confusion.svg",
 )
 @flags.with_settings(TextSettings, only=flags.COLUMNS)
 def evaluate(
@@ -43,6 +45,7 @@ def evaluate(
     output: Annotated[
         str, flags.one_of("--format", "table", "json", help="Format of the output.")
     ] = "table",
+    out: Annotated[Path | None, flags.picture("the confusion matrix of a classification")] = None,
     quiet: flags.Quiet = False,
 ) -> None:
     """Evaluate a table on word pairs or analogies, or a model on labelled text.
@@ -55,6 +58,8 @@ def evaluate(
     from embedcli import api
     from embedcli.text.vocabulary import Coverage
 
+    if out is not None and (task != "classify" or len(files) != 1):
+        raise typer.BadParameter("goes with --task classify and one file", param_hint="--out")
     coverage = Coverage()
 
     def measured() -> Iterator[tuple[str, Any]]:
@@ -67,7 +72,16 @@ def evaluate(
             coverage.add(words, found.unknown_words, found.composed_words)
             yield name, found
 
-    if output == "json":
+    if out is not None:
+        from embedcli.views import charts
+
+        ((name, found),) = measured()
+        if found.confusion is None:
+            raise typer.BadParameter(
+                "texts with several labels have no confusion matrix", param_hint="--out"
+            )
+        flags.write_picture(out, charts.confusion(found, name))
+    elif output == "json":
         terminal.write_json({"file": name, **records.to_json(found)} for name, found in measured())
     else:
         for name, found in measured():

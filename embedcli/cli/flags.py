@@ -162,6 +162,28 @@ def path(*names: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer's wo
     return typer.Option(*names, metavar="PATH", callback=as_path, help=help, **more)
 
 
+def read_picture(value: Any) -> Any:
+    """Return the path of a picture, or None; raises BadParameter unless it ends in .svg."""
+    found = as_path(value)
+    if found is not None and found.suffix.lower() != ".svg":
+        raise typer.BadParameter(f"found {str(found)!r}; expected a name that ends in .svg")
+    return found
+
+
+def picture(what: str) -> Any:
+    """Return the option --out of a command that draws a picture of `what`."""
+    described = f"Draw {what} into this file instead."
+    return typer.Option("--out", "-o", metavar="FILE.svg", callback=read_picture, help=described)
+
+
+def write_picture(path: Path, svg: str) -> None:
+    """Write a picture, whole or not at all; raises StoreError."""
+    from embedcli.storage import files
+
+    with files.atomic_write(path) as file:
+        file.write(svg.encode())
+
+
 Model = Annotated[
     Path,
     path(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,28 +13,47 @@ from embedcli.cli.app import examples
 from embedcli.views import terminal
 
 
-@examples("embed info", "embed info --verify", "embed info --model vectors.txt --format json")
+@examples(
+    "embed info",
+    "embed info --verify",
+    "embed info --model vectors.txt --format json",
+    "embed info --out norms.svg",
+    "embed info --curves --out loss.svg",
+)
 def info(
     model: flags.Model = flags.EMBEDDINGS,
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare every file with its digest first.")
     ] = False,
+    curves: Annotated[
+        bool, typer.Option("--curves", help="Show loss and metrics of every epoch instead.")
+    ] = False,
     output: Annotated[
         str, flags.one_of("--format", "table", "json", help="Format of the output.")
     ] = "table",
+    out: Annotated[
+        Path | None,
+        flags.picture("the histogram of the vectors' lengths, or the --curves,"),
+    ] = None,
 ) -> None:
     """Describe a model: shape, norms, settings, sizes.
 
     --verify finds any changed byte in a model folder: exit code 1 and the name of the file.
-    JSON: {"path", "format", "words", "dim", "norms": [smallest, mean, largest], "files": {name:
-    bytes}, "settings", "digest", "corpus", "version", "untrained", "labels", "log"}.
+    JSON: {"path", "format", "words", "dim", "norms": [smallest, mean, largest], "histogram",
+    "files": {name: bytes}, "settings", "digest", "corpus", "version", "untrained", "labels",
+    "log"}.
     """
     from embedcli import api
+    from embedcli.views import blocks, charts, records
 
     found = api.describe(model, verify=verify)
-    if output == "json":
-        sys.stdout.write(terminal.json_text({**asdict(found), "path": str(found.path)}) + "\n")
+    if curves and not found.log:
+        raise typer.BadParameter(f"{model} has no log of a training", param_hint="--curves")
+    if out is not None:
+        drawn = charts.curves(found.log, str(model)) if curves else charts.norms(found)
+        flags.write_picture(out, drawn)
+    elif output == "json":
+        record = records.to_json(found)
+        sys.stdout.write(terminal.json_text({**record, "path": str(found.path)}) + "\n")
     else:
-        from embedcli.views import blocks, records
-
-        blocks.show(records.description(found, verify))
+        blocks.show([records.curves(found.log)] if curves else records.description(found, verify))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from embedcli.training.loop import Step
 
+PARTS = 32  # of a training, whose mean losses are kept
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_EPOCHS = 1.0  # short epochs share a line; the log has them all
 SECONDS_BETWEEN_FRAMES = 0.1
@@ -31,6 +32,7 @@ class Progress:
         self._on_terminal = sys.stderr.isatty()
         self._bar: RichProgress | None = None
         self._shown = time.monotonic()
+        self._losses: dict[int, list[float]] = {}  # of the steps in each part of a training
         self.start("")
 
     def __enter__(self) -> Progress:
@@ -74,6 +76,8 @@ class Progress:
         if self._first is None:
             self._first = step.number - 1
         self._words += step.words
+        part = self._losses.setdefault((step.number - 1) * PARTS // step.total, [0.0, 0.0])
+        part[0], part[1] = part[0] + step.loss, part[1] + 1
         now, last = time.monotonic(), step.number == step.total
         passed = now - self._started
         if self._on_terminal:
@@ -96,6 +100,15 @@ class Progress:
             metrics = measured(step.record) if step.record else loss
             share = f"{step.number / step.total:4.0%}"
             print(f"{epoch}  {share}  {metrics}  {speed}", file=sys.stderr)
+
+    def loss_curve(self) -> str:
+        """Return the mean losses of the parts of a training as bars, between the first and last."""
+        from embedcli.views.charts import sparkline
+
+        means = [total / steps for total, steps in self._losses.values()]
+        if not means:
+            return ""
+        return f"loss  {means[0]:.4f} {sparkline(means)} {means[-1]:.4f}"
 
     def _draw(self, what: str, done: int, total: int, parts: str) -> None:
         bar = self._rich()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "json", "tsv", "npy")
 ROWS_SHOWN = 20
+ROWS_DRAWN = 40
 FORMULA = tuple("=+-@＝＋－＠\t\r")  # first characters of a cell that a spreadsheet would run
 
 
@@ -93,6 +95,7 @@ def lookup(
     "embed show-table --rows 100:110 --sort count",
     "embed show-table --rows 0:1000 --format csv > table.csv",
     "embed show-table --model glove.6B.50d.txt --sort norm",
+    "embed show-table --sort count --out table.svg",
 )
 def show_table(
     model: flags.Model = flags.EMBEDDINGS,
@@ -107,6 +110,9 @@ def show_table(
     output: Annotated[
         str, flags.one_of("--format", "table", "json", "tsv", "csv", help="Format of the output.")
     ] = "table",
+    out: Annotated[
+        Path | None, flags.picture("the rows, each number as a cell coloured by its value,")
+    ] = None,
     precision: flags.Precision = 4,
     guard_formulas: Annotated[
         bool,
@@ -119,17 +125,21 @@ def show_table(
 ) -> None:
     """Print the table, row by row.
 
-    A row is index, token, count and vector. The table format prints 20 rows unless --rows is given;
-    the others print all. Count and norm sort from the largest. JSON: a list of {"index", "token",
-    "count", "vector"}. TSV and CSV: index, token, count, then the numbers; CSV has a line of names
-    first.
+    A row is index, token, count and vector. The table format prints 20 rows and a picture shows 40
+    unless --rows is given; the other formats print all. Count and norm sort from the largest. JSON:
+    a list of {"index", "token", "count", "vector"}. TSV and CSV: index, token, count, then the
+    numbers; CSV has a line of names first.
     """
     from embedcli import api
 
     table = api.load(model)
-    wanted = _slice(rows, len(table), output)
+    wanted = _slice(rows, len(table), "svg" if out else output)
     found = table.sorted(sort)[wanted]
-    if output == "table":
+    if out is not None:
+        from embedcli.views import charts
+
+        flags.write_picture(out, charts.heatmap(found))
+    elif output == "table":
         blocks.show([records.rows(found, precision)])
         left = len(table) - len(found)
         if left:
@@ -149,7 +159,8 @@ def show_table(
 def _slice(rows: str | None, count: int, output: str) -> slice:
     """Read A:B (either may be left out, negative counts from the end)."""
     if rows is None:
-        return slice(0, min(count, ROWS_SHOWN) if output == "table" else count)
+        most = {"table": ROWS_SHOWN, "svg": ROWS_DRAWN}.get(output, count)
+        return slice(0, min(count, most))
     start, colon, stop = rows.partition(":")
     try:
         wanted = slice(int(start) if start else None, int(stop) if stop else None)

@@ -107,6 +107,8 @@ def train(
     path = terminal.visible(str(trained.folder / "table.npy"))
     sys.stdout.write(f"{path}  {rows} × {dim} float32\nsha256 {trained.digest}\n")
     if not quiet:
+        if sys.stderr.isatty():
+            terminal.note(progress.loss_curve())
         model = "" if out == flags.EMBEDDINGS else f" --model {shlex.quote(str(out))}"
         word = shlex.quote(_telling_word(trained))
         labelled = TASKS[trained.settings.task].label_kind != "none"

@@ -95,6 +95,11 @@ class Trained:
     log: Sequence[Mapping[str, Any]]
     digest: str  # SHA-256 of table.npy
 
+    def _repr_svg_(self) -> str:
+        from embedcli.views import charts
+
+        return charts.curves(self.log, str(self.folder))
+
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
     """A run was stopped on request after `step` of `total` steps, and can be resumed."""

@@ -1,23 +1,25 @@
 """Shapes on a page of SVG: text, boxes, paths, and rows of numbers as coloured cells.
 
-Every text is escaped; nothing is loaded and no script runs.
+Every text is escaped; nothing is loaded and no script runs. Colours are those of the light theme;
+where the reader prefers a dark one, each is replaced by `colors.dark` of it.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.views import terminal
-from embedcli.views.colors import COLD, LEVELS, WARM, shades, tint
+from embedcli.views.colors import COLD, INK, LEVELS, PAPER, WARM, dark, ink_on, shades, tint
 from embedcli.views.terminal import escaped
 
 WIDTH = 960
 MARGIN = 40
-INK, MUTED, LINE, PAPER = "#1c2333", "#667085", "#d7dce5", "#ffffff"
+MUTED, LINE = "#667085", "#d7dce5"
 ACCENT = "#3b4cca"
 LEGEND = 90  # pixels of a legend's width
 LEGIBLE = 16  # pixels of height from which a cell has room for its number
@@ -28,8 +30,9 @@ MONO = "'DejaVu Sans Mono', Consolas, Menlo, monospace"
 class Canvas:
     """Shapes on a page, from the top down; `y` is the top of the next one."""
 
-    def __init__(self, top: float = MARGIN) -> None:
+    def __init__(self, top: float = MARGIN, width: float = WIDTH) -> None:
         self.y = top
+        self.width = width
         self._shapes: list[str] = []
 
     def text(
@@ -93,7 +96,7 @@ class Canvas:
         """Write lines as wide as the page."""
         line = ""
         for word in words.split():
-            if line and text_width(f"{line} {word}", size) > WIDTH - 2 * MARGIN:
+            if line and text_width(f"{line} {word}", size) > self.width - 2 * MARGIN:
                 self._line(line, size, color)
                 line = ""
             line = f"{line} {word}" if line else word
@@ -124,7 +127,7 @@ class Canvas:
         if height < LEGIBLE or cell < 6.5 * max(map(len, labels), default=0):
             return
         for place, (label, shade) in enumerate(zip(labels, shade_of.tolist(), strict=True)):
-            color = PAPER if abs(shade) > LEVELS * 0.6 else INK
+            color = ink_on(tint(WARM if shade > 0 else COLD, abs(shade) / LEVELS))
             middle = x + (place + 0.5) * cell
             self.text(middle, y + height / 2 + 4, label, size=10.5, color=color, anchor="middle")
 
@@ -137,14 +140,16 @@ class Canvas:
 
     def svg(self, title: str) -> str:
         """Return the picture."""
-        height = math.ceil(self.y + MARGIN / 2)
+        width, height = math.ceil(self.width), math.ceil(self.y + MARGIN / 2)
+        page = f'<rect width="{width}" height="{height}" fill="{PAPER}"/>'
+        shapes = "\n".join([page, *self._shapes])
+        used = sorted(set(re.findall(r' (fill|stroke)="(#[0-9a-f]{6})"', shapes)))
+        rules = "".join(f'[{name}="{color}"]{{{name}:{dark(color)}}}' for name, color in used)
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-            f'width="{WIDTH}" height="{height}" font-family="{SANS}" role="img">\n'
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+            f'width="{width}" height="{height}" font-family="{SANS}" role="img">\n'
             f"<title>{escaped(title)}</title>\n"
-            f'<rect width="{WIDTH}" height="{height}" fill="{PAPER}"/>\n'
-            + "\n".join(self._shapes)
-            + "\n</svg>\n"
+            f"<style>@media (prefers-color-scheme:dark){{{rules}}}</style>\n{shapes}\n</svg>\n"
         )
 
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import colorsys
 import math
 import os
 import sys
 from collections.abc import Iterable
+from functools import cache
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+INK, PAPER = "#1c2333", "#ffffff"  # of text, and of the page, in the light theme
 COLD, WARM = "#2166ac", "#c8501e"  # of numbers below and above zero
 RIGHT, WRONG = "#12805c", "#b4540a"
+WORD_COLORS = (
+    "#3b4cca", "#c2410c", "#0f766e", "#9d2f77", "#5b7a10", "#6d3fc0", "#b45309", "#0369a1",
+)  # fmt: skip
 NEUTRAL = "#5f6673"  # of zero on a terminal, be it dark or light: white text is legible on it
+DARK_PAGE, MOST_CONTRAST = "#171b24", 13.0  # of the dark theme
 LEVELS = 8  # shades on each side of zero
 
 TERMINAL = {
@@ -81,6 +88,60 @@ def tint(color: str, share: float = 0.08) -> str:
     return mix(color, "#ffffff", share)
 
 
+@cache
+def dark(color: str) -> str:
+    """Return the colour that stands for one of the light theme in the dark theme.
+
+    Hue and saturation stay; the lightness is chosen so that the contrast with the dark page is that
+    of the colour with white, up to `MOST_CONTRAST`. So what is legible on white is legible there.
+
+    >>> dark("#ffffff"), dark("#000000")
+    ('#171b24', '#e0e0e0')
+    """
+    if color == PAPER:
+        return DARK_PAGE
+    hue, _, saturation = colorsys.rgb_to_hls(*_channels(color))
+    wanted = min(contrast(color, PAPER), MOST_CONTRAST)
+    low, high = 0.0, 1.0  # lightness
+    for _ in range(12):
+        middle = (low + high) / 2
+        found = "#" + "".join(
+            f"{round(255 * x):02x}" for x in colorsys.hls_to_rgb(hue, middle, saturation)
+        )
+        if _luminance(found) > _luminance(DARK_PAGE) and contrast(found, DARK_PAGE) > wanted:
+            high = middle
+        else:
+            low = middle
+    return found
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colours, 1 to 21 (WCAG 2.2, "contrast ratio").
+
+    >>> round(contrast("#000000", "#ffffff"), 1)
+    21.0
+    """
+    low, high = sorted(map(_luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def ink_on(color: str) -> str:
+    """Return the colour of text that stands out most on another colour: ink or paper."""
+    return max((INK, PAPER), key=lambda ink: contrast(ink, color))
+
+
+def _channels(color: str) -> tuple[float, float, float]:
+    """Return red, green and blue, from 0 to 1."""
+    red, green, blue = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return red, green, blue
+
+
+def _luminance(color: str) -> float:
+    linear = (x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in _channels(color))
+    red, green, blue = linear
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
 def heat_style(shade: int) -> str:
     """Return rich's style of a number's cell: white on blue, grey or orange."""
     strong = mix(WARM if shade > 0 else COLD, NEUTRAL, abs(shade) / LEVELS)
@@ -89,5 +150,5 @@ def heat_style(shade: int) -> str:
 
 def heat_css(shade: int) -> str:
     """Return the CSS of a number's cell: on blue, white or orange."""
-    ink = "#ffffff" if abs(shade) > LEVELS * 0.6 else "#1c2333"
-    return f"background:{tint(WARM if shade > 0 else COLD, abs(shade) / LEVELS)};color:{ink}"
+    cell = tint(WARM if shade > 0 else COLD, abs(shade) / LEVELS)
+    return f"background:{cell};color:{ink_on(cell)}"

@@ -13,19 +13,17 @@ from embedcli.views import captions
 from embedcli.views.blocks import Heading
 from embedcli.views.canvas import (
     ACCENT,
-    INK,
     LINE,
     MARGIN,
     MONO,
     MUTED,
-    PAPER,
     SANS,
     WIDTH,
     Canvas,
     clipped,
     text_width,
 )
-from embedcli.views.colors import RIGHT, WRONG, largest_of, tint
+from embedcli.views.colors import INK, PAPER, RIGHT, WORD_COLORS, WRONG, ink_on, largest_of, tint
 from embedcli.views.terminal import escaped
 
 if TYPE_CHECKING:
@@ -34,9 +32,6 @@ if TYPE_CHECKING:
     from embedcli.explanation import Candidate, Change, Example, Neighbor, Step, Word
     from embedcli.messages import Catalogue
 
-WORD_COLORS = (
-    "#3b4cca", "#c2410c", "#0f766e", "#9d2f77", "#5b7a10", "#6d3fc0", "#b45309", "#0369a1",
-)  # fmt: skip
 NUMBERS_SHOWN = 100  # of a row
 ROWS_SHOWN = 24  # of each parameter
 NEGATIVES_SHOWN = 10  # columns of the table of answers
@@ -392,11 +387,9 @@ def _draw_answer(
     )
     canvas.box(x + 2, canvas.y + 2, cell - 4, 24, fill=fill, radius=4, tip=tip)
     if cell >= 24:
-        color = PAPER if error > 0.5 else INK
         said = f"{answer.prediction:.2f}".removeprefix("0")
-        canvas.text(
-            x + cell / 2, canvas.y + 18, said, size=10.5, color=color, anchor="middle", mono=True
-        )
+        at, ink = (x + cell / 2, canvas.y + 18), ink_on(fill)
+        canvas.text(*at, said, size=10.5, color=ink, anchor="middle", mono=True)
 
 
 def _draw_changes(
@@ -561,6 +554,5 @@ th {{ position: sticky; left: 0; background: {PAPER}; }}
   main, th {{ background: #171b24; }}
   th, td {{ border-color: #343b4a; }}
   summary {{ color: #9aa6ff; }}
-  svg {{ filter: invert(.91) hue-rotate(180deg); }}
 }}
 """

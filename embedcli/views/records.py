@@ -178,6 +178,23 @@ def _settings_in_words(settings: Any) -> str:
     return ", ".join(f"{name} {spelled(value)}" for name, value in changed.items()) or "defaults"
 
 
+def curves(log: Sequence[Mapping[str, Any]]) -> Table:
+    """Show the first and last value of what was measured at every epoch, and all as bars."""
+    from embedcli.views.charts import sparkline
+
+    series: dict[str, list[float]] = {}
+    for entry in log:
+        for name, value in entry.items():
+            if isinstance(value, float):
+                series.setdefault(name, []).append(value)
+    rows = [
+        [name, f"{values[0]:.4f}", sparkline(values), f"{values[-1]:.4f}"]
+        for name, values in series.items()
+    ]
+    header = ["", f"epoch {log[0]['epoch']}", "", f"epoch {log[-1]['epoch']}"]
+    return Table(header, rows, right=(False, True, False, True))
+
+
 def measured(record: Mapping[str, Any]) -> str:
     """Return what was measured at an epoch's end.
 

@@ -118,6 +118,9 @@ def test_the_picture_is_well_formed_and_harmless(explained, task):
     picture = ElementTree.fromstring(drawn)
     assert picture.tag == f"{SVG}svg"
     assert harmless({each.tag.removeprefix(SVG) for each in picture.iter()})
+    (style,) = picture.iter(f"{SVG}style")
+    rules = r'(\[(fill|stroke)="#[0-9a-f]{6}"\]\{\2:#[0-9a-f]{6}\})+'
+    assert re.fullmatch(rf"@media \(prefers-color-scheme:dark\)\{{{rules}\}}", style.text)
     words = [each.text for each in picture.iter(f"{SVG}text")]
     assert any(word.startswith("“see <script>") for word in words)
     assert not any(character in drawn for character in "\x1b\u202e")
@@ -127,7 +130,7 @@ def test_the_picture_is_well_formed_and_harmless(explained, task):
 
 
 def harmless(tags: set[str]) -> bool:
-    return tags <= {"svg", "title", "rect", "path", "text"}
+    return tags <= {"svg", "title", "style", "rect", "path", "text"}
 
 
 class Tags(HTMLParser):
