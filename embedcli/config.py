@@ -253,6 +253,11 @@ class TextSettings(Settings):
         "How to handle undecodable bytes: as an error, as U+FFFD, or by leaving them out.",
         group="Text",
     )
+    input_format: Literal["auto", "plain", "csv", "tsv", "jsonl", "parquet", "arrow"] = setting(
+        "auto",
+        "What the files are, whatever their names; auto: as they are named, or by content.",
+        group="Text",
+    )
     max_expansion: int = setting(
         200,
         "Largest size a compressed file may expand to, as a multiple of its own size.",
@@ -284,7 +289,7 @@ class TextSettings(Settings):
     )
     text_column: str | None = setting(
         None,
-        "Column (CSV, TSV) or key (JSON lines) of the text; makes any file one with columns.",
+        "Column, or key (JSON lines), of the text; makes any file one with columns.",
         group="Labels",
     )
     label_column: str | None = setting(

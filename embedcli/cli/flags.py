@@ -19,7 +19,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 # Settings of files with columns, for the commands that apply a model to text.
-COLUMNS = ("text_column", "label_column", "delimiter", "header")
+COLUMNS = ("input_format", "text_column", "label_column", "delimiter", "header")
 
 
 def with_settings(

@@ -10,7 +10,7 @@ from pathlib import Path
 from embedcli.config import TextSettings
 from embedcli.errors import ConfigError
 from embedcli.text.lines import Block, newlines, transcoded
-from embedcli.text.records import READERS, Input, kind_of
+from embedcli.text.records import READERS, Input, columnar_kind, kind_of
 from embedcli.text.sources import (
     STDIN,
     Chunks,
@@ -79,22 +79,26 @@ class Corpus:
         total = 0 if self._progress is None else _stored_size(self.sources)
         for source in self.sources:
             with open_source(source, settings.max_expansion) as (opened, content):
-                require_text(opened.name, content.peek(_HEAD), self._encoding)
-                if self._encoding not in ("utf-8", "utf-8-sig"):
-                    content = Chunks(
-                        transcoded(opened.name, content, self._encoding, settings.errors)
-                    )
-                head = content.peek(_HEAD)
-                if b"\r" in head and b"\n" not in head:
-                    content = Chunks(newlines(content))
-                file = Input(opened.name, content, settings, self._labelled)
-                kind = source.kind if self._by_name else kind_of(source.kind, content, settings)
+                kind = columnar_kind(source.kind, content.peek(_HEAD), settings)
+                if kind is None:
+                    content = self._as_text(opened.name, content)
+                    named = source.kind
+                    kind = named if self._by_name else kind_of(named, content, settings)
+                file = Input(opened.name, content, settings, self._labelled, opened)
                 before = self.size
                 for number, block in enumerate(READERS[kind](file, size)):
                     if self._progress is not None and number:
                         self._progress(before + opened.size, total)
                     yield block
                 self._digests.append((opened.size, opened.finish()))
+
+    def _as_text(self, name: str, content: Chunks) -> Chunks:
+        """Return the content of a file as UTF-8 with newlines; raises CorpusError if it is none."""
+        require_text(name, content.peek(_HEAD), self._encoding)
+        if self._encoding not in ("utf-8", "utf-8-sig"):
+            content = Chunks(transcoded(name, content, self._encoding, self._settings.errors))
+        head = content.peek(_HEAD)
+        return Chunks(newlines(content)) if b"\r" in head and b"\n" not in head else content
 
     @property
     def size(self) -> int:

@@ -1,10 +1,11 @@
-"""Kinds of files: plain text, and records with columns (CSV, TSV, JSON lines)."""
+"""Kinds of files: plain text, and records with columns (CSV, TSV, JSON lines, Parquet, Arrow)."""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import json
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -13,11 +14,16 @@ from typing import Any, NamedTuple
 from embedcli.config import TextSettings
 from embedcli.errors import CorpusError
 from embedcli.text.lines import HANDLERS, Block, Row, split_lines, valid_utf8
-from embedcli.text.sources import READ, Chunks, Kind
+from embedcli.text.sources import READ, Chunks, Kind, Opened
 
 # Bytes of the longest record; more is an unclosed quote, or no file of records.
 LONGEST_RECORD = 16 << 20
 _DELIMITERS = ",;\t|"  # of CSV, tried in this order
+# How files of records that are no text begin: an Arrow stream with the size of its first message.
+_COLUMNAR: dict[Kind, re.Pattern[bytes]] = {
+    "parquet": re.compile(rb"PAR1"),
+    "arrow": re.compile(rb"ARROW1\0\0|\xff{4}..[\0-\x0f]\0.", re.DOTALL),
+}
 
 
 class Input(NamedTuple):
@@ -27,6 +33,7 @@ class Input(NamedTuple):
     content: Chunks  # UTF-8
     settings: TextSettings
     labelled: bool  # whether labels are read too
+    stored: Opened  # the file that holds the content
 
     def error(self, line: int, message: str, hint: str | None = None) -> CorpusError:
         """Return the error for what is wrong on a line."""
@@ -42,8 +49,22 @@ class Input(NamedTuple):
         return columns if label is None else {**columns, "--label-column": label}
 
 
+def columnar_kind(named: Kind, head: bytes, settings: TextSettings) -> Kind | None:
+    """Return the kind of a file that is no text: as the settings or its first bytes say."""
+    asked = named if settings.input_format == "auto" else settings.input_format
+    if asked in ("parquet", "arrow"):
+        return asked
+    if settings.input_format == "auto":
+        for kind, magic in _COLUMNAR.items():
+            if magic.match(head):
+                return kind
+    return None
+
+
 def kind_of(named: Kind, content: Chunks, settings: TextSettings) -> Kind:
-    """Return the kind of a file: as it is named, or if the settings ask for columns, by content."""
+    """Return the kind of a text: as set, or as named, or if columns are asked for, by content."""
+    if settings.input_format != "auto":
+        return settings.input_format
     asked = settings.text_column or settings.label_column or not settings.header
     if named == "jsonl" or not (asked or settings.delimiter):
         return named
@@ -186,14 +207,21 @@ def _read_json_lines(file: Input) -> Iterator[Record]:
         if not isinstance(text, str):
             said = json.dumps(text)[:80]
             raise file.error(number, f"{columns['--text-column']} is {said}; expected text")
-        labels = []
+        labels: list[str] = []
         for value in found_labels:
-            for label in value if isinstance(value, list) else [value]:
-                if not isinstance(label, str | int | float):
-                    said = f"{columns['--label-column']} is {json.dumps(label)[:80]}"
-                    raise file.error(number, f"{said}; expected a label or a number")
-                labels.append(json.dumps(label) if isinstance(label, bool) else str(label))
+            labels += labels_of(file, number, columns["--label-column"], value)
         yield Record(number, text, tuple(labels))
+
+
+def labels_of(file: Input, number: int, column: str, value: Any) -> list[str]:
+    """Return the labels of a record: one, or a list; raises CorpusError for another type."""
+    labels = []
+    for label in value if isinstance(value, list) else [value]:
+        if not isinstance(label, str | int | float):
+            said = json.dumps(label, default=str)[:80]
+            raise file.error(number, f"{column} is {said}; expected a label or a number")
+        labels.append(json.dumps(label) if isinstance(label, bool) else str(label))
+    return labels
 
 
 def _read_records(
@@ -222,10 +250,24 @@ def _read_records(
     return blocks
 
 
+def _read_parquet(file: Input) -> Iterator[Record]:
+    from embedcli.text.columnar import read_parquet
+
+    return read_parquet(file)
+
+
+def _read_arrow(file: Input) -> Iterator[Record]:
+    from embedcli.text.columnar import read_arrow
+
+    return read_arrow(file)
+
+
 # How each kind of file is read into blocks of at most so many bytes.
 READERS: dict[Kind, Callable[[Input, int], Iterator[Block]]] = {
     "plain": lambda file, size: split_lines(file.name, file.content, size),
     "csv": _read_records(_read_csv),
     "tsv": _read_records(_read_tsv),
     "jsonl": _read_records(_read_json_lines),
+    "parquet": _read_records(_read_parquet),
+    "arrow": _read_records(_read_arrow),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import glob
 import hashlib
+import json
 import os
 import re
 import stat
@@ -12,23 +13,27 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, BinaryIO, Literal, NamedTuple, NoReturn
 
-from embedcli.errors import CorpusError
+from embedcli.errors import MALFORMED_DATA_ERRORS, CorpusError
 from embedcli.text.compression import COMPRESSIONS, DamagedDataError, decompress
 
 STDIN = "-"
 # A compressed file may expand to this many bytes whatever its own size.
 EXPANSION_FLOOR = 4 << 20
 READ = 1 << 18  # bytes that are read at once
+_LARGEST_STATE = 16 << 20  # bytes of a dataset's list of files
 
-Kind = Literal["plain", "csv", "tsv", "jsonl"]
+Kind = Literal["plain", "csv", "tsv", "jsonl", "parquet", "arrow"]
 _KINDS: dict[str, Kind] = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".json": "jsonl",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
 }
 
 
@@ -50,8 +55,9 @@ def find_sources(places: Sequence[str | Path]) -> list[Source]:
     """List the files that `places` name: files, folders, patterns such as `*.txt`, `-`.
 
     A folder stands for every regular file in it and below, in the order of their paths, without
-    hidden ones; a folder reached twice through links is read once. No place at all is standard
-    input. Raises CorpusError for a place without a file.
+    hidden ones; a folder reached twice through links is read once. A folder that Hugging Face
+    `datasets` saved stands for its files of data. No place at all is standard input. Raises
+    CorpusError for a place without a file.
     """
     found: list[Source] = []
     for place in [os.fspath(place) for place in places] or [STDIN]:
@@ -102,6 +108,10 @@ def _files_below(folder: str) -> list[Source]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
+        if (saved := _files_of_dataset(Path(place), files)) is not None:
+            found += saved
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(place) / name
@@ -110,6 +120,31 @@ def _files_below(folder: str) -> list[Source]:
     if not found:
         raise CorpusError(f"{folder}: a folder without files", hint="name a file or folder of text")
     return sorted(found, key=lambda source: Path(source.path).parts)
+
+
+def _files_of_dataset(folder: Path, names: Sequence[str]) -> list[Source] | None:
+    """List the data files of a folder that `datasets` saved; None for another folder.
+
+    Raises CorpusError for a damaged one, and for several splits, of which one has to be chosen.
+    """
+    if "dataset_dict.json" in names:
+        splits = [part.parent for part in sorted(folder.glob("*/state.json"))]
+        found = ", ".join(split.name for split in splits)
+        raise CorpusError(
+            f"{folder}: a dataset of several splits ({found}); expected one of them",
+            f"name it: {splits[0] if splits else folder / 'train'}",
+        )
+    if not {"state.json", "dataset_info.json"} <= set(names):
+        return None
+    try:
+        data = json.loads((folder / "state.json").read_bytes()[:_LARGEST_STATE])
+        files = [str(each["filename"]) for each in data["_data_files"]]
+    except (OSError, *MALFORMED_DATA_ERRORS) as error:
+        raise CorpusError(f"{folder / 'state.json'}: damaged; expected a list of files") from error
+    for name in files:
+        if name not in names:
+            raise CorpusError(f"{folder / 'state.json'}: names {name!r}, which is not beside it")
+    return [Source(str(folder / name)) for name in files]
 
 
 class Chunks:
@@ -153,6 +188,20 @@ class Opened:
             self._before = None
         if self._before is not None and not stat.S_ISREG(self._before.st_mode):
             self._before = None  # a pipe may change
+        self.expected = 0 if self._before is None else self._before.st_size  # 0: not known
+
+    def reopened(self) -> BinaryIO:
+        """Open the same file again, to read it in any order; raises CorpusError for a pipe."""
+        if self._before is None or self._file is sys.stdin.buffer:
+            raise CorpusError(
+                f"{self.name}: is a Parquet file, which is not read from a pipe; expected its name",
+                "save it to a file, and name that",
+            )
+        file = Path(self.name).open("rb")  # noqa: SIM115 - closed by the caller
+        if not os.path.samestat(os.fstat(file.fileno()), os.fstat(self._file.fileno())):
+            file.close()
+            self._refuse_change()
+        return file
 
     def read(self, size: int) -> bytes:
         """Read up to `size` bytes; raises CorpusError for a file that grew meanwhile."""
@@ -235,7 +284,7 @@ _NOT_TEXT = [
     (rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07", "an archive", "unpack it"),
     (rb"%PDF-", "a PDF document", "extract its text: pdftotext FILE"),
     (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document", "save it as text or CSV"),
-    (rb"PAR1[\0-\x1f]", "a Parquet file", "save its text as CSV or JSON lines"),
+    (rb"PAR1[\0-\x1f]", "a Parquet file", "decompress it, or leave out --input-format"),
     (rb"\x93NUMPY|\x89HDF|SQLite format 3\0", "a file of data", "save its text as CSV"),
     (rb"\x89PNG\r|\xff\xd8\xff|GIF8[79]a", "a picture", "name files of text only"),
     (

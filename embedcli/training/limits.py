@@ -21,7 +21,7 @@ FLOAT = np.dtype(np.float32).itemsize
 INT = np.dtype(np.int64).itemsize
 # Bytes of ids for a byte of text, roughly: 4 for a word of five letters and a blank, or a letter.
 IDS_PER_BYTE = {"word": 2 / 3, "whitespace": 2 / 3, "char": 2.0}
-COMPRESSION = {".gz": 3, ".bz2": 4, ".xz": 4, ".zst": 3}
+COMPRESSION = {".gz": 3, ".bz2": 4, ".xz": 4, ".zst": 3, ".parquet": 3, ".feather": 2}
 # Memory of a worker that computes the gradients of a batch, as a multiple of these (2.7 measured).
 COMPUTING = 3
 # Memory for applying the summed rows of a single batch, as a multiple of these (4.9 measured, with

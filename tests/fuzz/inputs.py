@@ -14,6 +14,7 @@ import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -270,6 +271,38 @@ def records(random: Random) -> Case:
         "header": random.random() < 0.8,
     }
     return Case({f"corpus.{kind}{ending}": data}, reader="corpus", options=options)
+
+
+@functools.cache
+def columnar_files() -> Mapping[str, bytes]:
+    """Write the same records as Parquet and Arrow in several ways; by name."""
+    import pyarrow
+    from pyarrow import feather, parquet
+
+    table = pyarrow.table(
+        {"text": ["a warm film", "दो\nlines", None, "plain"] * 9, "label": ["1", "x", "2", "1"] * 9}
+    )
+    made: dict[str, io.BytesIO] = {name: io.BytesIO() for name in ("snappy", "zstd", "lz4", "none")}
+    parquet.write_table(table, made["snappy"], row_group_size=10)
+    parquet.write_table(table, made["zstd"], compression="zstd", use_dictionary=False)
+    feather.write_feather(table, made["lz4"], compression="lz4", chunksize=10)
+    encoded = table.set_column(0, "text", table["text"].dictionary_encode())
+    with pyarrow.ipc.new_stream(made["none"], encoded.schema) as writer:
+        writer.write_table(encoded)
+    return {name: out.getvalue() for name, out in made.items()}
+
+
+def columns(random: Random) -> Case:
+    """Parquet and Arrow files."""
+    data = spoil(random, random.choice([*columnar_files().values()]))
+    data, ending = _squeezed(random, data)
+    name = random.choice(("corpus", "corpus.parquet", "corpus.arrow"))
+    options: dict[str, str | int | bool | None] = {
+        "labels": random.choice(("none", "class", "number")),
+        "text_column": random.choice((None, None, None, "label")),
+        "input_format": random.choice(("auto", "auto", "parquet", "arrow")),
+    }
+    return Case({f"{name}{ending}": data}, reader="corpus", options=options)
 
 
 def settings(random: Random) -> Case:
@@ -741,6 +774,7 @@ def asking(random: Random) -> Case:
 TARGETS: dict[str, tuple[Make, int]] = {
     "text": (text, 7_000),
     "records": (records, 6_000),
+    **({"columns": (columns, 6_000)} if find_spec("pyarrow") else {}),
     "settings": (settings, 20_000),
     "vectors": (vectors, 33_000),
     "model": (model, 3_000),

@@ -13,7 +13,8 @@ from tests.fuzz.inputs import TARGETS
 
 FOUND = sorted((Path(__file__).parent / "found").glob("*.json"))
 READERS = {
-    "text", "records", "settings", "vectors", "model", "checkpoint", "kept ids", "judgements",
+    "text", "records", "columns", "settings", "vectors", "model", "checkpoint", "kept ids",
+    "judgements",
 }  # fmt: skip
 
 

@@ -213,7 +213,6 @@ def test_blocks_hold_the_text_in_order(
         (b"a.txt".ljust(257, b"\0") + b"ustar\x0000text", "is a tar archive", "tar -xf"),
         (b"7z\xbc\xaf\x27\x1c\0\x04", "is an archive", "unpack it"),
         (b"%PDF-1.7\n%\xe2\xe3", "is a PDF document", "pdftotext"),
-        (b"PAR1\x15\x04\x15", "is a Parquet file", "CSV or JSON lines"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n",
             "is a pointer of Git LFS",
