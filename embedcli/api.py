@@ -50,6 +50,7 @@ def train(
     sources: Sources | None = None,
     out: Source = "embeddings",
     *,
+    texts: Iterable[Any] | None = None,
     config: Source | None = None,
     resume: bool = False,
     report: Callable[[Reading | Prepared | Step], None] | None = None,
@@ -62,11 +63,17 @@ def train(
     package, and its preset where no `config` is given. `config` is the name of a preset or a YAML
     file; `settings` are fields of `TrainSettings`.
 
+    `texts` takes the place of `sources`: any iterable, such as a generator or a column of pandas or
+    polars, of strings, of lists of tokens, or of tuples `(text, label)`. It is read once, into a
+    temporary file, and gives the same bytes as a file of these lines. Tokens are kept as they are:
+    the tokenizer is "whitespace", without folding, unless `settings` say otherwise. A text that is
+    None or NaN is empty.
+
     `resume` continues the run that was stopped before it wrote `out`: its text and settings are
-    read from its checkpoint; those given must be the same. The setting `update` names a model to
-    continue, whose settings take the place of the preset. `report` is called while a long
-    text is read, with what the run starts from, and after each group of batches; if `stop` then
-    returns true, a checkpoint is kept and `Stopped` is raised.
+    read from its checkpoint; those given must be the same, and `texts` are needed again. The
+    setting `update` names a model to continue, whose settings take the place of the preset.
+    `report` is called while a long text is read, with what the run starts from, and after each
+    group of batches; if `stop` then returns true, a checkpoint is kept and `Stopped` is raised.
 
     Raises ConfigError, CorpusError, StoreError or TrainingError; after the last, the last good
     state has been saved.
@@ -75,6 +82,27 @@ def train(
     from embedcli.config import resolve as resolve_settings
     from embedcli.training import run, update
 
+    if texts is not None:
+        from tempfile import TemporaryDirectory
+
+        from embedcli.text.iterables import TOKEN_SETTINGS, write_texts
+
+        if sources is not None:
+            raise ConfigError("texts: found sources too; expected one of them")
+        with TemporaryDirectory(prefix="embed-") as folder:
+            path, tokens = write_texts(texts, Path(folder))
+            name = None if config is None else str(config)
+            given = explicit(TrainSettings, config=name, given=settings)
+            kept = {} if not tokens or "tokenizer" in given else TOKEN_SETTINGS
+            return train(
+                path,
+                out,
+                config=config,
+                resume=resume,
+                report=report,
+                stop=stop,
+                **{**kept, **settings},
+            )
     say = report or (lambda _: None)
     asked = stop or (lambda: False)
     name = None if config is None else str(config)
