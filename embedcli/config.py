@@ -371,6 +371,21 @@ class TrainSettings(TextSettings):
     pad_side: Literal["left", "right"] = head_setting(
         "right", "Side on which a text is padded or cut.", needs=("length",)
     )
+    # Up to two words help most; the end of a text counts as a word.
+    word_ngrams: int | None = head_setting(
+        None,
+        "Longest n-gram of words that has a vector beside the words' own.",
+        minimum=2,
+        maximum=5,
+        only={"task": TEXTS, "pool": ("mean", "sum")},
+    )
+    buckets: int = head_setting(
+        2_000_000,
+        "Number of hashes of n-grams; those that share one have one vector.",
+        minimum=1,
+        maximum=10_000_000,
+        needs=("word_ngrams",),
+    )
     hidden: int | None = head_setting(None, "Units of a hidden layer.", minimum=1, maximum=100_000)
     dropout: float = head_setting(0.0, "Share of pooled units to drop.", minimum=0, maximum=0.99)
     multi_label: bool | Auto = head_setting(

@@ -41,6 +41,7 @@ class Description:
     version: str | None = None  # of the `embed` that wrote it
     untrained: int | None = None  # words that no training step used
     labels: Sequence[str] = ()
+    ngrams: int | None = None  # rows of n-grams, if the model has them
     log: Sequence[Mapping[str, Any]] = ()
 
     def _repr_html_(self) -> str:
@@ -79,6 +80,7 @@ def of_model(path: Path, *, verify: bool) -> Description:
         version=bundle.embed if bundle else None,
         untrained=int(np.count_nonzero(model.trained == 0)),
         labels=model.labels,
+        ngrams=sum(map(len, model.buckets.values())) if model.buckets else None,
         log=model.log,
     )
 

@@ -24,7 +24,7 @@ from embedcli.storage.files import read_text
 from embedcli.table import COMPOSED, UNKNOWN, EmbeddingTable, Found, compare
 from embedcli.tasks.classify import THRESHOLD, labelled, targets_of
 from embedcli.tasks.regress import MEAN, errors, regression_targets
-from embedcli.tasks.supervised import Texts
+from embedcli.tasks.texts import Texts
 from embedcli.text.encode import EncodedCorpus, encode
 from embedcli.text.labels import LabelKind
 from embedcli.text.tokenizer import Tokenizer

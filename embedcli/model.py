@@ -5,7 +5,9 @@
     trained.npy      (V,) int64                  log.jsonl     loss and metrics of every epoch
     first_lines.npy  (V,) int64                  labels.json   labels of a classifier, in order
     head.NAME.npy    head or output table        manifest.json see `storage.bundle`; and the shape,
-    optimizer.PARAMETER.SLOT.npy                   the corpus, and how the initial rows were made
+    optimizer.PARAMETER.SLOT.npy                   the corpus, how the initial rows were made, and
+    buckets.NAME.npy (G,) int64, where head.NAME     the shapes of tables of n-grams (`tables`)
+                     has rows of hashed n-grams
 
 A folder of format 1 can be read. It holds the arrays of the head, with the labels, in `head.npz`,
 and all others in `state.npz`.
@@ -59,6 +61,8 @@ class Model:
     trained: NDArray[np.int64]  # (V,) how many steps changed each word's row
     first_lines: NDArray[np.int64]  # (V,) line of the corpus where a word first appears, from 1
     optimizer: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # by PARAMETER.SLOT
+    # By the name of a table of the head: the bucket of the n-grams that each row belongs to, (G,).
+    buckets: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     log: Sequence[Mapping[str, Any]] = ()
     corpus: str = ""  # fingerprint of the text
     start: Mapping[str, Any] = field(default_factory=dict)  # how the initial rows were made
@@ -84,6 +88,7 @@ def save_model(folder: Path, model: Model) -> str:
         "first_lines": model.first_lines,
         **{f"head.{name}": array for name, array in model.head.items()},
         **{f"optimizer.{name}": array for name, array in model.optimizer.items()},
+        **{f"buckets.{name}": array for name, array in model.buckets.items()},
     }
     words = table.vocabulary.to_bytes()
     size = 4 * table.vectors.size + len(words) + sum(array.nbytes for array in arrays.values())
@@ -98,6 +103,8 @@ def save_model(folder: Path, model: Model) -> str:
     if model.labels:
         members["labels.json"] = json_bytes(model.labels)
     facts = {"shape": table.vectors.shape, "corpus": model.corpus, "start": dict(model.start)}
+    if model.buckets:
+        facts["tables"] = {name: model.head[name].shape for name in model.buckets}
     return write_bundle(folder, "model", members, facts, keep_previous=True)["table.npy"].sha256
 
 
@@ -118,7 +125,7 @@ def load_model(folder: Path) -> Model:
             if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
                 raise ValueError(f"found {as_json(found)}; expected a list of texts")
             labels = tuple(found)
-    head, optimizer = {}, {}
+    head, optimizer, buckets = {}, {}, {}
     for name, array in arrays.items():
         part, _, rest = name.partition(".")
         with bundle.damage(_file_of(name, bundle)):
@@ -127,6 +134,8 @@ def load_model(folder: Path) -> Model:
                 head[rest] = array
             elif part == "optimizer":
                 optimizer[rest] = array
+            elif part == "buckets":
+                buckets[rest] = array
             elif name in ("trained", "first_lines"):
                 _require_array(array, (len(table),), "<i8")
     for name in ("counts", "trained", "first_lines"):
@@ -134,6 +143,12 @@ def load_model(folder: Path) -> Model:
             counts = table.vocabulary.counts if name == "counts" else arrays[name]
             if counts is not None and counts.min(initial=0) < 0:
                 raise ValueError("a count below 0")
+    settings = _settings_of(bundle)
+    for name, array in buckets.items():
+        with bundle.damage(f"buckets.{name}.npy"):
+            _require_array(array, (len(head[name]),), "<i8")
+            if array.min(initial=0) < 0 or array.max(initial=0) >= settings.buckets:
+                raise ValueError(f"found {array.min()} to {array.max()} of {settings.buckets}")
     with bundle.damage("log.jsonl"):
         if bundle.files["log.jsonl"].bytes > _MAX_LOG:
             raise ValueError("too large")
@@ -142,12 +157,13 @@ def load_model(folder: Path) -> Model:
         require_log(log)
     return Model(
         table=table,
-        settings=_settings_of(bundle),
+        settings=settings,
         head=head,
         labels=labels,
         trained=arrays["trained"],
         first_lines=arrays["first_lines"],
         optimizer=optimizer,
+        buckets=buckets,
         log=log,
         corpus=bundle.facts["corpus"],
         start=bundle.facts["start"],

@@ -18,7 +18,9 @@ from embedcli.errors import StoreError, VocabularyError
 from embedcli.model import Model
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
-from embedcli.tasks.supervised import Network, Supervised, Texts
+from embedcli.tasks.ngrams import NGRAMS, WordNgrams
+from embedcli.tasks.supervised import Network, Supervised
+from embedcli.tasks.texts import Texts
 from embedcli.text.encode import token_lines
 from embedcli.text.labels import LabelKind
 from embedcli.text.vocabulary import Coverage, Oov
@@ -159,7 +161,11 @@ class Predictor:
             )
         require_head(model)
         self.task = task
-        self.network = Network(model.settings)
+        ngrams = None
+        if model.settings.word_ngrams:
+            vocabulary, buckets = model.table.vocabulary, model.buckets[NGRAMS]
+            ngrams = WordNgrams.of(model.settings, vocabulary, buckets)
+        self.network = Network(model.settings, ngrams)
         self.parameters: Mapping[str, Tensor] = {
             "table": Tensor(model.table.vectors),
             **{name: Tensor(array) for name, array in model.head.items()},
@@ -179,20 +185,17 @@ class Predictor:
 
         `composed` (E, D) are the vectors of the ids V+1 to V+E.
         """
-        parameters = self.parameters
+        parameters, network = self.parameters, self.network
         if self.oov in ("zero", "compose"):
-            texts, rows = _with_unknown(texts, self.model.table, composed)
+            # Give the words numbers of their own, and copy their vectors: zeros for the id V.
+            table = self.model.table
+            words = np.unique(np.append(texts.ids, len(table)))  # (U,)
+            texts = Texts(np.searchsorted(words, texts.ids), texts.offsets)
+            rows = _rows_of(table, words, composed)  # (U, D)
             parameters = {**parameters, "table": Tensor(rows)}
-        return self.task.in_units(self.network.outputs(parameters, texts), self.parameters)
-
-
-def _with_unknown(
-    texts: Texts, table: EmbeddingTable, composed: NDArray[np.float32] | None
-) -> tuple[Texts, NDArray[np.float32]]:
-    """Give the words of texts numbers of their own, and copy their vectors: zeros for the id V."""
-    words = np.unique(np.append(texts.ids, len(table)))  # (U,)
-    rows = _rows_of(table, words, composed)  # (U, D)
-    return Texts(np.searchsorted(words, texts.ids), texts.offsets), rows
+            if network.ngrams is not None:
+                network = replace(network, ngrams=network.ngrams.of_words(words))
+        return self.task.in_units(network.outputs(parameters, texts), self.parameters)
 
 
 @np.errstate(all="ignore")

@@ -44,6 +44,12 @@ CASES = {
     },
     "classify-max": {"task": "classify", "optimizer": "adagrad", "pool": "max", "lr": 0.5},
     "classify-clipped": {"task": "classify", "optimizer": "sgd", "lr": 0.5, "clip_norm": 0.01},
+    "classify-ngrams": {
+        "task": "classify", "optimizer": "adagrad", "lr": 0.1, "word_ngrams": 3, "buckets": 7,
+    },
+    "regress-ngrams": {
+        "task": "regress", "optimizer": "sgd", "lr": 0.1, "word_ngrams": 2, "pool": "sum",
+    },
     "regress-sgd": {"task": "regress", "optimizer": "sgd", "lr": 0.1},
     "regress-flatten": {
         "task": "regress", "optimizer": "adagrad", "lr": 0.1, "pool": "flatten", "length": 4,
@@ -90,6 +96,8 @@ class Weights(dict):
 
     def __init__(self, record: dict) -> None:
         rows = {("table", each["id"]): each["row"] for each in record["rows"]}
+        met = [each for each in record["ngrams"] if each["row"] is not None]
+        rows |= {("ngrams", each["row"]): each["vector"] for each in met}
         rows |= {(c["parameter"], c["row"]): c["before"] for c in record["changes"]}
         super().__init__({key: np.array(value, np.float64) for key, value in rows.items()})
 
@@ -103,6 +111,9 @@ def loss_of(record: dict, weights: Weights) -> float:
 def pooled(record: dict, example: dict, weights: Weights) -> np.ndarray:
     of = record["settings"]
     rows = [weights["table", record["tokens"][place]["id"]] for place in example["inputs"]]
+    # An n-gram that was not met has zeros, which no step changes.
+    blank = np.zeros(record["shape"][1])
+    rows += [weights.get(("ngrams", each["row"]), blank) for each in record["ngrams"]]
     if of["pool"] == "flatten":
         blank = [np.zeros_like(rows[0])] * (of["length"] - len(rows))
         x = np.concatenate(blank + rows if of["pad_side"] == "left" else rows + blank)

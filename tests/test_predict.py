@@ -22,10 +22,11 @@ from embedcli.prediction import (
 )
 from embedcli.table import EmbeddingTable
 from embedcli.tasks.regress import Regress
-from embedcli.tasks.supervised import Network, Texts
+from embedcli.tasks.supervised import Network
+from embedcli.tasks.texts import Texts
 from embedcli.text.vocabulary import Coverage, Vocabulary
 
-from .tasks.corpora import PRESET, labelled_lines, numbered_lines, write
+from .tasks.corpora import PRESET, labelled_lines, numbered_lines, ordered_lines, write
 
 TABLE = EmbeddingTable(
     Vocabulary(["a", "b", "c"], np.array([6, 3, 1])),
@@ -40,9 +41,12 @@ def models(tmp_path_factory):
         "classify": labelled_lines(400, 1),
         "several": labelled_lines(600, 1, several=True),
         "regress": numbered_lines(300, 1),
+        "ngrams": ordered_lines(400, 1),
     }
     for name, lines in corpora.items():
-        settings = {**PRESET, "task": "classify" if name == "several" else name}
+        settings = {**PRESET, "task": name if name == "regress" else "classify"}
+        if name == "ngrams":
+            settings |= {"word_ngrams": 2, "buckets": 5000, "epochs": 20}
         if name == "regress":
             settings |= {"pool": "sum", "epochs": 30}
         text = write(folder / f"{name}.txt", lines)
@@ -85,6 +89,24 @@ def test_lines_are_the_same_however_many_are_read_at_once(models, tmp_path):
         alone = list(predict_labels(predictor, [write(tmp_path / "one.txt", [lines[number]])]))
         assert alone[0][0].name == together[number][0].name
         assert alone[0][0].probability == pytest.approx(together[number][0].probability, abs=1e-5)
+
+
+def test_the_order_of_words_is_told_by_their_ngrams(models, tmp_path):
+    lines = ordered_lines(200, 2)
+    found = classification(models["ngrams"], [write(tmp_path / "new.txt", lines)])
+    assert found.accuracy > 0.95
+    text = [line.split(" ", 1)[1] for line in lines[:20]]
+    predictor = Predictor(models["ngrams"])
+    whole = list(predict_labels(predictor, [write(tmp_path / "text.txt", text)]))
+    # A word that is not known is left out, or is one of an n-gram that was not met.
+    text = [f"zzz {line}" for line in text]
+    strange = write(tmp_path / "strange.txt", text)
+    assert list(predict_labels(predictor, [strange])) == whole
+    zero = Predictor(models["ngrams"], oov="zero")
+    logits = [zero.outputs(lines.texts) for lines in zero.read([strange])]
+    assert np.isfinite(logits).all()
+    names = [label.name for (label,) in predict_labels(zero, [strange])]
+    assert names == [label.name for (label,) in whole]
 
 
 def test_several_labels_by_threshold(models, tmp_path):

@@ -20,7 +20,8 @@ from embedcli.model import Model
 from embedcli.nn.optimizers import Optimizer, make_optimizer
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
-from embedcli.tasks.task import Example, Targets
+from embedcli.tasks.ngrams import NGRAMS
+from embedcli.tasks.task import Example, Ngram, Targets
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import split_labels
 from embedcli.text.tokenizer import Tokenizer
@@ -74,6 +75,7 @@ class Step:
     shape: tuple[int, int]  # (V, D) of the table
     tokens: Sequence[Token]
     rows: Mapping[int, Rows]  # rows (D,) that were looked up, by id
+    ngrams: Sequence[Ngram]  # of the text, if they have rows
     one_hot_difference: float  # largest |one-hot × W - the row looked up|
     examples: Sequence[Example]
     loss: float  # what is differentiated
@@ -135,13 +137,15 @@ def explain_step(
         )
     # 2. Compute loss and gradients as training does.
     weights = {"table": model.table.vectors, **model.head}
-    task = kind(_corpus(ids, vocabulary, answers), settings, weights=weights)
+    corpus = _corpus(ids, vocabulary, answers)
+    task = kind(corpus, settings, weights=weights, buckets=model.buckets)
     trainable = {name: each for name, each in task.parameters.items() if each.requires_grad}
     found = LocalGradients(trainable)
     loss = task.gradients(task.batch(0, 0), found)
     kept, examples = task.examples(task.batch(0, 0), len(ids))
     # 3. Take the step, in copies of the rows that change.
-    step = _Stepper(make_optimizer(settings), task.lr, model, ids[kept])
+    ngrams = task.ngrams([tokens[each] for each in known[kept]])
+    step = _Stepper(make_optimizer(settings), task.lr, model, ids[kept], ngrams)
     changes = [
         change
         for name, gradient in settled(found.by_name, settings, _frozen(model)).items()
@@ -167,6 +171,7 @@ def explain_step(
             for place, (token, each) in enumerate(zip(tokens, every, strict=True))
         ],
         rows=dict(zip(picked.tolist(), model.table.rows(picked), strict=True)),
+        ngrams=ngrams,
         one_hot_difference=one_hot_difference(model.table, picked),
         examples=[_in_text(example, known, tokens, model) for example in examples],
         loss=loss.value,
@@ -199,12 +204,21 @@ def one_hot_difference(table: EmbeddingTable, ids: NDArray[Any]) -> float:
 class _Stepper:
     """Takes the optimizer's step on copies of the rows that have a gradient."""
 
-    def __init__(self, optimizer: Optimizer, lr: float, model: Model, ids: NDArray[Any]) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        lr: float,
+        model: Model,
+        ids: NDArray[Any],
+        ngrams: Sequence[Ngram],
+    ) -> None:
         self.optimizer = optimizer
         self.rate = lr
         self.number = (model.log[-1].get("steps", 0) if model.log else 0) + 1
         self._model = model
-        self._times = Counter(ids.tolist())
+        # How often the text has each row of the tables whose rows are pooled by counts.
+        self._times = {"table": Counter(ids.tolist()), NGRAMS: Counter(n.row for n in ngrams)}
+        self._ngrams = {ngram.row: ngram.words for ngram in ngrams}
 
     def changes(self, name: str, raw: Gradient, gradient: Gradient) -> Iterator[Change]:
         """Yield what changes of a parameter, in the order of its rows."""
@@ -224,7 +238,10 @@ class _Stepper:
         after = before.copy()  # (U, D)
         state_after = {slot: array.copy() for slot, array in state_before.items()}
         self.optimizer.step_rows(after, state_after, local, self.rate, self.number)
-        tokens = self._model.table.vocabulary.tokens(ids)
+        if name == NGRAMS:
+            tokens = [self._ngrams[row] for row in ids.tolist()]
+        else:
+            tokens = self._model.table.vocabulary.tokens(ids)
         # A row that only pads a batch has a gradient of zeros and stays.
         for place, row in enumerate(ids.tolist()):
             if gradient.rows[place].any() or (after[place] != before[place]).any():
@@ -274,8 +291,8 @@ class _Stepper:
         Pooling by counts looks a word up once for all its places; each of them has its share.
         """
         parts = raw.rows[raw.ids == row]  # (times, D)
-        times = self._times[row]
-        if name == "table" and len(parts) == 1 and times > 1:
+        times = self._times[name][row] if name in self._times else 1
+        if len(parts) == 1 and times > 1:
             return np.repeat(parts / times, times, axis=0)  # (times, D)
         used: Rows = parts[parts.any(axis=1)]
         return used

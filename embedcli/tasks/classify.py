@@ -16,8 +16,10 @@ from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, CorpusError
 from embedcli.messages import Message
 from embedcli.nn.losses import LOSSES
-from embedcli.tasks.supervised import CONSTANT, Network, Supervised, Texts, split
+from embedcli.tasks.ngrams import NGRAMS
+from embedcli.tasks.supervised import CONSTANT, Network, Supervised, split
 from embedcli.tasks.task import Candidate, Shapes, Validation
+from embedcli.tasks.texts import Texts
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import ClassTargets
 
@@ -66,6 +68,7 @@ class Classify(Supervised):
         settings: TrainSettings,
         valid: EncodedCorpus | None = None,
         weights: Mapping[str, Array] | None = None,
+        buckets: Mapping[str, Array] | None = None,
     ) -> None:
         self.labels = targets_of(corpus).names
         everything = labelled(corpus, self.labels)
@@ -76,7 +79,13 @@ class Classify(Supervised):
         self.resolved = {"multi_label": self.multi_label, "lr": lr}
         kept, indices = split(_usable(everything, len(self.labels), corpus.name), settings)
         super().__init__(
-            everything.texts, indices, len(corpus.vocabulary), len(self.labels), settings, weights
+            everything.texts,
+            indices,
+            corpus.vocabulary,
+            len(self.labels),
+            settings,
+            weights,
+            buckets,
         )
         self._valid = everything.take(kept) if len(kept) else None
         if valid is not None:
@@ -163,7 +172,7 @@ class Classify(Supervised):
     ) -> Shapes:
         """Return the shapes of the network's head, and of the class weights if there are any."""
         weights = {CLASS_WEIGHTS: (len(labels),)} if CLASS_WEIGHTS in head else {}
-        return Network(settings).head_shapes(len(labels)) | weights
+        return Network(settings).head_shapes(len(labels), len(head.get(NGRAMS, ()))) | weights
 
     @classmethod
     def parse_answer(

@@ -13,8 +13,10 @@ from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, CorpusError
 from embedcli.messages import Message
-from embedcli.tasks.supervised import CONSTANT, Network, Supervised, Texts, split
+from embedcli.tasks.ngrams import NGRAMS
+from embedcli.tasks.supervised import CONSTANT, Network, Supervised, split
 from embedcli.tasks.task import Candidate, Shapes, Validation
+from embedcli.tasks.texts import Texts
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import Numbers, NumberTargets, parse_labels
 
@@ -51,12 +53,13 @@ class Regress(Supervised):
         settings: TrainSettings,
         valid: EncodedCorpus | None = None,
         weights: Mapping[str, Array] | None = None,
+        buckets: Mapping[str, Array] | None = None,
     ) -> None:
         everything = regression_targets(corpus)
         kept, indices = split(_usable(everything, corpus.name), settings)
         width = everything.values.shape[1]
         super().__init__(
-            everything.texts, indices, len(corpus.vocabulary), width, settings, weights
+            everything.texts, indices, corpus.vocabulary, width, settings, weights, buckets
         )
         self._values = everything.values
         self._valid = None
@@ -125,7 +128,7 @@ class Regress(Supervised):
     ) -> Shapes:
         """Return the shapes of the network's head, and of the targets' mean and scale."""
         width = head[MEAN].size if MEAN in head else 0  # R
-        shapes = Network(settings).head_shapes(width)
+        shapes = Network(settings).head_shapes(width, len(head.get(NGRAMS, ())))
         return shapes | dict.fromkeys((MEAN, SCALE), (width,))
 
     @classmethod

@@ -2,6 +2,8 @@
 
     ids ──gather──▶ rows ──pool──▶ a vector a text ──[hidden, relu]──dropout──▶ outputs
 
+With `word_ngrams` the n-grams of a text are pooled with its words, from rows of their own.
+
 Mean and sum pool by a matrix product: row b of the count matrix (B, U) holds the count of each of
 the batch's U distinct words in text b. A word is then looked up once a batch, and its gradient is
 summed by the product. Where only the output layer follows, and it has fewer outputs than the table
@@ -12,7 +14,7 @@ Source: Joulin et al. 2017, "Bag of tricks for efficient text classification".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -28,7 +30,10 @@ from embedcli.errors import ConfigError
 from embedcli.nn.initializers import glorot, initial_rows
 from embedcli.nn.layers import POOLS, Dense, Embedding, cut
 from embedcli.nn.losses import LOSSES, Total
-from embedcli.tasks.task import Candidate, Example, Shapes, Task
+from embedcli.tasks.ngrams import END_OF_TEXT, NGRAMS, WordNgrams
+from embedcli.tasks.task import Candidate, Example, Ngram, Shapes, Task
+from embedcli.tasks.texts import Texts
+from embedcli.text.vocabulary import Vocabulary
 
 CONSTANT = "target."  # prefix of parameters that are kept but not trained
 
@@ -38,38 +43,7 @@ _HEAD, _ORDER, _DROPOUT, _SPLIT = 11, 12, 13, 14
 # Count matrices up to so many cells (64 MB) pool by a product, longer batches word by word.
 _MAX_CELLS = 1 << 24
 
-_TEXTS_AT_ONCE = 256  # when a network is applied without training
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Texts as ids (N,) and offsets (B+1,): text b is ids[offsets[b]:offsets[b+1]]."""
-
-    ids: Array
-    offsets: Array
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """Words of each text, (B,)."""
-        return np.diff(self.offsets)
-
-    def take(self, indices: Array) -> Texts:
-        """Copy some of the texts, in the order of their indices."""
-        firsts = self.offsets[indices]  # (B,)
-        lengths = self.offsets[indices + 1] - firsts  # (B,)
-        offsets = np.concatenate([[0], np.cumsum(lengths)])  # (B+1,)
-        places = np.repeat(firsts - offsets[:-1], lengths)  # (N,)
-        places += np.arange(offsets[-1])
-        return Texts(np.take(self.ids, places), offsets)
-
-    def parts(self, size: int = _TEXTS_AT_ONCE) -> Iterator[Texts]:
-        """Yield the texts, `size` at a time."""
-        for start in range(0, len(self), size):
-            offsets = self.offsets[start : start + size + 1]
-            yield Texts(self.ids[offsets[0] : offsets[-1]], offsets - offsets[0])
+_COUNTED_AT_ONCE = 4096  # texts whose n-grams are counted together
 
 
 class Inputs(NamedTuple):
@@ -78,6 +52,8 @@ class Inputs(NamedTuple):
     ids: Array  # distinct words (U,) with a count matrix, otherwise every word (N,)
     counts: Array | None  # (B, U) float32: how often a word occurs in a text, or its share
     offsets: Array  # (B+1,)
+    scale: Array | None = None  # (B, 1) factor of the sum of a text's rows, where it has n-grams
+    ngrams: Inputs | None = None  # of the other table
 
 
 @dataclass(frozen=True)
@@ -85,23 +61,24 @@ class Network:
     """From words to outputs, as the settings say; the parameters are arguments."""
 
     settings: TrainSettings
+    ngrams: WordNgrams | None = None
 
     def __post_init__(self) -> None:
         if self.settings.pool == "flatten" and self.settings.length is None:
             raise ConfigError("pool flatten needs a length", "--length 20")
 
-    def head_shapes(self, outputs: int) -> Shapes:
-        """Return the shapes of the head's weights."""
+    def head_shapes(self, outputs: int, ngrams: int = 0) -> Shapes:
+        """Return the shapes of all parameters but the table, with so many rows of n-grams."""
         of = self.settings
         width = of.dim * of.length if of.pool == "flatten" and of.length else of.dim
-        shapes: Shapes = {}
+        shapes: Shapes = {NGRAMS: (ngrams, of.dim)} if of.word_ngrams else {}
         if of.hidden:
             shapes |= {"hidden.weight": (width, of.hidden), "hidden.bias": (of.hidden,)}
             width = of.hidden
         return shapes | {"output.weight": (width, outputs), "output.bias": (outputs,)}
 
     def initial_weights(self, words: int, outputs: int) -> dict[str, Array]:
-        """Draw a table of so many words, and the weights of the head.
+        """Draw a table of so many words, and the weights of the head; n-grams have rows of zeros.
 
         A hidden layer starts as Keras's Dense (Glorot & Bengio 2010), the output layer from zeros
         as fastText's, unless that would leave a table of zeros without a gradient.
@@ -114,20 +91,46 @@ class Network:
         table = initial_rows(of.init, of.seed, range(words), of.dim, of.init_scale)  # (V, D)
         return {"table": table} | {
             name: glorot(rng, *shape) if name in drawn else np.zeros(shape, np.float32)
-            for name, shape in self.head_shapes(outputs).items()
+            for name, shape in self.head_shapes(outputs, self._ngram_rows).items()
         }
+
+    @property
+    def _ngram_rows(self) -> int:
+        return 0 if self.ngrams is None else len(self.ngrams.buckets)
+
+    def read(self, texts: Texts) -> Texts:
+        """Return the words of texts that are read: all, or as many as `length` says."""
+        of = self.settings
+        if of.length is None:
+            return texts
+        return Texts(*cut(texts.ids, texts.offsets, of.length, of.pad_side))
 
     def inputs(self, texts: Texts, size: int) -> Inputs:
         """Return what `apply` needs of a batch of texts, for a table of `size` rows."""
-        ids, offsets = texts.ids, texts.offsets
-        if self.settings.length is not None:
-            ids, offsets = cut(ids, offsets, self.settings.length, self.settings.pad_side)
-        if self.settings.pool in ("mean", "sum"):
-            words, places = _distinct(ids, size)
-            if len(words) * len(texts) <= _MAX_CELLS:
-                counts = _count_matrix(places, len(words), offsets, self.settings.pool == "mean")
-                return Inputs(words, counts, offsets)
-        return Inputs(ids, None, offsets)
+        texts = self.read(texts)
+        if self.settings.pool not in ("mean", "sum"):
+            return Inputs(texts.ids, None, texts.offsets)
+        # 1. Find the distinct rows of each table.
+        parts, lengths = [(texts, *_distinct(texts.ids, size))], texts.lengths
+        if self.ngrams is not None:
+            rows, found = self.ngrams.rows(texts)
+            parts.append((rows, *_distinct(rows.ids, self._ngram_rows)))
+            lengths = lengths + found
+        share = 1 / np.maximum(lengths, 1)[:, None]  # (B, 1)
+        if self.settings.pool == "sum":
+            share[:] = 1
+        # 2. Count them, if there are not too many.
+        few = sum(len(distinct) for _, distinct, _ in parts) * len(texts) <= _MAX_CELLS
+        made = []
+        for each, distinct, places in parts:
+            if few:
+                counts = _count_matrix(places, len(distinct), each.offsets, share)
+                made.append(Inputs(distinct, counts, each.offsets))
+            else:
+                made.append(Inputs(each.ids, None, each.offsets))
+        if len(made) == 1:
+            return made[0]
+        return made[0]._replace(scale=share.astype(np.float32), ngrams=made[1])
 
     def apply(
         self, parameters: Mapping[str, Tensor], inputs: Inputs, rng: Generator | None = None
@@ -135,18 +138,28 @@ class Network:
         """Put the outputs (B, C) of a batch on the tape; in training `rng` draws the dropout."""
         of = self.settings
         output = Dense(parameters["output.weight"], parameters["output.bias"])
-        # 1. Look up the rows.
-        rows = Embedding(parameters["table"])(inputs.ids)  # (U, D), or (N, D)
-        # 2. Pool those of each text.
-        if inputs.counts is None:
-            pooled = POOLS[of.pool](rows, inputs.offsets, of.length, of.pad_side)  # (B, D)
-        elif of.hidden or of.dropout or output.weight.shape[1] > of.dim:
-            pooled = inputs.counts @ rows  # (B, D)
-        else:
-            # The same in another order, which is cheaper: score the words, then pool the scores.
-            scores: Tensor = inputs.counts @ (rows @ output.weight)  # (B, C)
-            return scores + output.bias
-        # 3. Apply the head.
+        few = output.weight.shape[1] <= of.dim
+        scored = inputs.counts is not None and few and not (of.hidden or of.dropout)
+        # 1. Look up the rows of each table, and pool those of each text.
+        pooled: Tensor | None = None
+        for name, each in (("table", inputs), (NGRAMS, inputs.ngrams)):
+            if each is None:
+                continue
+            rows = Embedding(parameters[name])(each.ids)  # (U, D), or (N, D)
+            if scored:
+                # The same in another order, which is cheaper: score rows, then pool the scores.
+                part: Tensor = each.counts @ (rows @ output.weight)  # (B, C)
+            elif each.counts is not None:
+                part = each.counts @ rows  # (B, D)
+            elif inputs.scale is not None:
+                part = ops.segment_sum(rows, each.offsets) * inputs.scale  # (B, D)
+            else:
+                part = POOLS[of.pool](rows, each.offsets, of.length, of.pad_side)  # (B, D)
+            pooled = part if pooled is None else pooled + part
+        assert pooled is not None
+        if scored:
+            return pooled + output.bias
+        # 2. Apply the head.
         if of.hidden:
             hidden = Dense(parameters["hidden.weight"], parameters["hidden.bias"])
             pooled = ops.relu(hidden(pooled))  # (B, H)
@@ -185,19 +198,29 @@ class Supervised(Task):
         self,
         texts: Texts,
         indices: Array,
-        words: int,
+        vocabulary: Vocabulary,
         outputs: int,
         settings: TrainSettings,
         weights: Mapping[str, Array] | None = None,
+        buckets: Mapping[str, Array] | None = None,
     ) -> None:
-        """Take the texts to learn from by their indices; the table has a row for each of `words`.
+        """Take the texts to learn from by their indices; the table has a row for each word.
 
-        `weights` are all the parameters to go on from; without, they are drawn.
+        `weights` and `buckets` are as in `Task`.
         """
         self.settings = settings
         self.network = Network(settings)
+        if settings.word_ngrams:
+            known = (buckets or {}).get(NGRAMS, np.zeros(0, np.int64))
+            ngrams = WordNgrams.of(settings, vocabulary, known)
+            if weights is None:
+                parts = np.array_split(indices, -(-len(indices) // _COUNTED_AT_ONCE))
+                ngrams = ngrams.with_rows_for(self.network.read(texts.take(p)) for p in parts)
+            self.network = Network(settings, ngrams)
+            self.tables = ("table", NGRAMS)
+            self.buckets = {NGRAMS: ngrams.buckets}
         if weights is None:
-            weights = self.network.initial_weights(words, outputs)
+            weights = self.network.initial_weights(len(vocabulary), outputs)
         self.parameters = {
             name: Tensor(array, requires_grad=not name.startswith(CONSTANT))
             for name, array in weights.items()
@@ -209,10 +232,11 @@ class Supervised(Task):
 
     @cached_property
     def most_rows(self) -> Mapping[str, int]:
-        """The most rows of the table that a batch looks up."""
+        """The most rows of each table that a batch looks up."""
         lengths = np.sort(self._texts.lengths[self._indices])
         longest = int(lengths[-self.settings.batch_size :].sum())
-        return {"table": min(len(self.parameters["table"]), longest)}
+        most = {"table": longest, NGRAMS: longest * ((self.settings.word_ngrams or 1) - 1)}
+        return {name: min(len(self.parameters[name]), most[name]) for name in self.tables}
 
     @property
     def batches(self) -> int:
@@ -267,6 +291,26 @@ class Supervised(Task):
         candidates = self.candidates(outputs, batch.targets[0])
         return kept, [Example(None, kept.tolist(), candidates)]
 
+    def ngrams(self, words: Sequence[str]) -> list[Ngram]:
+        """Return the n-grams of the one text, the shorter ones first."""
+        of = self.network.ngrams
+        if of is None:
+            return []
+        followed = [*words, END_OF_TEXT]
+        texts = [
+            " ".join(followed[start : start + length])
+            for length in range(2, of.longest + 1)
+            for start in range(len(followed) - length + 1)
+        ]
+        buckets = of.of_texts(self.network.read(self._texts)).ids.tolist()
+        rows, table = of.row_of[buckets].tolist(), self.parameters[NGRAMS].data
+        return [
+            Ngram(
+                text, bucket, *((None, np.zeros(table.shape[1])) if row < 0 else (row, table[row]))
+            )
+            for text, bucket, row in zip(texts, buckets, rows, strict=True)
+        ]
+
     def candidates(self, outputs: Array, target: Any) -> list[Candidate]:
         """Return each output (C,) of a text with its target."""
         raise NotImplementedError
@@ -289,11 +333,11 @@ def _distinct(ids: Array, size: int) -> tuple[Array, Array]:
     return words, index[ids]
 
 
-def _count_matrix(places: Array, columns: int, offsets: Array, share: bool) -> Array:
-    """Count words (N,) by column in each text, or their share of the text: (B, U) float32."""
+def _count_matrix(places: Array, columns: int, offsets: Array, share: Array) -> Array:
+    """Count ids (N,) by column in each text, times the text's share (B, 1): (B, U) float32."""
     lengths = np.diff(offsets)  # (B,)
     counts = np.zeros((len(lengths), columns), np.float32)  # (B, U)
     cells = places + np.repeat(np.arange(len(lengths)) * columns, lengths)  # (N,)
-    weights = 1 / np.maximum(lengths, 1) if share else np.ones(len(lengths))  # (B,)
-    np.add.at(counts.reshape(-1), cells, np.repeat(weights.astype(np.float32), lengths))
+    weights = np.repeat(share[:, 0].astype(np.float32), lengths)  # (N,)
+    np.add.at(counts.reshape(-1), cells, weights)
     return counts

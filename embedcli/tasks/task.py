@@ -76,6 +76,16 @@ class Example:
     title: str = ""  # the question in words
 
 
+@dataclass(frozen=True, slots=True)
+class Ngram:
+    """An n-gram of a text's words, and its row."""
+
+    words: str
+    bucket: int
+    row: int | None  # of the table of n-grams; None: not met in training
+    vector: Array  # (D,) zeros where there is no row
+
+
 class Task:
     """What is learnt: which examples a corpus gives, and the loss over them.
 
@@ -84,7 +94,7 @@ class Task:
     """
 
     label_kind: ClassVar[LabelKind] = "none"  # what each line of the corpus is read with
-    tables: ClassVar[tuple[str, ...]] = ("table",)  # parameters of a row a word
+    tables: tuple[str, ...] = ("table",)  # parameters of a row a word, or a row an n-gram
     of_this_text: ClassVar[tuple[str, ...]] = ()  # parameters that an update computes anew
     sample: ClassVar[str] = "sample.txt"  # text of the package to train on where none is named
     loss_formula: ClassVar[Message]  # for `embed explain`
@@ -93,6 +103,7 @@ class Task:
     settings: TrainSettings
     parameters: dict[str, Tensor]  # trained or kept; "table" is the (V, D) table
     resolved: Mapping[str, Any] = {}  # values of the task's settings that were `auto`
+    buckets: Mapping[str, Array] = {}  # (G,) int64 by table: which hashes have the rows of n-grams
 
     def __init__(
         self,
@@ -100,10 +111,12 @@ class Task:
         settings: TrainSettings,
         valid: EncodedCorpus | None = None,
         weights: Mapping[str, Array] | None = None,
+        buckets: Mapping[str, Array] | None = None,
     ) -> None:
         """Make the task of a corpus, and one to validate on.
 
-        `weights` are all parameters to go on from; without, they are drawn.
+        `weights` are all parameters to go on from; without, they are drawn. `buckets` are those of
+        a model to go on from; without weights, rows for new n-grams come after theirs.
         """
         raise NotImplementedError
 
@@ -187,6 +200,10 @@ class Task:
         The first result holds the positions of the words that are read, (n,).
         """
         raise NotImplementedError
+
+    def ngrams(self, words: Sequence[str]) -> list[Ngram]:
+        """Return the n-grams of the one text, whose words are given."""
+        return []
 
     @staticmethod
     def title(inputs: Sequence[str], centre: str) -> str:

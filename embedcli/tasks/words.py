@@ -65,8 +65,9 @@ class WordTask(Task):
         settings: TrainSettings,
         valid: EncodedCorpus | None = None,
         weights: Mapping[str, Array] | None = None,
+        buckets: Mapping[str, Array] | None = None,
     ) -> None:
-        del valid  # there are no labels to compare with
+        del valid, buckets  # there are no labels to compare with, and no n-grams
         self.settings = settings
         self._stream = WordStream(corpus, settings)
         if weights is None:

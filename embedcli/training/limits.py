@@ -42,7 +42,7 @@ def require_for_ids(folder: Path, sources: Sequence[str], settings: TrainSetting
 
 
 def require_for_tables(
-    folder: Path, words: int, settings: TrainSettings, memory: int | None
+    folder: Path, words: int, settings: TrainSettings, memory: int | None, ngrams: int = 0
 ) -> None:
     """Raise StoreError, with values that would fit, where the tables do not fit memory or disk.
 
@@ -50,19 +50,23 @@ def require_for_tables(
     optimizer and of the best epoch, and a copy of one table while it is moved to shared memory.
     The disk holds a checkpoint, and the next checkpoint or the model.
     """
-    tables = _tables(settings)
-    column = words * FLOAT  # bytes of one of the D columns of a table
+    tables, rows = _tables(settings), words + ngrams
+    column = rows * FLOAT  # bytes of one of the D columns of a table
     for where, free, bytes_per_dim in (
         ("of memory", memory, (tables + 1) * column),
         (f"on the disk of {folder}", files.free_space(folder), 2 * tables * column),
     ):
         needed = bytes_per_dim * settings.dim
         if free is not None and needed > free:
-            dim, fitting = free // bytes_per_dim, free * words // needed
+            dim, fitting = free // bytes_per_dim, free * rows // needed
+            hint = f"--max-vocab {fitting} would fit"
+            if ngrams:
+                least = fitting - words
+                hint = f"--buckets {least} would fit" if least > 0 else "leave out --word-ngrams"
             raise StoreError(
-                f"{_describe(words, settings)}: the run needs {files.readable(needed)} {where}; "
-                f"{files.readable(free)} are free",
-                f"--max-vocab {fitting} would fit" + (f", or --dim {dim}" if dim else ""),
+                f"{_describe(words, settings, ngrams)}: the run needs {files.readable(needed)} "
+                f"{where}; {files.readable(free)} are free",
+                hint + (f", or --dim {dim}" if dim else ""),
             )
 
 
@@ -71,8 +75,8 @@ def require_for_gradients(task: Task, settings: TrainSettings, memory: int | Non
 
     `memory` is the number of bytes that were free before the task made its tables.
     """
-    words = len(task.parameters["table"])
-    tables = (_tables(settings) + 1) * words * FLOAT * settings.dim
+    words, ngrams = len(task.parameters["table"]), sum(map(len, task.buckets.values()))
+    tables = (_tables(settings) + 1) * (words + ngrams) * FLOAT * settings.dim
     needed = _bytes_for_group(task, settings, settings.group)
     if memory is None or tables + needed <= memory:
         return
@@ -82,8 +86,8 @@ def require_for_gradients(task: Task, settings: TrainSettings, memory: int | Non
         if tables + _bytes_for_group(task, settings, group) <= memory
     ]
     raise StoreError(
-        f"{_describe(words, settings)}: the run needs {files.readable(tables + needed)} of memory, "
-        f"{files.readable(needed)} of it for the gradients of {settings.group} batches; "
+        f"{_describe(words, settings, ngrams)}: the run needs {files.readable(tables + needed)} of "
+        f"memory, {files.readable(needed)} of it for the gradients of {settings.group} batches; "
         f"{files.readable(memory)} are free",
         f"--group {fitting[-1]} would fit" if fitting else "take a smaller --batch-size",
     )
@@ -123,5 +127,6 @@ def _tables(settings: TrainSettings) -> int:
     return len(TASKS[settings.task].tables) * (1 + slots + (settings.patience is not None))
 
 
-def _describe(words: int, settings: TrainSettings) -> str:
-    return f"{words:,} words × {settings.dim:,} numbers, {settings.optimizer}"
+def _describe(words: int, settings: TrainSettings, ngrams: int) -> str:
+    rows = f"{words:,} words and {ngrams:,} n-grams" if ngrams else f"{words:,} words"
+    return f"{rows} × {settings.dim:,} numbers, {settings.optimizer}"

@@ -223,7 +223,11 @@ class _Run:
         # 3. The task with its parameters, and where they start from.
         memory = available_memory()
         limits.require_for_tables(folder, len(vocabulary), settings, memory)
-        task = TASKS[settings.task](corpus, settings, valid)
+        buckets = None if self.earlier is None else self.earlier.buckets
+        task = TASKS[settings.task](corpus, settings, valid, buckets=buckets)
+        ngrams = sum(map(len, task.buckets.values()))
+        if ngrams:
+            limits.require_for_tables(folder, len(vocabulary), settings, memory, ngrams)
         limits.require_for_gradients(task, settings, memory)
         state = None
         if checkpoint is not None:
@@ -376,6 +380,7 @@ class _Run:
                 for name, slots in state.slots.items()
                 for slot, array in slots.items()
             },
+            buckets=self.training.task.buckets,
             log=state.log,
             corpus=corpus,
             start=start,

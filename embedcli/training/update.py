@@ -21,6 +21,7 @@ from embedcli.nn.initializers import initial_rows
 from embedcli.nn.optimizers import make_optimizer
 from embedcli.storage.bundle import FORMAT, require_types
 from embedcli.tasks import TASKS
+from embedcli.tasks.ngrams import NGRAMS
 from embedcli.tasks.task import Task
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.text.words import Known
@@ -41,6 +42,8 @@ MUST_MATCH_MODEL = (
     "pad_side",
     "hidden",
     "multi_label",
+    "word_ngrams",
+    "buckets",
 )
 # Settings that an update does not inherit from the model.
 NOT_INHERITED = ("update", "vectors", "freeze", "valid", "workers", "cache", "checkpoint_every")
@@ -55,12 +58,13 @@ class Earlier:
     known: Known
     start: Mapping[str, Any]  # how the model's initial rows were made
     corpus: str  # fingerprint of all the text it was trained on
+    buckets: Mapping[str, NDArray[np.int64]]  # of its rows of n-grams, by table
 
     @classmethod
     def of(cls, model: Model) -> Earlier:
         """Return what is kept of a model."""
         known = Known(model.table.vocabulary, np.asarray(model.first_lines), model.labels)
-        return cls(known, dict(model.start), model.corpus)
+        return cls(known, dict(model.start), model.corpus, model.buckets)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of a checkpoint that hold it."""
@@ -68,6 +72,7 @@ class Earlier:
             "earlier.words": np.frombuffer(self.known.vocabulary.to_bytes(), np.uint8),
             "earlier.counts": self.known.counts,
             "earlier.first_lines": self.known.first_lines,
+            **{f"earlier.buckets.{name}": array for name, array in self.buckets.items()},
         }
 
     def facts(self) -> dict[str, Any]:
@@ -88,7 +93,13 @@ class Earlier:
             if array.shape != (len(words),) or array.dtype != np.int64 or (array < 0).any():
                 raise ValueError(f"earlier.{name}: expected {len(words)} whole numbers from 0")
         known = Known(Vocabulary(words, counts), first_lines, tuple(map(str, facts["labels"])))
-        return cls(known, dict(facts["start"]), facts["corpus"])
+        prefix = "earlier.buckets."
+        buckets = {
+            name.removeprefix(prefix): array
+            for name, array in arrays.items()
+            if name.startswith(prefix)
+        }
+        return cls(known, dict(facts["start"]), facts["corpus"], buckets)
 
 
 def inherited_settings(folder: Path) -> dict[str, Any]:
@@ -142,7 +153,7 @@ def require_head(model: Model) -> None:
     expected = TASKS[model.settings.task].head_shapes(
         model.settings, len(model.table), model.labels, model.head
     )
-    if found != expected:
+    if found != expected or model.buckets.keys() != ({NGRAMS} & expected.keys()):
         raise StoreError(
             f"damaged: the head is of {found}; expected {expected}",
             "embed info --verify says which file was changed",

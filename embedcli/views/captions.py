@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -32,6 +33,15 @@ def look_up(step: Step, say: Catalogue) -> str:
 def answer(step: Step, say: Catalogue) -> str:
     """Return where the right answer comes from."""
     return " ".join(map(say.say, step.describe_target))
+
+
+def ngrams(step: Step, say: Catalogue) -> str:
+    """Return how the n-grams of a text get their rows."""
+    sentences = [say("step.ngrams", buckets=step.settings.buckets)]
+    unmet = sum(each.row is None for each in step.ngrams)
+    if unmet:
+        sentences.append(say("step.ngrams_not_met", count=unmet))
+    return " ".join(sentences)
 
 
 def loss(step: Step, say: Catalogue) -> str:
@@ -62,8 +72,9 @@ def update(step: Step, say: Catalogue) -> str:
 
 def unchanged(step: Step, say: Catalogue) -> str:
     """Return how many rows do not change."""
+    changed = Counter(change.parameter for change in step.changes)
     tables = ", ".join(
-        say("step.rows_of", count=count, rows=step.shape[0], table=name)
+        say("step.rows_of", count=count, rows=count + changed[name], table=name)
         for name, count in step.unchanged.items()
     )
     return say("step.unchanged", tables=tables)

@@ -84,6 +84,11 @@ def step_blocks(step: Step, say: Catalogue, precision: int) -> Iterator[Block]:
     yield paragraph(captions.look_up(step, say))
     names = {token.id: token.token for token in step.tokens}
     yield _rows([(str(i), names[i], row) for i, row in step.rows.items()], say, precision)
+    if step.ngrams:
+        yield paragraph(captions.ngrams(step, say))
+        ngrams = [("–" if n.row is None else str(n.row), n.words, n.vector) for n in step.ngrams]
+        yield _rows(ngrams[:ROWS_SHOWN], say, precision)
+        yield from _rest(len(ngrams) - ROWS_SHOWN, "table.more_rows", say)
     yield Heading(say("step.answer"), 3)
     yield paragraph(captions.answer(step, say))
     yield Heading(say("step.forward"), 4)

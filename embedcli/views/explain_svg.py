@@ -117,6 +117,9 @@ def _step_parts(step: Step, say: Catalogue) -> Iterator[Part]:
     draw = partial(_draw_look_up, step=step, colors=colors, say=say)
     yield Figure(say("page.tokens_and_rows"), draw)
     yield Sentences(captions.look_up(step, say))
+    if step.ngrams:
+        yield Sentences(captions.ngrams(step, say))
+        yield Figure(say("page.ngrams"), partial(_draw_ngrams, step=step, say=say))
     yield Heading(say("step.answer"), 3)
     yield Sentences(captions.answer(step, say))
     yield Heading(say("step.forward"), 4)
@@ -221,6 +224,21 @@ def _draw_tokens(
         )
         canvas.y += 24
     return ends
+
+
+def _draw_ngrams(canvas: Canvas, step: Step, say: Catalogue) -> None:
+    """Draw the n-grams of the text and the rows they pick, one below the other."""
+    left, width = MARGIN + 300.0, 400.0
+    largest = largest_of([each.vector for each in step.ngrams])
+    for each in step.ngrams[:ROWS_SHOWN]:
+        name = clipped(each.words, 14, 280)
+        canvas.text(left - 12, canvas.y + 16, name, size=14, anchor="end")
+        canvas.heatmap_row(left, canvas.y, each.vector[:NUMBERS_SHOWN], width, 22, largest)
+        number = "–" if each.row is None else str(each.row)
+        canvas.text(left + width + 12, canvas.y + 16, number, size=12, color=MUTED, mono=True)
+        canvas.y += 28
+    _draw_rest(canvas, len(step.ngrams) - ROWS_SHOWN, "table.more_rows", say)
+    canvas.y += 12
 
 
 def _draw_gap(canvas: Canvas, left: float, width: float, rows: int, say: Catalogue) -> None:

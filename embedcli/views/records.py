@@ -152,6 +152,8 @@ def _description_rows(of: Description, verified: bool) -> Iterator[tuple[str, st
     elif of.settings is not None:
         yield "task", of.settings.task
         yield "untrained", f"{of.untrained:,} of {of.words:,} words"
+        if of.ngrams is not None:
+            yield "n-grams", f"{of.ngrams:,} × {of.dim} float32, beside the words"
         if of.labels:
             yield "labels", ", ".join(of.labels)
         if of.log:

@@ -56,6 +56,35 @@ def test_what_cannot_be_true_is_refused(folder, name, data, what):
         load_model(folder)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda buckets: buckets[1:],
+        lambda buckets: buckets.astype(np.int32),
+        lambda buckets: buckets - 20,
+        lambda buckets: buckets + 20,
+    ],
+)
+def test_buckets_of_another_table_are_refused(tmp_path, change):
+    (tmp_path / "corpus.txt").write_text(TEXT)
+    settings = {"dim": 3, "epochs": 1, "word_ngrams": 2, "buckets": 20, "workers": 1}
+    api.train(tmp_path / "corpus.txt", tmp_path / "model", task="classify", **settings)
+    change_arrays(tmp_path / "model", "buckets.", change)
+    with pytest.raises(StoreError, match=r"buckets.ngrams.npy: damaged"):
+        load_model(tmp_path / "model")
+
+
+def test_a_model_without_its_buckets_is_refused(tmp_path):
+    (tmp_path / "corpus.txt").write_text(TEXT)
+    settings = {"dim": 3, "epochs": 1, "word_ngrams": 2, "workers": 1}
+    api.train(tmp_path / "corpus.txt", tmp_path / "model", task="classify", **settings)
+    manifest = json.loads((tmp_path / "model" / "manifest.json").read_bytes())
+    del manifest["files"]["buckets.ngrams.npy"]
+    (tmp_path / "model" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(StoreError, match="damaged: the head"):
+        prediction.Predictor(load_model(tmp_path / "model"))
+
+
 @pytest.mark.parametrize("part", ["head.", "trained", "first_lines"])
 def test_arrays_of_another_kind_are_refused(folder, part):
     change_arrays(folder, part, lambda array: array.astype("<f8"))

@@ -31,6 +31,19 @@ def labelled_lines(count, seed, several=False):
     return lines
 
 
+def ordered_lines(count, seed):
+    """Texts of the same words, whose order alone says what they are."""
+    draw = random.Random(seed)
+    lines = []
+    for _ in range(count):
+        words = draw.choices(COMMON, k=8)
+        label = draw.choice(["up", "down"])
+        place = draw.randrange(8)
+        words[place:place] = ["low", "high"] if label == "up" else ["high", "low"]
+        lines.append(f"__label__{label} {' '.join(words)}")
+    return lines
+
+
 def numbered_lines(count, seed):
     """Texts with two numbers of unlike size, made of how many cheap and dear words there are."""
     draw = random.Random(seed)

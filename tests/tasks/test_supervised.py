@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +10,11 @@ from embedcli.autodiff.tensor import Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError
 from embedcli.tasks import supervised
-from embedcli.tasks.supervised import Inputs, Network, Texts, split
+from embedcli.tasks.ngrams import WordNgrams
+from embedcli.tasks.supervised import Inputs, Network, split
+from embedcli.tasks.texts import Texts
+from embedcli.text.ngrams import hash_texts
+from embedcli.text.vocabulary import Vocabulary
 
 TEXTS = [[4, 1, 4], [], [2], [0, 1, 2, 3, 4, 1]]
 
@@ -101,6 +107,76 @@ def test_a_batch_too_large_for_a_count_matrix_is_pooled_word_by_word(pool, monke
         result.sum().backward()
         grads.append(tensors["table"].grad.dense())
     np.testing.assert_allclose(grads[0], grads[1], rtol=1e-5)
+
+
+NGRAMS = WordNgrams.of(
+    TrainSettings(task="classify", word_ngrams=3, buckets=1000),
+    Vocabulary("abcde"),
+    np.zeros(0, int),
+)
+
+
+def spelled_ngrams(words, longest):
+    """The buckets of all n-grams of words, the end of the text among them."""
+    whole = [*words, "</s>"]
+    lengths = range(2, longest + 1)
+    parts = [whole[i : i + n] for n in lengths for i in range(len(whole) - n + 1)]
+    found = []
+    for part in parts:
+        first, *others = hash_texts([word.encode() for word in part]).view(np.int32).tolist()
+        for other in others:
+            first = (first * 116049371 + other) % 2**64
+        found.append(first % 2**64 % 1000)
+    return found
+
+
+def test_buckets_are_those_of_the_texts_words_and_end():
+    found = NGRAMS.of_texts(texts_of(TEXTS))
+    for line, start, end in zip(TEXTS, found.offsets, found.offsets[1:], strict=False):
+        words = ["abcde"[each] for each in line]
+        assert found.ids[start:end].tolist() == spelled_ngrams(words, 3)
+
+
+def test_rows_are_added_for_new_buckets_after_those_there_are():
+    first = NGRAMS.with_rows_for([texts_of(TEXTS[2:3])])
+    then = first.with_rows_for([texts_of(TEXTS[:2]), texts_of(TEXTS[2:])])
+    assert len(first.buckets) == 1
+    assert then.buckets[:1].tolist() == first.buckets.tolist()
+    assert (np.diff(then.buckets[1:]) > 0).all()
+    assert set(then.buckets) == set(NGRAMS.of_texts(texts_of(TEXTS)).ids)
+    assert then.row_of[then.buckets].tolist() == list(range(len(then.buckets)))
+
+
+@pytest.mark.parametrize("cells", [1 << 24, 0])
+@pytest.mark.parametrize("outputs", [2, 5])
+@pytest.mark.parametrize(
+    "settings", [{"pool": "mean"}, {"pool": "sum", "length": 4}, {"hidden": 4}]
+)
+def test_ngrams_are_pooled_with_the_words(settings, outputs, cells, monkeypatch):
+    monkeypatch.setattr(supervised, "_MAX_CELLS", cells)
+    plain = network_of(word_ngrams=3, buckets=1000, **settings)
+    network = replace(plain, ngrams=NGRAMS.with_rows_for([texts_of(TEXTS[:1])]))
+    given = tensors_of(network, 5, outputs)
+    p = {name: tensor.data for name, tensor in given.items()}
+    expected = []
+    for line in TEXTS:
+        line = line[: settings.get("length", len(line))]
+        met = dict(zip(network.ngrams.buckets.tolist(), p["ngrams"], strict=True))
+        buckets = spelled_ngrams(["abcde"[each] for each in line], 3)
+        rows = [p["table"][each] for each in line]
+        rows += [met.get(each, np.zeros(3)) for each in buckets]
+        pool = np.sum if settings.get("pool") == "sum" else np.mean
+        vector = pool(rows, axis=0) if rows else np.zeros(3)
+        if network.settings.hidden:
+            vector = np.maximum(vector @ p["hidden.weight"] + p["hidden.bias"], 0)
+        expected.append(vector @ p["output.weight"] + p["output.bias"])
+    np.testing.assert_allclose(network.outputs(given, texts_of(TEXTS)), expected, rtol=1e-5)
+    inputs, names = network.inputs(texts_of(TEXTS), 5), list(given)
+
+    def outputs_of(*values):
+        return network.apply(dict(zip(names, values, strict=True)), inputs)
+
+    check_gradient(outputs_of, [given[name].data for name in names])
 
 
 def test_a_count_matrix_worked_by_hand():

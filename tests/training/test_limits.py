@@ -81,6 +81,16 @@ def test_tables_that_will_not_fit_are_refused_before_the_work(
         train(dim=1)
 
 
+def test_ngrams_that_will_not_fit_are_refused_before_the_work(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = train(dim=50).table.vectors.shape[0]
+    monkeypatch.setattr(run, "available_memory", lambda: 3 * (words + 7) * 50 * 4)
+    with pytest.raises(StoreError, match=rf"{words} words and [0-9]+ n-grams × 50") as no:
+        train(dim=50, word_ngrams=2)
+    assert str(no.value.hint).startswith("--buckets 7 would fit")
+
+
 def test_gradients_that_will_not_fit_are_refused_before_the_work(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ VARIANTS = {
     "adam": {"optimizer": "adam", "schedule": "linear", "warmup": 0.2},
     "hidden": {"hidden": 4, "dropout": 0.5, "optimizer": "sgd", "momentum": 0.9},
     "regress": {"task": "regress", "optimizer": "rmsprop"},
+    "ngrams": {"word_ngrams": 3, "buckets": 101, "valid_share": 0.2},
     "patience": {"valid_share": 0.3, "patience": 3, "lr": 0.5, "epochs": 12},
     "skipgram": {"task": "skipgram", "batch_size": 64},
     "cbow": {"task": "cbow", "batch_size": 64},
@@ -113,7 +114,9 @@ def test_the_table_is_the_same_for_any_workers_with_or_without_cache_stopped_or_
     assert len(found) == 1
 
 
-@pytest.mark.parametrize("variant", ["adam", "hidden", "flatten", "regress", "skipgram", "cbow"])
+@pytest.mark.parametrize(
+    "variant", ["adam", "hidden", "flatten", "regress", "ngrams", "skipgram", "cbow"]
+)
 def test_two_workers_learn_what_one_does(variant, train):
     settings = {"flatten": {"pool": "flatten", "length": 4}, **VARIANTS}[variant]
     runs = [train(workers=number, **{**settings, "epochs": 8}) for number in (1, 2)]

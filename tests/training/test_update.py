@@ -33,6 +33,7 @@ VARIANTS = {
     "hidden": {"hidden": 4, "dropout": 0.5, "optimizer": "sgd", "momentum": 0.9},
     "flatten": {"pool": "flatten", "length": 4, "optimizer": "rmsprop"},
     "regress": {"task": "regress", "optimizer": "rmsprop"},
+    "ngrams": {"word_ngrams": 2, "optimizer": "adam"},
     "skipgram": {"task": "skipgram", "batch_size": 64, "dim": 6},
     "cbow": {"task": "cbow", "batch_size": 64},
 }

@@ -1,0 +1,44 @@
+"""Texts as ids, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedcli.autodiff.tensor import Array
+
+_TEXTS_AT_ONCE = 256  # when a network is applied without training
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts as ids (N,) and offsets (B+1,): text b is ids[offsets[b]:offsets[b+1]]."""
+
+    ids: Array
+    offsets: Array
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Words of each text, (B,)."""
+        return np.diff(self.offsets)
+
+    def take(self, indices: Array) -> Texts:
+        """Copy some of the texts, in the order of their indices."""
+        firsts = self.offsets[indices]  # (B,)
+        lengths = self.offsets[indices + 1] - firsts  # (B,)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])  # (B+1,)
+        places = np.repeat(firsts - offsets[:-1], lengths)  # (N,)
+        places += np.arange(offsets[-1])
+        return Texts(np.take(self.ids, places), offsets)
+
+    def parts(self, size: int = _TEXTS_AT_ONCE) -> Iterator[Texts]:
+        """Yield the texts, `size` at a time."""
+        for start in range(0, len(self), size):
+            offsets = self.offsets[start : start + size + 1]
+            yield Texts(self.ids[offsets[0] : offsets[-1]], offsets - offsets[0])
