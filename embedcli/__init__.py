@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from embedcli.api import clear_cache as clear_cache
     from embedcli.api import compare as compare
     from embedcli.api import convert as convert
+    from embedcli.api import count as count
     from embedcli.api import describe as describe
     from embedcli.api import evaluate as evaluate
     from embedcli.api import explain as explain
@@ -31,8 +32,13 @@ if TYPE_CHECKING:
     from embedcli.api import vectors as vectors
     from embedcli.comparison import ComparedWord as ComparedWord
     from embedcli.comparison import TableComparison as TableComparison
+    from embedcli.config import CountSettings as CountSettings
     from embedcli.config import TextSettings as TextSettings
     from embedcli.config import TrainSettings as TrainSettings
+    from embedcli.cooccurrences import Contexts as Contexts
+    from embedcli.cooccurrences import Cooccurrences as Cooccurrences
+    from embedcli.cooccurrences import Pair as Pair
+    from embedcli.cooccurrences import Partner as Partner
     from embedcli.description import Description as Description
     from embedcli.errors import ConfigError as ConfigError
     from embedcli.errors import CorpusError as CorpusError
@@ -74,10 +80,11 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _NAMES = {
-    "api": "analogy cache clear_cache compare convert describe evaluate explain explain_word load "
-    "lookup neighbors odd predict sample similarity tokenize train vectors Cache",
+    "api": "analogy cache clear_cache compare convert count describe evaluate explain explain_word "
+    "load lookup neighbors odd predict sample similarity tokenize train vectors Cache",
     "comparison": "ComparedWord TableComparison",
-    "config": "TextSettings TrainSettings",
+    "config": "CountSettings TextSettings TrainSettings",
+    "cooccurrences": "Contexts Cooccurrences Pair Partner",
     "description": "Description",
     "errors": "ConfigError CorpusError EmbedError FormatError StoreError TrainingError "
     "VocabularyError WorkerError",

@@ -28,6 +28,7 @@ from embedcli.text.vocabulary import Coverage, Oov
 if TYPE_CHECKING:
     from embedcli import explanation
     from embedcli.comparison import TableComparison
+    from embedcli.cooccurrences import Cooccurrences
     from embedcli.description import Description
     from embedcli.evaluation import Analogies, Classification, Regression, Similarity
     from embedcli.formats.base import Options, Read
@@ -181,6 +182,42 @@ def tokenize(
     from embedcli.text.tokenized import Tokenized
 
     return Tokenized(_places(sources), resolve(TextSettings, given=settings), vocabulary, oov)
+
+
+def count(
+    sources: Sources,
+    out: Source | None = None,
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
+    **settings: Any,
+) -> Cooccurrences:
+    r"""Count how often words stand near each other, or open the counts saved at `sources`.
+
+    `settings` are fields of `CountSettings`. With `out` the counts are saved there, as
+    `cooccurrences` describes. `progress` is called with what is being done ("read", "count"), how
+    much of it is done, and how much there is. Raises ConfigError, CorpusError or StoreError.
+
+    >>> from tempfile import NamedTemporaryFile
+    >>> with NamedTemporaryFile("w", suffix=".txt") as file:
+    ...     _ = file.write("Hope to see you soon\nNice to see you again\n")
+    ...     file.flush()
+    ...     counts = count(file.name, cache=False)
+    >>> counts.pair("see", "you").count
+    2.0
+    """
+    from embedcli import cooccurrences
+    from embedcli.config import CountSettings, resolve
+
+    if isinstance(sources, str | Path) and cooccurrences.holds_counts(Path(sources)):
+        for name in settings:
+            raise ConfigError(f"{name}: {sources} is counted already", "leave it out")
+        if out is not None:
+            raise ConfigError(f"out: {sources} is counted already", "leave it out")
+        return cooccurrences.load_counts(Path(sources))
+    chosen = resolve(CountSettings, given=settings)
+    return cooccurrences.count(
+        _places(sources), None if out is None else Path(out), chosen, progress
+    )
 
 
 def lookup(words: Iterable[str], model: Model = "embeddings", *, oov: Oov | None = None) -> Found:

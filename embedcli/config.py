@@ -45,6 +45,7 @@ MAX_NUMBER = 1e18  # for factors of weights: the product of two of them still fi
 INTEGER = re.compile(r"[-+]?[0-9]+(_[0-9]+)*")
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 NULLS = ("none", "null", "~")
+SIZE, SIZE_IN_WORDS = r"[1-9][0-9]{0,8}[kmg]?", "a size (512m, 2g)"
 
 
 class ByTask:
@@ -317,6 +318,25 @@ class TextSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CountSettings(TextSettings):
+    """How words that stand near each other are counted."""
+
+    window: int = setting(
+        10, "Largest distance between two words of a pair.", group="Task", minimum=1, maximum=100
+    )
+    weighting: Literal["harmonic", "plain"] = setting(
+        "harmonic", "What a pair counts: 1 / its distance, or 1.", group="Task"
+    )
+    memory: str = setting(
+        "1g",
+        "Memory to use at most; counts that do not fit are sorted on disk.",
+        group="Run",
+        pattern=SIZE,
+        form=SIZE_IN_WORDS,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainSettings(TextSettings):
     """Everything that decides a training run.
 
@@ -511,6 +531,16 @@ class TrainSettings(TextSettings):
         pattern=r"[1-9][0-9]{0,8}[smh]?|off",
         form="seconds (30s), minutes (5m), hours (1h), a number of steps (1000), or off",
     )
+
+
+def bytes_of(size: str) -> int:
+    """Return the bytes of a size.
+
+    >>> bytes_of("512m")
+    536870912
+    """
+    factor = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}.get(size[-1])
+    return int(size) if factor is None else int(size[:-1]) * factor
 
 
 class Interval(NamedTuple):

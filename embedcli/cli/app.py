@@ -19,6 +19,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 COMMANDS = {
     "train": "train",
     "tokenize": "tokenize",
+    "count": "count",
     "lookup": "show",
     "show-table": "show",
     "neighbors": "query",

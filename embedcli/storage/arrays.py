@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import mmap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -56,10 +56,50 @@ def map_npy(path: Path) -> NDArray[Any]:
         return _map_array(path, file, 0, size)
 
 
-def map_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """Memory-map the arrays of an uncompressed `.npz` file, read-only; raises as `map_npy`.
+def npz_chunks(
+    arrays: Mapping[str, tuple[tuple[int, ...], DTypeLike, Iterable[NDArray[Any]]]],
+) -> Iterator[bytes]:
+    """Return arrays as the bytes of an uncompressed `.npz` file, in chunks.
 
-    Model folders of format 1 hold such files.
+    Each is given by its shape, its dtype and the parts, in C order, that it is made of.
+    """
+    import zipfile
+
+    class Sink:
+        """Collects what the archive writes."""
+
+        def __init__(self) -> None:
+            self.chunks: list[bytes] = []
+
+        def write(self, data: bytes) -> int:
+            self.chunks.append(bytes(data))
+            return len(data)
+
+        def flush(self) -> None:
+            pass
+
+        def taken(self) -> Iterator[bytes]:
+            chunks, self.chunks = self.chunks, []
+            yield from chunks
+
+    sink = Sink()
+    with zipfile.ZipFile(cast(BinaryIO, sink), "w") as archive:
+        for name, (shape, dtype, parts) in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                member.write(npy_header(shape, dtype))
+                for part in parts:
+                    data = np.ascontiguousarray(part, dtype).reshape(-1).view(np.uint8).data
+                    for start in range(0, len(data), _CHUNK):
+                        member.write(data[start : start + _CHUNK])
+                        yield from sink.taken()
+    yield from sink.taken()
+
+
+def map_npz(path: Path, only: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
+    """Memory-map the arrays of an uncompressed `.npz` file, or some `only`, read-only.
+
+    Model folders of format 1, and counts, hold such files. Raises as `map_npy`, and KeyError for
+    a name that is not there.
     """
     import struct
     import zipfile  # slow to import, and not needed for other models
@@ -68,7 +108,8 @@ def map_npz(path: Path) -> dict[str, NDArray[Any]]:
     arrays = {}
     try:
         with zipfile.ZipFile(path) as archive, path.open("rb") as file:
-            for member in archive.infolist():
+            members = [archive.getinfo(f"{name}.npy") for name in only] or archive.infolist()
+            for member in members:
                 if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
                     raise ValueError(f"member {member.filename!r} is compressed or encrypted")
                 # The data follows the member's local header, which repeats the name.

@@ -66,6 +66,12 @@ COMMANDS_OF = {
     "`similarity`": ["similarity nice bad nice nobody --oov zero"],
     "`odd`": ["odd nice bad see"],
     "`tokenize`": ["tokenize text.txt", "tokenize text.txt --vocab v --oov unknown"],
+    "`count`": [
+        "count text.txt",
+        "count text.txt --pair see nice",
+        "count text.txt --pair hear nice",
+    ],
+    "`count --word`": ["count text.txt --word see"],
     "`predict`": ["predict text.txt", "predict text.txt -k 2"],
     "`vectors`": ["vectors nice see"],
     "`evaluate` of word pairs": ["evaluate pairs.txt"],
