@@ -12,6 +12,7 @@ from embedcli.cli import flags
 from embedcli.cli.app import examples
 from embedcli.messages import LANGUAGES
 from embedcli.views import terminal
+from embedcli.views.scripts import LIBRARIES
 
 FORMATS = ("text", "json", "svg", "html")
 
@@ -20,6 +21,7 @@ FORMATS = ("text", "json", "svg", "html")
     'embed explain "nice to see you again"',
     'embed explain "nice to see you again" --out step.html',
     'embed explain "आपसे दोबारा मिलकर अच्छा लगा" --lang hi',
+    'embed explain "nice to see you again" --as numpy | python -',
     'embed explain "a moving film" --model reviews --label positive',
     "embed explain --word king",
 )
@@ -56,6 +58,14 @@ def explain(
             help="Format of the output. [default: by the name of --out, or text]",
         ),
     ] = None,
+    library: Annotated[
+        str | None,
+        flags.one_of(
+            "--as",
+            *LIBRARIES,
+            help="Print a script that computes the step with this library.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, flags.path("--out", help="Write to this file. [default: standard output]")
     ] = None,
@@ -74,17 +84,20 @@ def explain(
 
     It shows the tokens and ids, the rows that were looked up, the target and where it comes from,
     the loss, the gradient of each row, the rows before and after the step, and what does not
-    change. With --word, the history of a word: where it occurs, how often it was trained, how far
-    its row moved, its neighbours then and now. The JSON is described in docs/explain.md.
+    change. With --as, a script that computes the same. With --word, the history of a word: where
+    it occurs, how often it was trained, how far its row moved, its neighbours then and now. The
+    JSON is described in docs/explain.md.
     """
     if (text is None) == (word is None):
         raise typer.BadParameter("give a text, or --word WORD")
+    if library is not None and (word is not None or output is not None):
+        raise typer.BadParameter("goes with a text, without --format", param_hint="--as")
     if word is not None and label:
         raise typer.BadParameter("goes with a text, not with --word", param_hint="--label")
     from embedcli import api
     from embedcli.explanation import Step, Word
     from embedcli.messages import catalogue
-    from embedcli.views import blocks
+    from embedcli.views import blocks, scripts
     from embedcli.views import explain as views
 
     ending = "" if out is None else out.suffix[1:].lower()
@@ -94,15 +107,19 @@ def explain(
         found = api.explain_word(word, model)
     else:
         found = api.explain(text or "", model, labels=label or (), seed=seed, oov=oov)
+    if library is not None and isinstance(found, Step):
+        written = scripts.script(found, library)
+    elif output != "text" or out is not None:
+        written = views.formatted(found, output, precision, language)
     if out is not None:
         from embedcli.storage import files
 
         with files.atomic_write(out) as file:
-            file.write(views.formatted(found, output, precision, language).encode())
-    elif output == "text":
+            file.write(written.encode())
+    elif library is None and output == "text":
         blocks.show(views.blocks_of(found, precision, language))
     else:
-        sys.stdout.write(views.formatted(found, output, precision, language))
+        sys.stdout.write(written)
     if isinstance(found, Step):
         unknown = sum(token.id is None for token in found.tokens)
         known = len(found.tokens) - unknown

@@ -86,6 +86,8 @@ class Step:
     number: int  # the t of the optimizer's formula: steps taken so far, and this one
     changes: Sequence[Change]
     unchanged: Mapping[str, int]  # rows that stay as they are, by table
+    dropout: Rows | None  # what dropout multiplied the pooled units with
+    folder: str | None  # where the model's arrays are .npy files
 
     def _repr_svg_(self) -> str:
         from embedcli.views import explain_svg
@@ -186,6 +188,8 @@ def explain_step(
             for name, gradient in found.by_name.items()
             if isinstance(gradient, RowGrad)
         },
+        dropout=task.dropout_mask(),
+        folder=str(model.bundle.folder) if model.bundle and model.bundle.format > 1 else None,
     )
 
 

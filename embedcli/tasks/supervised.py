@@ -311,6 +311,14 @@ class Supervised(Task):
             for text, bucket, row in zip(texts, buckets, rows, strict=True)
         ]
 
+    def dropout_mask(self) -> Array | None:
+        """Return what dropout multiplies the units of the first text with, (H,) or (D,)."""
+        rng = self.batch(0, 0).dropout
+        if rng is None:
+            return None
+        units = np.ones((1, self.parameters["output.weight"].shape[0]), np.float32)  # (1, H)
+        return np.asarray(ops.dropout(Tensor(units), self.settings.dropout, rng).data[0])
+
     def candidates(self, outputs: Array, target: Any) -> list[Candidate]:
         """Return each output (C,) of a text with its target."""
         raise NotImplementedError

@@ -205,6 +205,10 @@ class Task:
         """Return the n-grams of the one text, whose words are given."""
         return []
 
+    def dropout_mask(self) -> Array | None:
+        """Return what dropout multiplies the units of the first batch with, for `embed explain`."""
+        return None
+
     @staticmethod
     def title(inputs: Sequence[str], centre: str) -> str:
         """Return an example's question in words."""

@@ -61,7 +61,8 @@ def record_of(of: Step | Word) -> dict[str, Any]:
 def step_record(step: Step) -> dict[str, Any]:
     """Return a step as docs/explain.md describes it."""
     record: dict[str, Any] = to_json(step)
-    del record["describe_target"], record["loss_formula"]
+    for name in ("describe_target", "loss_formula", "dropout", "folder"):
+        del record[name]
     record["rows"] = [{"id": index, "row": to_json(row)} for index, row in step.rows.items()]
     for example in record["examples"]:
         del example["title"]

@@ -3,6 +3,8 @@ from __future__ import annotations
 import html
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -257,3 +259,20 @@ def test_hindi_by_flag_and_by_environment(explained, monkeypatch):
 def test_many_look_ups_fold_into_their_sum(explained):
     said = explained("again and again again again", "--label", "good")
     assert "again, the sum of 4" in said and "look-up" not in said.split("5. Backward")[1]
+
+
+def test_a_script_prints_the_loss_that_explain_printed(embed, folders, explained):
+    argv = ("see you again", "--label", "good")
+    code = explained(*argv, "--as", "numpy")
+    done = subprocess.run(
+        [sys.executable, "-"], input=code, capture_output=True, text=True, check=True
+    )
+    loss = re.search(r"^Loss (\d\.\d{4})", explained(*argv), re.MULTILINE)
+    assert loss is not None and done.stdout.startswith(f"loss {loss[1]}\n")
+    assert explained(*argv, "--as", "numpy", "--out", "step.py") == ""
+    assert Path("step.py").read_text(encoding="utf-8") == code
+    model = ["--model", str(folders / "classify")]
+    for wrong in (["see", "--format", "json"], ["--word", "see"]):
+        found = embed("explain", *wrong, "--as", "torch", *model)
+        assert found.code == 2 and "--as" in found.err
+    assert embed("explain", "see", "--as", "jax", *model).code == 2
