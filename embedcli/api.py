@@ -164,12 +164,14 @@ def tokenize(
     *,
     vocabulary: Vocabulary | None = None,
     oov: OovId = "error",
+    phrases: Source | None = None,
     **settings: Any,
 ) -> Tokenized:
     r"""Split text into tokens and number them by first appearance, or by a given vocabulary.
 
     `sources` are files, folders, globs or "-"; `settings` are fields of `TextSettings`. An unknown
-    word of a given vocabulary raises VocabularyError, is skipped, or gets -1, by `oov`.
+    word of a given vocabulary raises VocabularyError, is skipped, or gets -1, by `oov`. `phrases`
+    is a list of pairs of words to join, such as the `phrases.txt` of a model.
 
     >>> from tempfile import NamedTemporaryFile
     >>> with NamedTemporaryFile("w", suffix=".txt") as file:
@@ -179,9 +181,12 @@ def tokenize(
     [[0, 1, 2, 3, 4], [5, 1, 2, 3, 6]]
     """
     from embedcli.config import TextSettings, resolve
+    from embedcli.text.phrases import Phrases
     from embedcli.text.tokenized import Tokenized
 
-    return Tokenized(_places(sources), resolve(TextSettings, given=settings), vocabulary, oov)
+    joined = None if phrases is None else Phrases.read(Path(phrases))
+    chosen = resolve(TextSettings, given=settings)
+    return Tokenized(_places(sources), chosen, vocabulary, oov, joined)
 
 
 def count(

@@ -282,6 +282,38 @@ class TextSettings(Settings):
     max_vocab: int | None = setting(
         None, "Keep at most this many words, by count.", group="Vocabulary", minimum=1
     )
+    phrases: bool = setting(
+        False, "Join words that stand together more often than chance (new_york).", group="Text"
+    )
+    phrase_score: Literal["mikolov", "npmi"] = setting(
+        "mikolov",
+        "Score of two words as a phrase: counts as in word2phrase, or normalized information.",
+        group="Text",
+        needs=("phrases",),
+    )
+    phrase_threshold: float | None = setting(
+        None,
+        "Score above which words are a phrase; none: 100 for mikolov, 0.5 for npmi.",
+        group="Text",
+        minimum=-1,
+        maximum=MAX_NUMBER,
+        needs=("phrases",),
+    )
+    phrase_min_count: int = setting(
+        5,
+        "Fewest times that a phrase and its words occur; mikolov subtracts it from the former.",
+        group="Text",
+        minimum=1,
+        needs=("phrases",),
+    )
+    phrase_passes: int = setting(
+        2,
+        "Passes that join two words each: phrases have up to 2, 4, 8, ... words.",
+        group="Text",
+        minimum=1,
+        maximum=10,
+        needs=("phrases",),
+    )
     stop_words: str | None = setting(
         None, "File of words to leave out, one per line.", group="Vocabulary"
     )

@@ -448,7 +448,14 @@ def _read(
     of, table = predictor.settings, predictor.model.table
     vocabulary = table.vocabulary
     settings = replace(of, min_count=1, max_vocab=None, stop_words=None, cache=False)
-    corpus = encode(places, settings, folder=folder, labels=labels, by_name=predictor.by_name)
+    corpus = encode(
+        places,
+        settings,
+        folder=folder,
+        labels=labels,
+        phrases=predictor.model.phrases,
+        by_name=predictor.by_name,
+    )
     unknown = None if predictor.oov == "error" else len(vocabulary)
     words = corpus.vocabulary.tokens(slice(None))
     numbers = vocabulary.ids_of(words, unknown)  # (W,)

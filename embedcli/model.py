@@ -4,6 +4,7 @@
     counts.npy       (V,) int64, or (0,)         config.yaml   the settings as resolved
     trained.npy      (V,) int64                  log.jsonl     loss and metrics of every epoch
     first_lines.npy  (V,) int64                  labels.json   labels of a classifier, in order
+                                                 phrases.txt   pairs joined in the text, if any
     head.NAME.npy    head or output table        manifest.json see `storage.bundle`; and the shape,
     optimizer.PARAMETER.SLOT.npy                   the corpus, how the initial rows were made, and
     buckets.NAME.npy (G,) int64, where head.NAME     the shapes of tables of n-grams (`tables`)
@@ -42,6 +43,7 @@ from embedcli.storage.bundle import (
     write_bundle,
 )
 from embedcli.table import EmbeddingTable
+from embedcli.text.phrases import PHRASES, Phrases
 from embedcli.text.vocabulary import Vocabulary
 
 _REQUIRED = ("table.npy", "vocab.txt", "counts.npy", "config.yaml", "log.jsonl")
@@ -63,6 +65,7 @@ class Model:
     optimizer: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # by PARAMETER.SLOT
     # By the name of a table of the head: the bucket of the n-grams that each row belongs to, (G,).
     buckets: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    phrases: Phrases | None = None  # that were joined in the text
     log: Sequence[Mapping[str, Any]] = ()
     corpus: str = ""  # fingerprint of the text
     start: Mapping[str, Any] = field(default_factory=dict)  # how the initial rows were made
@@ -100,6 +103,8 @@ def save_model(folder: Path, model: Model) -> str:
         "log.jsonl": b"".join(json_bytes(entry) + b"\n" for entry in model.log),
         **{f"{name}.npy": array for name, array in arrays.items()},
     }
+    if model.phrases is not None:
+        members[PHRASES] = model.phrases.to_bytes()
     if model.labels:
         members["labels.json"] = json_bytes(model.labels)
     facts = {"shape": table.vectors.shape, "corpus": model.corpus, "start": dict(model.start)}
@@ -144,6 +149,9 @@ def load_model(folder: Path) -> Model:
             if counts is not None and counts.min(initial=0) < 0:
                 raise ValueError("a count below 0")
     settings = _settings_of(bundle)
+    if settings.phrases:
+        with bundle.damage(PHRASES):
+            bundle.path(PHRASES)
     for name, array in buckets.items():
         with bundle.damage(f"buckets.{name}.npy"):
             _require_array(array, (len(head[name]),), "<i8")
@@ -164,6 +172,7 @@ def load_model(folder: Path) -> Model:
         first_lines=arrays["first_lines"],
         optimizer=optimizer,
         buckets=buckets,
+        phrases=table.phrases,
         log=log,
         corpus=bundle.facts["corpus"],
         start=bundle.facts["start"],
@@ -256,7 +265,12 @@ def _table_of(bundle: Bundle) -> EmbeddingTable:
         # Of vectors that came from a file it is not known how their text was cut.
         converted = bundle.facts["start"].get("from") == "file"
         spelling = None if converted else partial(_settings_of, bundle)
-        return EmbeddingTable(Vocabulary.open(bundle.path("vocab.txt"), known), vectors, spelling)
+        return EmbeddingTable(
+            Vocabulary.open(bundle.path("vocab.txt"), known),
+            vectors,
+            spelling,
+            phrases=partial(_phrases_of, bundle) if PHRASES in bundle.files else None,
+        )
 
 
 def _settings_of(bundle: Bundle) -> TrainSettings:
@@ -266,6 +280,11 @@ def _settings_of(bundle: Bundle) -> TrainSettings:
         if settings.dim != dim:
             raise ValueError(f"dim {settings.dim}; the vectors have {dim} numbers")
         return settings
+
+
+def _phrases_of(bundle: Bundle) -> Phrases:
+    with bundle.damage(PHRASES):
+        return Phrases.read(bundle.path(PHRASES))
 
 
 def _arrays_of_format_1(bundle: Bundle) -> dict[str, NDArray[Any]]:

@@ -81,7 +81,9 @@ def read_lines(
     parts: list[NDArray[np.int32]] = []
     composed: list[NDArray[np.float32]] = []
     known, words = [0], [0]  # of each line; the last one is still being read
-    for tokens, ended in token_lines(places, settings, coverage, by_name=by_name):
+    for tokens, ended in token_lines(
+        places, settings, coverage, by_name=by_name, phrases=table.phrases
+    ):
         ids = vocabulary.ids_of(tokens, unknown=len(vocabulary))  # (N,)
         for place in np.flatnonzero(ids == len(vocabulary)).tolist():
             index = None if spell is None else vocabulary.get(spell(tokens[place]))

@@ -22,6 +22,7 @@ from embedcli.errors import VocabularyError
 from embedcli.text.vocabulary import Oov, Vocabulary
 
 if TYPE_CHECKING:
+    from embedcli.text.phrases import Phrases
     from embedcli.text.tokenizer import Tokenizer
 
 Metric = Literal["cosine", "dot", "euclidean"]
@@ -247,6 +248,7 @@ class EmbeddingTable:
     word. `spelling` returns the settings of the text that the words come from; without, they are
     not known, and the default settings are used. `composer` returns what composes vectors for
     unknown words, if they have parts that the table knows; it is called when it is needed.
+    So is `phrases`, which returns the pairs of words that the text of the table joins.
     """
 
     def __init__(
@@ -255,6 +257,7 @@ class EmbeddingTable:
         vectors: NDArray[np.float32],
         spelling: Callable[[], TextSettings] | None = None,
         composer: Callable[[], Composer] | None = None,
+        phrases: Callable[[], Phrases] | None = None,
     ) -> None:
         if vectors.ndim != 2 or len(vectors) != len(vocabulary):
             raise ValueError(f"{vectors.shape} vectors for {len(vocabulary)} words")
@@ -262,6 +265,7 @@ class EmbeddingTable:
         self.vectors = vectors
         self._spelling = spelling
         self._composer = composer
+        self._phrases = phrases
 
     def __len__(self) -> int:
         return len(self.vocabulary)
@@ -320,6 +324,19 @@ class EmbeddingTable:
 
         return Tokenizer(self.settings)
 
+    @cached_property
+    def phrases(self) -> Phrases | None:
+        """The pairs of words that are one word of the table, if its text was joined."""
+        return None if self._phrases is None else self._phrases()
+
+    def tokens(self, text: str, settings: TextSettings | None = None) -> list[str]:
+        """Cut a text as that of the table was, its phrases joined; `settings` may differ."""
+        from embedcli.text.tokenizer import Tokenizer
+
+        tokenizer = self.tokenizer if settings is None else Tokenizer(settings)
+        tokens = tokenizer.tokenize(text)
+        return tokens if self.phrases is None else self.phrases.join(tokens)
+
     def text_settings(self, fold_case: bool | None = None) -> tuple[TextSettings, bool]:
         """Return how text is cut, and whether a token that is unknown is folded and tried again.
 
@@ -334,7 +351,7 @@ class EmbeddingTable:
 
     def spell(self, word: str) -> str:
         """Return a word as the tokenizer spells it; as it stands where it is not one token."""
-        tokens = self.tokenizer.tokenize(word)
+        tokens = self.tokens(word)
         return tokens[0] if len(tokens) == 1 else word
 
     def lookup(
@@ -389,11 +406,8 @@ class EmbeddingTable:
         self, text: str, oov: Oov | None = None, fold_case: bool | None = None
     ) -> Found:
         """Find the tokens of a text; `oov` is as in `lookup`, `fold_case` as in `text_settings`."""
-        from embedcli.text.tokenizer import Tokenizer
-
         settings, again = self.text_settings(fold_case)
-        tokens = Tokenizer(settings).tokenize(text)
-        found = self.lookup(tokens, oov, respell=again)
+        found = self.lookup(self.tokens(text, settings), oov, respell=again)
         return found if again else replace(found, respelled=None)
 
     def lookup_ids(self, ids: ArrayLike) -> Found:

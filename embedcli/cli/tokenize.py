@@ -20,14 +20,24 @@ from embedcli.views import terminal
 if TYPE_CHECKING:
     from embedcli.text.tokenized import Line
 
+# Settings of learning phrases, which a training does.
+PHRASES = (
+    "phrases",
+    "phrase_score",
+    "phrase_threshold",
+    "phrase_min_count",
+    "phrase_passes",
+)
+
 
 @examples(
     "printf 'Hope to see you soon\\nNice to see you again\\n' | embed tokenize",
     "embed tokenize --format tokens book.txt.gz",
     "embed tokenize corpus/ --save-ids ids.npy --save-vocab vocab.txt > /dev/null",
     "embed tokenize new.txt --vocab vocab.txt --oov skip",
+    "embed tokenize new.txt --phrases embeddings/phrases.txt --format tokens",
 )
-@flags.with_settings(TextSettings, leave_out=("cache",))
+@flags.with_settings(TextSettings, leave_out=("cache", *PHRASES))
 def tokenize(
     ctx: typer.Context,
     corpus: Annotated[
@@ -51,6 +61,10 @@ def tokenize(
             help="A word outside --vocab is an error, skipped, or has the id -1.",
         ),
     ] = "error",
+    phrases: Annotated[
+        Path | None,
+        flags.path("--phrases", help="List of word pairs to join: a model's phrases.txt."),
+    ] = None,
     save_ids: Annotated[
         Path | None, flags.path("--save-ids", help="Write all ids to a .npy file (int32).")
     ] = None,
@@ -69,7 +83,8 @@ def tokenize(
     from embedcli.text.vocabulary import Vocabulary
 
     given = None if vocab is None else Vocabulary.read(vocab)
-    lines = api.tokenize(corpus or ["-"], vocabulary=given, oov=oov, **flags.given(ctx))
+    settings = flags.given(ctx)
+    lines = api.tokenize(corpus or ["-"], vocabulary=given, oov=oov, phrases=phrases, **settings)
     if unmatched := lines.unmatched:
         terminal.note(
             f"{vocab}: {len(unmatched):,} words can never be found, such as {unmatched[0]!r}: "

@@ -18,6 +18,7 @@ from embedcli.views import terminal
 from embedcli.views.terminal import spelled
 
 if TYPE_CHECKING:
+    from embedcli.text.phrases import Phrases
     from embedcli.training.loop import Step
     from embedcli.training.pretrained import Coverage
     from embedcli.training.run import Prepared, Reading, Stopped, Trained
@@ -175,6 +176,8 @@ def _say_start(start: Prepared, quiet: bool) -> None:
     resolved = ", ".join(f"{name} {spelled(value)}" for name, value in start.resolved.items())
     if resolved:
         terminal.note(f"auto: {resolved}", quiet=quiet)
+    if start.phrases is not None:
+        terminal.note(_phrases(start.phrases), quiet=quiet)
     if start.label_counts:
         rarest, texts = min(start.label_counts.items(), key=lambda item: item[1])
         noun = "text" if texts == 1 else "texts"
@@ -188,6 +191,18 @@ def _say_start(start: Prepared, quiet: bool) -> None:
     if start.baseline is not None:
         said = TASKS[start.settings.task].baseline_text.format(start.baseline)
         terminal.note(f"baseline: {said}", quiet=quiet)
+
+
+def _phrases(phrases: Phrases) -> str:
+    """Return how many pairs are joined, and what was lost while they were counted."""
+    pairs = [pair for each in phrases.passes for pair in each]
+    said = f"{len(pairs):,} phrases"
+    if pairs:
+        best = max(pairs, key=lambda pair: pair.together)
+        said += f", the most frequent {terminal.visible(f'{best.first}_{best.second}')}"
+    if phrases.dropped:
+        said += f"; {phrases.dropped:,} rare pairs were dropped while counting"
+    return said
 
 
 def _coverage(coverage: Coverage, start: Prepared) -> str:

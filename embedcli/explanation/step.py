@@ -24,7 +24,6 @@ from embedcli.tasks.ngrams import NGRAMS
 from embedcli.tasks.task import Example, Ngram, Targets
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import split_labels
-from embedcli.text.tokenizer import Tokenizer
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.training.gradients import LocalGradients
 from embedcli.training.loop import settled
@@ -123,7 +122,7 @@ def explain_step(
     content, labels, _ = split_labels(text.encode("utf-8", "replace"), settings.label_prefix)
     if kind.label_kind != "none":
         answer = answer or labels
-    tokens = Tokenizer(settings).tokenize(content.decode("utf-8"))
+    tokens = model.table.tokens(content.decode("utf-8"), settings)
     every = vocabulary.ids_of(tokens, unknown=None if oov == "error" else -1)  # (N,)
     known = np.flatnonzero(every >= 0)  # (n,)
     ids = every[known]  # (n,)

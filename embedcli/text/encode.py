@@ -27,6 +27,17 @@ from embedcli.text.labels import (
     parse_labels,
 )
 from embedcli.text.lines import Block
+from embedcli.text.numbering import MISSING, Strings
+from embedcli.text.phrases import (
+    MARK,
+    PHRASES,
+    Pair,
+    Phrases,
+    best_pairs,
+    count_words,
+    joined_pieces,
+    pieces,
+)
 from embedcli.text.spool import Spool, blocks_of
 from embedcli.text.vocabulary import Coverage, Vocabulary
 from embedcli.text.words import Known, Words, kept_words, renumber, resolve_min_count
@@ -47,6 +58,7 @@ class EncodedCorpus(NamedTuple):
     min_count: int  # as resolved
     too_long: int = 0  # words left out because they have more than `tokenizer.LONGEST` characters
     name: str = "corpus"  # the files, for errors
+    phrases: Phrases | None = None  # that were joined
 
     @property
     def lines(self) -> int:
@@ -62,6 +74,7 @@ def encode(
     labels: LabelKind = "none",
     vocabulary: Vocabulary | None = None,
     known: Known | None = None,
+    phrases: Phrases | None = None,
     by_name: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> EncodedCorpus:
@@ -70,22 +83,24 @@ def encode(
     Ids, offsets and targets are written to files in `folder` and memory-mapped. With a `vocabulary`
     its ids are used, other words are left out, and min_count, max_vocab and stop_words do not
     apply. Words and labels `known` from earlier text are kept and come first; counts are added, and
-    max_vocab limits all words. `by_name` and `progress` are as in `Corpus`. Raises CorpusError for
-    text that cannot be read, has no word, or lacks labels.
+    max_vocab limits all words. `phrases` are joined; without, those that the settings ask for are
+    learnt from the text, unless its words are given. `by_name` and `progress` are as in `Corpus`.
+    Raises CorpusError for text that cannot be read, has no word, or lacks labels.
     """
     corpus = Corpus(places, settings, labelled=labels != "none", by_name=by_name, progress=progress)
     if not settings.cache:
-        return _encode(corpus, settings, folder, labels, vocabulary, known)
+        return _encode(corpus, settings, folder, labels, vocabulary, known, phrases)
     given = None if vocabulary is None else sha256(vocabulary.to_bytes()).hexdigest()
     before = None if known is None else known.digest()
-    cached = cache.Cached(corpus.sources, settings, [labels, given, before, by_name])
+    joined = None if phrases is None else phrases.digest()
+    cached = cache.Cached(corpus.sources, settings, [labels, given, before, by_name, joined])
     entry = cached.find()
     if entry is not None:
         try:
             return _read_entry(entry, labels)._replace(name=corpus.name)
         except (OSError, StoreError, VocabularyError, *MALFORMED_DATA_ERRORS):
             cache.remove(entry.folder)
-    encoded = _encode(corpus, settings, folder, labels, vocabulary, known)
+    encoded = _encode(corpus, settings, folder, labels, vocabulary, known, phrases)
     cached.store(encoded.fingerprint, _entry_of(encoded, folder))
     return encoded
 
@@ -97,18 +112,25 @@ def _encode(
     labels: LabelKind,
     vocabulary: Vocabulary | None,
     known: Known | None,
+    phrases: Phrases | None,
 ) -> EncodedCorpus:
+    joins = phrases is not None or (settings.phrases and vocabulary is None and known is None)
     codec = label_codec(labels, () if known is None else known.labels)
-    words = Words(vocabulary, known)
+    words = Words() if joins else Words(vocabulary, known)
     lines = _LineNumbers()
     too_long = 0
-    with _ids_spool(folder) as ids, _labels_spool(folder, codec) as targets:
+    with (
+        Spool(folder, "apart" if joins else "ids", np.int32) as ids,
+        _labels_spool(folder, codec) as targets,
+    ):
         for block, found, by in encode_blocks(corpus.blocks(), settings):
             ids.add(*words.add(found, ids.lines, by))
             too_long += found.too_long
             if codec is not None:
                 targets.add(*_targets_of(block, found, codec))
             lines.add(block, ids.lines)
+    if joins and ids.total:
+        words, ids, phrases = _join(words, ids, phrases, settings, folder, Words(vocabulary, known))
     if not ids.total:
         if words.read:
             raise CorpusError(f"{corpus.name}: none of its words is in the given vocabulary")
@@ -136,7 +158,70 @@ def _encode(
         min_count=min_count,
         too_long=too_long,
         name=corpus.name,
+        phrases=phrases,
     )
+
+
+def _join(
+    apart: Words,
+    spool: Spool,
+    given: Phrases | None,
+    settings: TextSettings,
+    folder: Path,
+    words: Words,
+) -> tuple[Words, Spool, Phrases]:
+    """Join the phrases of a text, those `given` or learnt from it, and number it by `words`.
+
+    `spool` holds the text as ids of `apart`, which gets the phrases too.
+    """
+    # 1. Join the pairs of one pass after the other.
+    passes: list[tuple[Pair, ...]] = []
+    dropped = 0
+    for number in range(settings.phrase_passes if given is None else len(given.passes)):
+        if given is None:
+            counts = count_words(spool, len(apart))
+            keys, pairs, more = best_pairs(spool, counts, apart.lines, settings)
+            dropped += more
+            passes.append(tuple(pairs))
+        else:
+            pairs = list(given.passes[number])
+            sides = ["".join(f"{pair[side]}\n" for pair in pairs).encode() for side in (0, 1)]
+            first, second = (apart.number(lines).astype(np.int64) for lines in sides)
+            keys = first << 32 | second
+        if not pairs:
+            continue
+        names = "".join(f"{pair.first}{MARK}{pair.second}\n" for pair in pairs)
+        joined = apart.number(names.encode())  # (P,)
+        before = spool
+        with Spool(folder, f"joined.{number}", np.int32) as spool:
+            for ids, ends in joined_pieces(before, keys, joined, len(apart)):
+                spool.add(ids, ends)
+        before.remove()
+    # 2. Number the words anew, by first appearance.
+    strings, codes = Strings.of_lines(apart.lines), np.full(len(apart), MISSING, np.int32)
+    read = 0
+    with _ids_spool(folder) as numbered:
+        for ids, ends in pieces(spool):
+            found, places = np.unique(ids[codes[ids] == MISSING], return_index=True)
+            at = np.flatnonzero(codes[ids] == MISSING)[places]  # where each new word first is
+            order = np.argsort(at)
+            codes[found[order]] = np.arange(read, read + len(found))
+            block = BlockIds(
+                restarted=not read,
+                new_words=strings[found[order]].lines(),
+                first_lines=np.searchsorted(ends, at[order], side="right"),
+                codes=codes[ids],
+                line_ends=ends,
+                labels=[],
+                label_lines=np.zeros(0, np.int64),
+                too_long=0,
+            )
+            read += len(found)
+            numbered.add(*words.add(block, numbered.lines, 0))
+    spool.remove()
+    if given is None:
+        given = Phrases(tuple(passes), dropped)
+    return words, numbered, given
 
 
 def _ids_spool(folder: Path, *, overwrite: bool = False) -> Spool:
@@ -153,8 +238,11 @@ def _entry_of(encoded: EncodedCorpus, folder: Path) -> dict[str, Path | bytes | 
     facts = {"fingerprint": encoded.fingerprint, "min_count": encoded.min_count, "names": names}
     facts["too_long"] = encoded.too_long
     spools = [_ids_spool(folder), _labels_spool(folder, None)]
+    if encoded.phrases is not None:
+        facts["dropped_pairs"] = encoded.phrases.dropped
     return {
         **{path.name: path for spool in spools for path in spool.paths},
+        **({} if encoded.phrases is None else {PHRASES: encoded.phrases.to_bytes()}),
         "vocab.txt": encoded.vocabulary.to_bytes(),
         "counts.npy": np.asarray(encoded.vocabulary.counts),
         "first_lines.npy": encoded.first_lines,
@@ -180,6 +268,9 @@ def _read_entry(entry: Bundle, labels: LabelKind) -> EncodedCorpus:
         _require_lines(targets, offsets, len(names) if isinstance(codec, ClassNames) else None)
     if first_lines.shape != counts.shape:
         raise ValueError(f"{len(first_lines)} first lines of {len(counts)} words")
+    phrases = None
+    if PHRASES in entry.files:
+        phrases = Phrases.read(entry.path(PHRASES), dropped=int(facts["dropped_pairs"]))
     return EncodedCorpus(
         ids=ids.numbers(),
         offsets=ids.offsets(),
@@ -189,6 +280,7 @@ def _read_entry(entry: Bundle, labels: LabelKind) -> EncodedCorpus:
         targets=None if codec is None else codec.targets(targets),
         min_count=int(facts["min_count"]),
         too_long=int(facts["too_long"]),
+        phrases=phrases,
     )
 
 
@@ -212,11 +304,12 @@ def token_lines(
     coverage: Coverage | None = None,
     *,
     by_name: bool = False,
+    phrases: Phrases | None = None,
 ) -> Iterator[tuple[list[str], bool]]:
     """Yield the tokens of each line, and whether the line ends with them.
 
-    A line of megabytes comes in several parts. Words that are too long are left out and counted in
-    `coverage`; `by_name` is as in `Corpus`.
+    A line of megabytes comes in several parts, each with its `phrases` joined. Words that are too
+    long are left out and counted in `coverage`; `by_name` is as in `Corpus`.
     """
     encoder = BlockEncoder(settings)
     for block in Corpus(places, settings, by_name=by_name).blocks():
@@ -224,9 +317,9 @@ def token_lines(
         if coverage is not None:
             coverage.too_long = encoder.too_long
         for line in whole:
-            yield line, True
+            yield line if phrases is None else phrases.join(line), True
         if not block.whole:
-            yield last, False
+            yield last if phrases is None else phrases.join(last), False
 
 
 class _LineNumbers:

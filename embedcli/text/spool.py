@@ -67,6 +67,11 @@ class Spool:
         with storing(self.numbers_path):
             self._files[file].write(np.ascontiguousarray(array).data)
 
+    def remove(self) -> None:
+        """Remove the files."""
+        for path in self.paths:
+            path.unlink()
+
     @property
     def paths(self) -> tuple[Path, Path]:
         """The two files."""

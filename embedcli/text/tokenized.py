@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from embedcli.config import TextSettings
 from embedcli.text.encode import encode, token_lines
+from embedcli.text.phrases import Phrases
 from embedcli.text.tokenizer import Tokenizer
 from embedcli.text.vocabulary import Coverage, Vocabulary
 
@@ -38,11 +39,13 @@ class Tokenized:
         settings: TextSettings,
         vocabulary: Vocabulary | None,
         oov: OovId,
+        phrases: Phrases | None = None,
     ) -> None:
         self._places = places
         self._settings = settings
         self._given = vocabulary
         self._oov = oov
+        self._phrases = phrases
         self.coverage = Coverage()
         self._index: defaultdict[str, int] = defaultdict()
         self._index.default_factory = self._index.__len__
@@ -50,7 +53,7 @@ class Tokenized:
     def __iter__(self) -> Iterator[Line]:
         settings, vocabulary = self._settings, self._given
         if vocabulary is not None:
-            for tokens, ended in token_lines(self._places, settings, self.coverage):
+            for tokens, ended in self._token_lines():
                 unknown = None if self._oov == "error" else -1
                 ids = vocabulary.ids_of(tokens, unknown).tolist()
                 self.coverage.add(len(ids), ids.count(-1))
@@ -61,7 +64,7 @@ class Tokenized:
         elif settings.max_vocab or settings.stop_words or settings.min_count not in ("auto", 1):
             # Which words stay is known at the end of the text only: it is encoded first.
             with TemporaryDirectory(prefix="embed-") as folder:
-                corpus = encode(self._places, settings, folder=Path(folder))
+                corpus = encode(self._places, settings, folder=Path(folder), phrases=self._phrases)
                 self._given = corpus.vocabulary
                 self.coverage.too_long = corpus.too_long
                 words = corpus.vocabulary.tokens(slice(None))
@@ -69,8 +72,11 @@ class Tokenized:
                     ids = corpus.ids[start:stop].tolist()
                     yield Line([words[each] for each in ids], ids, True)
         else:
-            for tokens, ended in token_lines(self._places, settings, self.coverage):
+            for tokens, ended in self._token_lines():
                 yield Line(tokens, [self._index[token] for token in tokens], ended)
+
+    def _token_lines(self) -> Iterator[tuple[list[str], bool]]:
+        return token_lines(self._places, self._settings, self.coverage, phrases=self._phrases)
 
     @property
     def unmatched(self) -> list[str]:

@@ -82,7 +82,7 @@ class Words:
         self._encoders: defaultdict[int, _EncoderWords] = defaultdict(_EncoderWords)
         before = known.vocabulary if given is None and known is not None else given
         if before is not None:
-            self._number(before.to_bytes())
+            self.number(before.to_bytes())
         if known is not None:
             self._first_lines.values[: self.known] = known.first_lines
 
@@ -114,7 +114,7 @@ class Words:
             self._encoders.pop(encoder, _EncoderWords()).add_to(self._counts.values)
         # 2. Its new words get ids; those in other encoders' blocks have some already.
         if self._given is None or self._index is None:
-            ids = self._number(found.new_words)  # (new words,)
+            ids = self.number(found.new_words)  # (new words,)
         else:
             ids = self._index.lookup(Strings.of_lines(found.new_words))
         # 3. Of several spellings of a word the first decides where it first appears.
@@ -132,7 +132,12 @@ class Words:
         everything = self._given is None
         return renumber(codes, found.line_ends, words.ids.values, everything=everything)
 
-    def _number(self, lines: bytes) -> NDArray[np.int32]:
+    @property
+    def lines(self) -> bytes:
+        """The words in order, each ended by a newline."""
+        return b"".join(self._lines)
+
+    def number(self, lines: bytes) -> NDArray[np.int32]:
         """Return the ids of words, one a line, after adding the new ones: (v,)."""
         if self._index is None:
             self._index = Numbering.for_text(lines)
@@ -152,7 +157,7 @@ class Words:
             return self._given.with_counts(counts)
         if self._known is not None:
             counts[: self.known] += self._known.counts
-        lines = b"".join(self._lines)
+        lines = self.lines
         if kept is None or kept.all():
             return Vocabulary.of_lines(lines, counts)
         stays = np.repeat(kept, Strings.of_lines(lines).sizes + 1)  # (bytes,)

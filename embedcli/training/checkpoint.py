@@ -106,7 +106,9 @@ class Checkpoint:
                 total=state["total"],
                 place=state["place"],
                 arrays=arrays,
-                earlier=None if earlier is None else Earlier.restored(arrays, earlier),
+                earlier=None
+                if earlier is None
+                else Earlier.restored(arrays, earlier, given["buckets"]),
             )
 
     def require_shapes(self, words: int, labels: Sequence[str]) -> None:

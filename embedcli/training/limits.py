@@ -37,7 +37,8 @@ def require_for_ids(folder: Path, sources: Sequence[str], settings: TrainSetting
         path = Path(source.path)
         if source.path != STDIN and path.is_file():
             size += path.stat().st_size * COMPRESSION.get(path.suffix.lower(), 1)
-    needed = int(size * IDS_PER_BYTE[settings.tokenizer])
+    copies = 2 if settings.phrases else 1  # the text apart, and joined
+    needed = int(size * IDS_PER_BYTE[settings.tokenizer]) * copies
     files.require_space(folder, needed, "the ids of the text (roughly)")
 
 

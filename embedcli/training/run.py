@@ -37,6 +37,7 @@ from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
 from embedcli.text.encode import EncodedCorpus, encode
 from embedcli.text.labels import ClassTargets
+from embedcli.text.phrases import Phrases
 from embedcli.text.sources import STDIN, find_sources
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.text.words import Known
@@ -83,6 +84,7 @@ class Prepared:
     baseline: float | None  # what predicting always the same would reach; see `Task.baseline`
     too_long: int = 0  # words that were left out for their length
     label_counts: Mapping[str, int] = field(default_factory=dict)  # texts of each label
+    phrases: Phrases | None = None  # that are joined in the text
 
 
 @dataclass(frozen=True)
@@ -210,12 +212,15 @@ class _Run:
             self.earlier = Earlier.of(model)
         known = None if self.earlier is None else self.earlier.known
         # 2. The text, as ids.
+        phrases = None if self.earlier is None else self.earlier.phrases
         self.corpus = corpus = _encoded(
-            sources, settings, work / "corpus", known=known, report=report
+            sources, settings, work / "corpus", known=known, phrases=phrases, report=report
         )
         vocabulary, valid = corpus.vocabulary, None
         if settings.valid is not None:
-            valid = _encoded([settings.valid], settings, work / "valid", vocabulary)
+            valid = _encoded(
+                [settings.valid], settings, work / "valid", vocabulary, phrases=corpus.phrases
+            )
         self.text = _text_facts(sources, settings, corpus, valid)
         if checkpoint is not None:
             _require_same_text(checkpoint.text, self.text)
@@ -278,6 +283,7 @@ class _Run:
                 baseline=task.baseline(),
                 too_long=corpus.too_long,
                 label_counts=task.label_counts,
+                phrases=corpus.phrases,
             )
         )
 
@@ -381,6 +387,7 @@ class _Run:
                 for slot, array in slots.items()
             },
             buckets=self.training.task.buckets,
+            phrases=self.corpus.phrases,
             log=state.log,
             corpus=corpus,
             start=start,
@@ -396,6 +403,7 @@ def _encoded(
     folder: Path,
     vocabulary: Vocabulary | None = None,
     known: Known | None = None,
+    phrases: Phrases | None = None,
     report: Report | None = None,
 ) -> EncodedCorpus:
     folder.mkdir()
@@ -407,6 +415,7 @@ def _encoded(
         folder=folder,
         vocabulary=vocabulary,
         known=known,
+        phrases=phrases,
         progress=None if report is None else lambda *sizes: report(Reading(*sizes)),
     )
 

@@ -23,6 +23,7 @@ from embedcli.storage.bundle import FORMAT, require_types
 from embedcli.tasks import TASKS
 from embedcli.tasks.ngrams import NGRAMS
 from embedcli.tasks.task import Task
+from embedcli.text.phrases import Phrases
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.text.words import Known
 from embedcli.training.loop import TrainState
@@ -44,6 +45,11 @@ MUST_MATCH_MODEL = (
     "multi_label",
     "word_ngrams",
     "buckets",
+    "phrases",
+    "phrase_score",
+    "phrase_threshold",
+    "phrase_min_count",
+    "phrase_passes",
 )
 # Settings that an update does not inherit from the model.
 NOT_INHERITED = ("update", "vectors", "freeze", "valid", "workers", "cache", "checkpoint_every")
@@ -59,12 +65,13 @@ class Earlier:
     start: Mapping[str, Any]  # how the model's initial rows were made
     corpus: str  # fingerprint of all the text it was trained on
     buckets: Mapping[str, NDArray[np.int64]]  # of its rows of n-grams, by table
+    phrases: Phrases | None  # that are joined in its text
 
     @classmethod
     def of(cls, model: Model) -> Earlier:
         """Return what is kept of a model."""
         known = Known(model.table.vocabulary, np.asarray(model.first_lines), model.labels)
-        return cls(known, dict(model.start), model.corpus, model.buckets)
+        return cls(known, dict(model.start), model.corpus, model.buckets, model.phrases)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of a checkpoint that hold it."""
@@ -73,6 +80,7 @@ class Earlier:
             "earlier.counts": self.known.counts,
             "earlier.first_lines": self.known.first_lines,
             **{f"earlier.buckets.{name}": array for name, array in self.buckets.items()},
+            **({} if self.phrases is None else {"earlier.phrases": self.phrases.as_array()}),
         }
 
     def facts(self) -> dict[str, Any]:
@@ -80,8 +88,10 @@ class Earlier:
         return {"labels": self.known.labels, "start": self.start, "corpus": self.corpus}
 
     @classmethod
-    def restored(cls, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Earlier:
-        """Return what `arrays` and `facts` were made of.
+    def restored(
+        cls, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any], buckets: int
+    ) -> Earlier:
+        """Return what `arrays` and `facts` were made of; n-grams have so many buckets.
 
         Raises KeyError, ValueError, ConfigError or VocabularyError for anything else.
         """
@@ -94,12 +104,19 @@ class Earlier:
                 raise ValueError(f"earlier.{name}: expected {len(words)} whole numbers from 0")
         known = Known(Vocabulary(words, counts), first_lines, tuple(map(str, facts["labels"])))
         prefix = "earlier.buckets."
-        buckets = {
+        rows = {
             name.removeprefix(prefix): array
             for name, array in arrays.items()
             if name.startswith(prefix)
         }
-        return cls(known, dict(facts["start"]), facts["corpus"], buckets)
+        for name, array in rows.items():
+            whole = array.ndim == 1 and array.dtype == np.int64
+            if not whole or array.min(initial=0) < 0 or array.max(initial=0) >= buckets:
+                raise ValueError(f"{prefix}{name}: expected whole numbers below {buckets}")
+        phrases = None
+        if "earlier.phrases" in arrays:
+            phrases = Phrases.parse(arrays["earlier.phrases"].tobytes().decode())
+        return cls(known, dict(facts["start"]), facts["corpus"], rows, phrases)
 
 
 def inherited_settings(folder: Path) -> dict[str, Any]:
