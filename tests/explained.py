@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from embedcli import api
+from embedcli.explanation import Step, explain_step
 from embedcli.model import Model, load_model
 
 TALE = "hope to see you soon\nnice to see you again\nहम आपसे दोबारा मिलकर खुश हुए\n" * 3
@@ -50,6 +51,45 @@ CASES = {
     "cbow-damped": {"task": "cbow", "lr": 0.3, "tile": 4, "tile_negatives": 3},
 }  # fmt: skip
 ANSWERS = {"classify": ["good"], "regress": ["0.5", "15"], "skipgram": [], "cbow": []}
+
+
+MORE = {
+    "several": {"task": "classify", "optimizer": "sgd", "lr": 0.5, "class_weights": "new=2"},
+    "regress-flatten-right": {
+        "task": "regress", "optimizer": "rmsprop", "lr": 0.01, "pool": "flatten", "length": 9,
+        "pad_side": "right", "hidden": 3,
+    },
+    "dropout": {"task": "classify", "optimizer": "sgd", "hidden": 5, "dropout": 0.4, "lr": 0.3},
+    "dropout-of-pooled": {"task": "classify", "optimizer": "sgd", "dropout": 0.4, "lr": 0.3},
+    "nesterov-decay": {
+        "task": "regress", "optimizer": "sgd", "momentum": 0.5, "nesterov": True, "lr": 0.1,
+        "weight_decay": 0.3,
+    },
+    "words-decay-adam": {"task": "skipgram", "optimizer": "adam", "weight_decay": 0.3, "lr": 0.1},
+    "cbow-clipped": {"task": "cbow", "optimizer": "rmsprop", "clip_norm": 0.02, "lr": 0.1},
+    "classify-damped": {"task": "classify", "optimizer": "damped_sgd", "lr": 0.5},
+    "frozen": {"task": "skipgram", "freeze": "all", "vectors": "given.txt"},
+    "frozen-found": {"task": "classify", "freeze": "found", "vectors": "given.txt"},
+}  # fmt: skip
+EVERY = {**CASES, **MORE}
+
+
+def explained_model(name: str, folder: Path) -> tuple[Model, list[str]]:
+    """Train the model of a case; what is right for `ASKED` beside it."""
+    settings = dict(EVERY[name])
+    if "vectors" in settings:
+        (folder / "given.txt").write_text("see 1 2 3 4\nfilm 4 3 2 1\n")
+        settings["vectors"] = str(folder / "given.txt")
+    if name == "several":
+        return trained(folder, SEVERAL, **settings), ["warm", "new"]
+    text = TEXTS.get(settings["task"], TALE)
+    return trained(folder, text, **settings), ANSWERS[settings["task"]]
+
+
+def explained_step(name: str, folder: Path) -> Step:
+    """Train the model of a case, and explain a step of it."""
+    model, answer = explained_model(name, folder)
+    return explain_step(model, ASKED, answer)
 
 
 def trained(folder: Path, text: str, **settings) -> Model:

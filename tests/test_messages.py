@@ -11,7 +11,8 @@ from embedcli.messages import LANGUAGES, Message, catalogue, environment_languag
 
 PARTS = "|".join({key.split(".")[0] for key in catalogue("en").messages})
 KEY = re.compile(rf"""["']((?:{PARTS})\.(?!npy)\w+)["']""")
-SOURCES = list(Path(embedcli.__file__).parent.rglob("*.py"))
+PACKAGE = Path(embedcli.__file__).parent
+SOURCES = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.js")]
 
 
 def fields(template: str | dict[str, str]) -> set[str]:

@@ -63,6 +63,16 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Weights:
+    """A parameter before the step: the rows of a table that the text reads, or the whole of it."""
+
+    ids: NDArray[np.int64] | None  # of the rows, (U,); None: the whole parameter
+    rows: Rows  # (U, D), or of the parameter's shape
+    state: Mapping[str, Rows]  # the optimizer's, by slot, of the same shape
+    trained: NDArray[np.bool_]  # which rows the step may change, (U,) or (1,)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """Everything that one step of learning on a text reads, computes and changes."""
 
@@ -85,6 +95,7 @@ class Step:
     number: int  # the t of the optimizer's formula: steps taken so far, and this one
     changes: Sequence[Change]
     unchanged: Mapping[str, int]  # rows that stay as they are, by table
+    weights: Mapping[str, Weights]  # all that the step reads of the parameters
     dropout: Rows | None  # what dropout multiplied the pooled units with
     folder: str | None  # where the model's arrays are .npy files
 
@@ -154,6 +165,9 @@ def explain_step(
     ]
     changed = Counter(change.parameter for change in changes)
     # 4. Describe it all by positions in the text, and by words.
+    asked = [each.id for example in examples for each in example.candidates]
+    met = [each.row for each in ngrams if each.row is not None]
+    read = {"table": ids[kept], "output": [*ids[kept], *asked], NGRAMS: met}
     counts, picked = vocabulary.counts, np.unique(ids[kept])
     return Step(
         task=settings.task,
@@ -186,6 +200,9 @@ def explain_step(
             name: gradient.shape[0] - changed[name]
             for name, gradient in found.by_name.items()
             if isinstance(gradient, RowGrad)
+        },
+        weights={
+            name: step.weights(name, read.get(name), name in trainable) for name in task.parameters
         },
         dropout=task.dropout_mask(),
         folder=str(model.bundle.folder) if model.bundle and model.bundle.format > 1 else None,
@@ -230,6 +247,19 @@ class _Stepper:
             yield from self._rows(name, weights, raw, gradient)
         elif not isinstance(gradient, RowGrad):
             yield self._dense(name, np.array(weights), raw, gradient)
+
+    def weights(self, name: str, ids: Any, trainable: bool) -> Weights:
+        """Return what the step reads of a parameter: the rows of ids, or the whole of it."""
+        whole = self._model.table.vectors if name == "table" else self._model.head[name]
+        if ids is None:
+            rows, trained = np.array(whole), np.array([trainable])
+        else:
+            ids = np.unique(np.asarray(ids, np.int64))  # (U,)
+            frozen = _frozen(self._model).get(name)
+            rows = whole[ids]  # (U, D)
+            trained = np.full(len(ids), trainable) if frozen is None else ~frozen[ids]
+        state = self._state(name, rows, slice(None) if ids is None else ids) if trainable else {}
+        return Weights(ids=ids, rows=rows, state=state, trained=trained)
 
     def _rows(self, name: str, weights: Rows, raw: RowGrad, gradient: RowGrad) -> Iterator[Change]:
         ids = gradient.ids  # (U,)

@@ -29,13 +29,13 @@ class Catalogue:
     def __init__(self, language: str, messages: Mapping[str, Any], one: tuple[int, ...]) -> None:
         self.language = language
         self.messages = messages
-        self._one = one
+        self.one = one  # counts that take the form `one`
 
     def __call__(self, key: str, **fields: Any) -> str:
         """Return a message with its fields filled in; `count` chooses the plural form."""
         template = self.messages[key]
         if not isinstance(template, str):
-            template = template["one" if fields["count"] in self._one else "other"]
+            template = template["one" if fields["count"] in self.one else "other"]
         return str(template).format(**fields)
 
     def say(self, message: Message) -> str:

@@ -39,10 +39,15 @@ def formatted(of: Step | Word, output: str, precision: int = 4, language: str | 
         return plain_text(blocks_of(of, precision, language))
     if output == "json":
         return json_text(record_of(of)) + "\n"
+    say, step = catalogue(language), hasattr(of, "tokens")
+    if output == "html":
+        from embedcli.views import explain_page
+
+        page: Any = explain_page.step_page if step else explain_page.word_page
+        return str(page(of, say))
     from embedcli.views import explain_svg
 
-    say = catalogue(language)
-    return explain_svg.svg(of, say) if output == "svg" else explain_svg.html(of, say)
+    return explain_svg.svg(of, say)
 
 
 def blocks_of(of: Step | Word, precision: int = 4, language: str | None = None) -> Iterator[Block]:
@@ -61,7 +66,7 @@ def record_of(of: Step | Word) -> dict[str, Any]:
 def step_record(step: Step) -> dict[str, Any]:
     """Return a step as docs/explain.md describes it."""
     record: dict[str, Any] = to_json(step)
-    for name in ("describe_target", "loss_formula", "dropout", "folder"):
+    for name in ("describe_target", "loss_formula", "weights", "dropout", "folder"):
         del record[name]
     record["rows"] = [{"id": index, "row": to_json(row)} for index, row in step.rows.items()]
     for example in record["examples"]:

@@ -15,20 +15,15 @@ from embedcli.views.canvas import (
     ACCENT,
     LINE,
     MARGIN,
-    MONO,
     MUTED,
-    SANS,
     WIDTH,
     Canvas,
     clipped,
     text_width,
 )
 from embedcli.views.colors import INK, PAPER, RIGHT, WORD_COLORS, WRONG, ink_on, largest_of, tint
-from embedcli.views.terminal import escaped
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from embedcli.explanation import Candidate, Change, Example, Neighbor, Step, Word
     from embedcli.messages import Catalogue
 
@@ -66,9 +61,9 @@ Part = Title | Heading | Sentences | Figure
 
 def svg(of: Any, say: Catalogue | None = None) -> str:
     """Return an explanation as one picture; without `say`, in the language of the environment."""
-    title, *parts = _parts(of, say or catalogue())
+    title, *drawn = parts(of, say or catalogue())
     canvas = Canvas()
-    for part in (title, *parts):
+    for part in (title, *drawn):
         if isinstance(part, Title):
             canvas.y += 14
             shown = clipped(part.words, 26, WIDTH - 2 * MARGIN)
@@ -83,28 +78,7 @@ def svg(of: Any, say: Catalogue | None = None) -> str:
     return canvas.svg(title.words)
 
 
-def html(of: Step | Word, say: Catalogue) -> str:
-    """Return an explanation as a page: text that fits any width, and figures that scroll."""
-    title, *parts = _parts(of, say)
-    body = [f"<h1>{escaped(title.words)}</h1>\n"]
-    for part in parts:
-        if isinstance(part, Heading):
-            body.append(f"<h2><span>{part.number}</span> {escaped(part.words)}</h2>\n")
-        elif isinstance(part, Figure):
-            canvas = Canvas(top=0)
-            part.draw(canvas)
-            body.append(f"<figure tabindex=0>{canvas.svg(part.words)}</figure>\n")
-        else:
-            body.append(f"<p>{escaped(part.words)}</p>\n")
-    return (
-        f'<!doctype html>\n<html lang="{say.language}">\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escaped(title.words)}</title>\n<style>{STYLE}</style>\n"
-        f"<main>\n{''.join(body)}{_all_numbers(of, say)}</main>\n</html>\n"
-    )
-
-
-def _parts(of: Any, say: Catalogue) -> tuple[Title, *tuple[Part, ...]]:
+def parts(of: Any, say: Catalogue) -> tuple[Title, *tuple[Part, ...]]:
     """Return what is drawn of an explained step or word, from the top down."""
     if hasattr(of, "tokens"):
         return (Title(f"“{of.text}”"), *_step_parts(of, say))
@@ -513,64 +487,3 @@ def _draw_neighbor(canvas: Canvas, x: float, width: float, neighbor: Neighbor) -
     canvas.box(x + 160, canvas.y + 6, max(2, bar * abs(neighbor.cosine)), 12, fill=color, radius=3)
     shown = f"{neighbor.cosine:.4f}"
     canvas.text(x + width, canvas.y + 17, shown, size=12, color=MUTED, anchor="end", mono=True)
-
-
-def _all_numbers(of: Any, say: Catalogue) -> str:
-    """Return tables of every number, folded."""
-    if hasattr(of, "tokens"):
-        return "".join(_numbers_table(*change, say) for change in captions.by_parameter(of))
-    rows = [] if of.start is None else [("", say("table.at_first"), of.start)]
-    return _table(say("table.row"), [*rows, (str(of.id), say("table.now"), of.now)], say)
-
-
-def _numbers_table(name: str, changes: Sequence[Change], say: Catalogue) -> str:
-    rows: list[tuple[str, str, Any]] = []
-    for change in changes:
-        index = "" if change.row is None else str(change.row)
-        label = captions.label_of(change)
-        if len(change.parts) > 1:
-            for number, part in enumerate(change.parts, 1):
-                rows.append(("", say("page.of_look_up", name=label, number=number), part))
-        rows.append((index, say("page.of_gradient", name=label), change.gradient.ravel()))
-        rows.append((index, say("page.of_before", name=label), change.before.ravel()))
-        rows.append((index, say("page.of_after", name=label), change.after.ravel()))
-    return _table(name, rows, say)
-
-
-def _table(name: str, rows: Sequence[tuple[str, str, NDArray[Any]]], say: Catalogue) -> str:
-    lines = "".join(
-        f"<tr><td>{index}</td><th scope=row>{escaped(label)}</th><td class=n>"
-        + " ".join(f"{value:.6g}" for value in row)
-        + "</td></tr>\n"
-        for index, label, row in rows
-    )
-    summary = f"<summary>{escaped(say('page.all_numbers', parameter=name))}</summary>"
-    return f"<details>{summary}<div><table>{lines}</table></div></details>\n"
-
-
-STYLE = f"""
-body {{ margin: 0; background: #eef0f4; color: {INK}; font: 15px/1.5 {SANS}; }}
-main {{ max-width: {WIDTH}px; margin: 2rem auto; background: {PAPER}; border-radius: 12px;
-  box-shadow: 0 1px 8px #1c233322; overflow: hidden; padding-bottom: 1.5rem; }}
-h1, h2, p, details {{ margin: .8rem clamp(16px, 4vw, {MARGIN}px); overflow-wrap: anywhere; }}
-h1 {{ font-size: 1.7rem; margin-top: 1.6rem; }}
-h2 {{ font-size: 1.15rem; margin-top: 1.8rem; }}
-h2 span {{ display: inline-block; width: 1.5em; margin-right: .3em; border-radius: 1em;
-  text-align: center; background: {ACCENT}; color: {PAPER}; }}
-figure {{ margin: 0; overflow-x: auto; }}
-svg {{ display: block; }}
-svg > rect:first-of-type {{ fill: none; }}
-summary {{ cursor: pointer; font-weight: 600; color: {ACCENT}; }}
-details div {{ overflow: auto; max-height: 30rem; }}
-table {{ border-collapse: collapse; font-size: 12px; white-space: nowrap; }}
-th, td {{ text-align: left; padding: 2px 8px; border-bottom: 1px solid {LINE}; font-weight: 400; }}
-th {{ position: sticky; left: 0; background: {PAPER}; }}
-.n {{ font-family: {MONO}; }}
-@media (max-width: 1040px) {{ main {{ margin: 0 auto; border-radius: 0; }} }}
-@media (prefers-color-scheme: dark) {{
-  body {{ background: #0d1017; color: #dde2ec; }}
-  main, th {{ background: #171b24; }}
-  th, td {{ border-color: #343b4a; }}
-  summary {{ color: #9aa6ff; }}
-}}
-"""

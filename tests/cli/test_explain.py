@@ -140,17 +140,21 @@ class Tags(HTMLParser):
         super().__init__()
         self.found: set[str] = set()
         self.attributes: set[str] = set()
+        self.scripts = 0
 
     def handle_starttag(self, tag, attrs):
         self.found.add(tag)
+        self.scripts += tag == "script"
         self.attributes |= {name for name, _ in attrs}
 
 
-def test_the_page_holds_all_numbers_and_no_script(explained):
+def test_the_page_holds_all_numbers_and_no_script_of_a_text(explained):
     page = explained(HARMFUL, "--label", "<b>&bad", "--format", "html")
     tags = Tags()
     tags.feed(page)
-    assert not tags.found & {"script", "link", "img", "iframe", "b", "object", "a"}
+    assert not tags.found & {"link", "img", "iframe", "b", "object", "a"}
+    assert tags.scripts == 2  # the numbers, and what draws them
+    assert re.search(r"default-src 'none'; style-src 'sha256-\S+'; script-src 'sha256-", page)
     assert not any(name.startswith("on") or name in ("href", "src") for name in tags.attributes)
     assert "अच्छी" in page
     record = json.loads(explained(HARMFUL, "--label", "<b>&bad", "--format", "json"))
@@ -216,7 +220,7 @@ def test_labels_in_the_text_are_no_words_and_say_what_is_right(explained):
     assert step("__label__bad nice to see you", "--label", "good") == expected
 
 
-@pytest.mark.parametrize("output", ["text", "svg", "html"])
+@pytest.mark.parametrize("output", ["text", "svg"])
 def test_a_negative_sample_drawn_several_times_is_one_cell(embed, tmp_path, output):
     text = tmp_path / "text.txt"
     text.write_text("hope to see you soon\nnice to see you again\n" * 3, encoding="utf-8")

@@ -7,54 +7,20 @@ import dataclasses
 import importlib.util
 import io
 from contextlib import redirect_stdout
+from functools import cache
 
 import numpy as np
 import pytest
 
 from embedcli.errors import ConfigError
-from embedcli.explanation import explain_step
 from embedcli.views.scripts import LIBRARIES, script
-from tests.explained import ANSWERS, ASKED, CASES, SEVERAL, TALE, TEXTS, trained
-
-MORE = {
-    "several": {"task": "classify", "optimizer": "sgd", "lr": 0.5, "class_weights": "new=2"},
-    "regress-flatten-right": {
-        "task": "regress", "optimizer": "rmsprop", "lr": 0.01, "pool": "flatten", "length": 9,
-        "pad_side": "right", "hidden": 3,
-    },
-    "dropout": {"task": "classify", "optimizer": "sgd", "hidden": 5, "dropout": 0.4, "lr": 0.3},
-    "dropout-of-pooled": {"task": "classify", "optimizer": "sgd", "dropout": 0.4, "lr": 0.3},
-    "nesterov-decay": {
-        "task": "regress", "optimizer": "sgd", "momentum": 0.5, "nesterov": True, "lr": 0.1,
-        "weight_decay": 0.3,
-    },
-    "words-decay-adam": {"task": "skipgram", "optimizer": "adam", "weight_decay": 0.3, "lr": 0.1},
-    "cbow-clipped": {"task": "cbow", "optimizer": "rmsprop", "clip_norm": 0.02, "lr": 0.1},
-    "classify-damped": {"task": "classify", "optimizer": "damped_sgd", "lr": 0.5},
-    "frozen": {"task": "skipgram", "freeze": "all", "vectors": "given.txt"},
-    "frozen-found": {"task": "classify", "freeze": "found", "vectors": "given.txt"},
-}  # fmt: skip
-EVERY = {**CASES, **MORE}
+from tests.explained import EVERY, explained_step
 
 
 @pytest.fixture(scope="module")
 def steps(tmp_path_factory):
-    """Each case's model, and the step that is explained."""
-    made = {}
-
-    def step(name: str):
-        if name not in made:
-            settings, folder = dict(EVERY[name]), tmp_path_factory.mktemp(name)
-            if "vectors" in settings:
-                (folder / "given.txt").write_text("see 1 2 3 4\nfilm 4 3 2 1\n")
-                settings["vectors"] = str(folder / "given.txt")
-            text, answer = TEXTS.get(settings["task"], TALE), ANSWERS[settings["task"]]
-            if name == "several":
-                text, answer = SEVERAL, ["warm", "new"]
-            made[name] = explain_step(trained(folder, text, **settings), ASKED, answer)
-        return made[name]
-
-    return step
+    """Each case's model, and the step that is explained; made when it is asked for."""
+    return cache(lambda name: explained_step(name, tmp_path_factory.mktemp(name)))
 
 
 def run(code: str) -> tuple[dict, str]:
