@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from embedcli.api import evaluate as evaluate
     from embedcli.api import explain as explain
     from embedcli.api import explain_word as explain_word
+    from embedcli.api import from_gensim as from_gensim
     from embedcli.api import load as load
     from embedcli.api import lookup as lookup
     from embedcli.api import neighbors as neighbors
@@ -81,7 +82,7 @@ __version__ = "0.2.0"
 
 _NAMES = {
     "api": "analogy cache clear_cache compare convert count describe evaluate explain explain_word "
-    "load lookup neighbors odd predict sample similarity tokenize train vectors Cache",
+    "from_gensim load lookup neighbors odd predict sample similarity tokenize train vectors Cache",
     "comparison": "ComparedWord TableComparison",
     "config": "CountSettings TextSettings TrainSettings",
     "cooccurrences": "Contexts Cooccurrences Pair Partner",

@@ -425,18 +425,47 @@ def explain_word(word: str, model: Source = "embeddings") -> explanation.Word:
 
 
 def convert(
-    source: Source, target: Source, to: str | None = None, *, options: Options | None = None
+    source: Model, target: Source, to: str | None = None, *, options: Options | None = None
 ) -> Read:
     """Write vectors in another format; returns what was read, and how much was left out.
 
-    `to` is the name of a format; without, the name of `target` decides. Raises FormatError or
-    StoreError.
+    `source` is a model folder, a file of vectors in any known format, or a table. `to` is the name
+    of a format; without, the name of `target` decides. Raises FormatError or StoreError.
 
     >>> convert("embeddings", "vectors.txt.gz", "word2vec")  # doctest: +SKIP
     """
     from embedcli import formats
 
-    return formats.convert(Path(source), Path(target), to, options)
+    table = source if isinstance(source, EmbeddingTable) else Path(source)
+    return formats.convert(table, Path(target), to, options)
+
+
+def from_gensim(vectors: Any) -> EmbeddingTable:
+    """Return the table of gensim's `KeyedVectors`, or of a model that has them as `wv`.
+
+    The vectors, (V, D) float32, are shared and not copied. Counts are taken over if there are any.
+    Raises FormatError for anything else, and VocabularyError for keys that are no words.
+
+    >>> from_gensim(gensim.models.KeyedVectors.load("vectors.kv"))  # doctest: +SKIP
+    EmbeddingTable(76673 words × 100)
+    """
+    import numpy as np
+
+    from embedcli.errors import FormatError
+    from embedcli.text.vocabulary import Vocabulary
+
+    keyed = getattr(vectors, "wv", vectors)
+    try:
+        words, rows, others = keyed.index_to_key, keyed.vectors, keyed.expandos
+    except AttributeError:
+        raise FormatError(
+            f"found {type(vectors).__name__}; expected gensim's KeyedVectors"
+        ) from None
+    if not all(isinstance(word, str) for word in words):
+        raise FormatError("found keys that are no text; expected words")
+    counts = others.get("count")
+    vocabulary = Vocabulary(words, None if counts is None else np.asarray(counts, np.int64))
+    return EmbeddingTable(vocabulary, np.asarray(rows, np.float32))
 
 
 def describe(path: Source = "embeddings", *, verify: bool = False) -> Description:

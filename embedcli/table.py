@@ -7,6 +7,7 @@ rule of spelling and the policies for unknown words are there and nowhere else.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embedcli.config import TextSettings
-from embedcli.errors import VocabularyError
+from embedcli.errors import FormatError, VocabularyError
 from embedcli.text.vocabulary import Oov, Vocabulary
 
 if TYPE_CHECKING:
@@ -443,6 +444,21 @@ class EmbeddingTable:
         step = max(1, (size or _BLOCK_BYTES) // (4 * max(1, self.dim)))
         for start in range(0, len(self.vectors), step):
             yield start, _in_float32(self.vectors[start : start + step])
+
+    def to_gensim(self) -> Any:
+        """Return gensim's `KeyedVectors` of the words, with a copy of the vectors, and counts.
+
+        Raises FormatError where gensim is not installed.
+        """
+        try:
+            keyed_vectors = importlib.import_module("gensim.models.keyedvectors")
+        except ImportError:
+            raise FormatError("gensim: is not installed", "pip install gensim") from None
+        made = keyed_vectors.KeyedVectors(self.dim)
+        made.add_vectors(list(self.vocabulary), _in_float32(self.vectors))
+        if self.vocabulary.counts is not None:
+            made.expandos["count"] = np.array(self.vocabulary.counts)
+        return made
 
     def norms(self) -> NDArray[np.float32]:
         """Return the Euclidean length of every vector, (V,)."""

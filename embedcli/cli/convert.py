@@ -21,6 +21,8 @@ from embedcli.views import terminal
     "embed convert glove.6B.50d.txt.gz glove --to model",
     "embed convert cc.hi.300.bin hindi.safetensors",
     "embed convert embeddings projector --to projector",
+    "embed convert embeddings sentence-model --to static-embedding",
+    "embed convert model.safetensors llm.npy --vocab tokenizer.json",
 )
 def convert(
     source: Annotated[
@@ -34,7 +36,12 @@ def convert(
     ],
     to: Annotated[
         str | None,
-        flags.one_of("--to", *WRITTEN, help="Format of OUT; none: by its name."),
+        flags.one_of(
+            "--to",
+            *WRITTEN,
+            metavar="FORMAT",
+            help=f"Format of OUT: {', '.join(WRITTEN)}; none: by its name.",
+        ),
     ] = None,
     encoding: Annotated[
         str, typer.Option(metavar="TEXT", help="Encoding of the words in IN.")
@@ -48,6 +55,12 @@ def convert(
             help="How to handle words that cannot be decoded, or, by skip, written.",
         ),
     ] = "strict",
+    vocab: Annotated[
+        Path | None,
+        flags.path(
+            "--vocab", help="Words of a matrix without any: one a line, or a tokenizer.json."
+        ),
+    ] = None,
     quiet: flags.Quiet = False,
 ) -> None:
     """Write a table in another format.
@@ -64,6 +77,7 @@ def convert(
         options = Options(
             encoding=encoding,
             errors=errors,
+            vocab=vocab,
             progress=partial(progress.say, "read"),
             written=partial(progress.say, "written", unit="rows"),
         )

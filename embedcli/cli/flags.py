@@ -95,7 +95,7 @@ def metavar(spec: Spec) -> str:
     return "|".join([*kinds, *spec.choices])
 
 
-def one_of(*words: str, help: str) -> Any:  # noqa: A002 - typer's word
+def one_of(*words: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002
     """Return an option that takes one of the words; those that start with a dash are its flags."""
     flags = [word for word in words if word.startswith("-")]
     choices = tuple(word for word in words if not word.startswith("-"))
@@ -107,7 +107,7 @@ def one_of(*words: str, help: str) -> Any:  # noqa: A002 - typer's word
 
     return typer.Option(
         *flags,
-        metavar="|".join(choices),
+        metavar=metavar or "|".join(choices),
         callback=read,
         autocompletion=lambda incomplete: _starting(choices, incomplete),
         help=help,

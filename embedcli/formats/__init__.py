@@ -35,6 +35,7 @@ class Format:
     written: bool = True  # or only read
     keeps_counts: bool = False
     compressed: bool = False  # by the end of the name that is written
+    takes_vocab: bool = False  # whether words may be in a file that the options name
     refused: str | None = None
     keywords: Mapping[str, Any] = field(default_factory=dict)  # of the module's functions
 
@@ -97,12 +98,37 @@ class Format:
 FORMATS: dict[str, Format] = {
     "model": Format("model", "model folder of embed", "", keeps_counts=True),
     "npy": Format(
-        "npy", "NumPy array NAME.npy with the words in NAME.vocab.txt", ".npy", refused=r"\r\Z"
+        "npy",
+        "NumPy array NAME.npy with the words in NAME.vocab.txt",
+        ".npy",
+        takes_vocab=True,
+        refused=r"\r\Z",
+    ),
+    "static-embedding": Format(
+        "static_embedding",
+        "folder of sentence-transformers (StaticEmbedding)",
+        keeps_counts=True,
+        refused="\ue000",
+        keywords={"config": "config_sentence_transformers.json", "matrix": "embedding.weight"},
+    ),
+    "model2vec": Format(
+        "static_embedding",
+        "folder of model2vec",
+        keeps_counts=True,
+        refused="\ue000",
+        keywords={"config": "config.json", "matrix": "embeddings"},
+    ),
+    "parquet": Format(
+        "parquet",
+        "Parquet: columns `token`, `count` and `vector`, a list of float32",
+        ".parquet",
+        keeps_counts=True,
     ),
     "safetensors": Format(
         "safetensors",
         "safetensors: matrix `embedding` and words as lines, tensor `vocabulary`",
         ".safetensors",
+        takes_vocab=True,
     ),
     "fasttext-bin": Format(
         "fasttext_bin",
@@ -161,7 +187,6 @@ _STRANGERS = {
     b"PK\x03\x04": "a zip archive; unpack it first",
     b"\x89HDF": "an HDF5 file",
     b"FiFu": "a finalfusion file; finalfusion's own tools write word2vec binary from it",
-    b"PAR1": "a Parquet file",
 }
 
 
@@ -171,7 +196,10 @@ def sniff(path: Path) -> str:
     from embedcli.text.sources import guess_utf16, identify
 
     if path.is_dir() or FORMATS["model"].sniff(path, b""):
-        return "projector" if (path / "vectors.tsv").is_file() else "model"
+        if (path / "vectors.tsv").is_file():
+            return "projector"
+        folders = ("static-embedding", "model2vec")
+        return next((name for name in folders if FORMATS[name].sniff(path, b"")), "model")
     head = read_head(path)
     for magic, what in _STRANGERS.items():
         if head.startswith(magic):
@@ -201,8 +229,10 @@ def read(path: Path, options: Options | None = None) -> Read:
     from embedcli.formats import base
 
     path = path / "vectors.tsv" if (path / "vectors.tsv").is_file() else path
-    name = sniff(path)
-    found = FORMATS[name].read(path, options or base.Options())
+    name, options = sniff(path), options or base.Options()
+    if options.vocab is not None and not FORMATS[name].takes_vocab:
+        raise FormatError(f"{path}: {name} holds its words; expected no vocab", "leave out --vocab")
+    found = FORMATS[name].read(path, options)
     if not FORMATS[name].keeps_counts:
         vocabulary = found.table.vocabulary
         vocabulary.counts = base.read_counts(path, vocabulary)
@@ -215,9 +245,12 @@ def open_table(path: Path) -> EmbeddingTable:
 
 
 def convert(
-    source: Path, target: Path, to: str | None = None, options: Options | None = None
+    source: Path | EmbeddingTable,
+    target: Path,
+    to: str | None = None,
+    options: Options | None = None,
 ) -> Read:
-    """Write the vectors of `source` to `target` in the format named `to`; returns what was read.
+    """Write vectors to `target` in the format named `to`; returns what was read of `source`.
 
     Without `to` the name of `target` decides. Words that are left out because the format cannot
     hold them are counted among those skipped. Memory grows with the words only, not with the
@@ -229,10 +262,13 @@ def convert(
     if to not in WRITTEN:
         expected = ", ".join(WRITTEN)
         raise FormatError(f"{to!r} is not a format that is written; expected one of {expected}")
-    if source.exists() and target.exists() and target.samefile(source):
-        raise FormatError(f"{target}: that is what is read; expected another place to write to")
     options = options or Options()
-    found = read(source, options)
+    if not isinstance(source, Path):
+        found = Read(source)
+    elif source.exists() and target.exists() and target.samefile(source):
+        raise FormatError(f"{target}: that is what is read; expected another place to write to")
+    else:
+        found = read(source, options)
     left_out = FORMATS[to].write(target, PassingTable(found.table, options), options)
     skipped = {f"words that {to} cannot hold": left_out} if left_out else {}
     return Read(found.table, {**found.skipped, **skipped})

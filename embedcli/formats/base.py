@@ -36,12 +36,13 @@ class Options:
     """How files of vectors are read and written.
 
     `errors` says what is done with words that cannot be decoded, and "skip" also leaves out words
-    that the format written cannot hold.
+    that the format written cannot hold. `vocab` is the file of the words of a matrix without any.
     """
 
     encoding: str = "utf-8"
     errors: Literal["strict", "replace", "skip"] = "strict"
     max_expansion: int = 200  # of a compressed file, as a multiple of its own size
+    vocab: Path | None = None
     progress: Callable[[int, int], None] | None = None  # of bytes read and all bytes
     written: Callable[[int, int], None] | None = None  # of rows written and all rows
 
@@ -270,7 +271,7 @@ class PassingTable(EmbeddingTable):
     """A table that is read once: it reports progress, and frees the memory of rows behind it."""
 
     def __init__(self, table: EmbeddingTable, options: Options) -> None:
-        super().__init__(table.vocabulary, table.vectors)
+        super().__init__(table.vocabulary, table.vectors, table._spelling)
         self._written = options.written
 
     def blocks(self, size: int | None = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
@@ -291,7 +292,7 @@ def selected(table: EmbeddingTable, ids: Sequence[int]) -> EmbeddingTable:
         rows.add(block[keep[start : start + len(block)]])
     counts = table.vocabulary.counts
     kept = Vocabulary(table.vocabulary.tokens(ids), None if counts is None else counts[keep])
-    return EmbeddingTable(kept, rows.finish())
+    return EmbeddingTable(kept, rows.finish(), table._spelling)
 
 
 def write_blocks(

@@ -29,9 +29,13 @@ def read(path: Path, options: Options) -> Read:
     if vectors.ndim != 2 or not vectors.size or vectors.dtype.kind != "f":
         raise FormatError(f"{path}: an array of {vectors.shape} {vectors.dtype}; expected vectors")
     own = _words_beside(path)
-    words = next((each for each in (own, path.with_name("vocab.txt")) if each.is_file()), None)
+    beside = (own, path.with_name("vocab.txt"))
+    words = options.vocab or next((each for each in beside if each.is_file()), None)
     if words is None:
-        raise FormatError(f"{path}: an array without words", f"put them, one a line, into {own}")
+        raise FormatError(
+            f"{path}: an array without words",
+            f"name them by --vocab, or put them, one a line, into {own}",
+        )
     try:
         vocabulary = Vocabulary.read(words)
     except VocabularyError as error:

@@ -35,7 +35,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 
 import numpy as np
@@ -52,7 +52,7 @@ _SPACELESS = (
     r"&&[\p{L}\p{Nl}\p{No}]]"
 )
 _FIRST_SPACELESS = "\u0e00"  # Thai; letters alone, all before it, are one word
-_LETTER = rf"[\p{{L}}\p{{N}}--{_SPACELESS}]"
+_LETTER = rf"[\p{{L}}\p{{N}}&&[^{_SPACELESS}]]"
 _LETTERS = rf"[{_LETTER}\p{{M}}]"
 _RUN = (
     rf"{_LETTER}{_LETTERS}*+"
@@ -61,17 +61,23 @@ _RUN = (
 
 
 # What joins letters or digits, digits, and letters; in Hebrew a quotation mark may be gershayim.
+# Where it is written as such, other regular expressions than Python's understand the pattern too.
 _JOINS_ANY = r"[._\u2024\u203f\u2040\u2054\ufe33\ufe34\ufe4d-\ufe4f\ufe52\uff0e\uff3f]"
 _JOINS_DIGITS = r"[,:\u0589\u060c\u066b\u066c\u2044\ufe10\ufe13\ufe50\ufe55\uff0c\uff1a]"
-_JOINS_LETTERS = (
-    r"(?:[·\u0387\u055a-\u055c\u055e\u055f\u05f3\u05f4\u2027]"
-    r"|(?<=[\u05d0-\u05ea])\"(?=[\u05d0-\u05ea]))"
-)
+_GERSHAYIM = r"(?<=[\u05d0-\u05ea])\"(?=[\u05d0-\u05ea])"
+_MIDDLE_DOTS = r"[·\u0387\u055a-\u055c\u055e\u055f\u05f3\u05f4\u2027]"
+_JOINS_LETTERS = rf"(?:{_MIDDLE_DOTS}|{_GERSHAYIM})"
 _APOSTROPHES = "'’‘"
 
 
 def _word(
-    run: str, letter: str, number: str, alphabetic: str, before: str, unquoted: str = ""
+    run: str,
+    letter: str,
+    number: str,
+    alphabetic: str,
+    before: str,
+    unquoted: str = "",
+    joins_letters: str = _JOINS_LETTERS,
 ) -> str:
     """Return the pattern of a word: an elision, or runs of letters and what joins them.
 
@@ -80,22 +86,24 @@ def _word(
     """
     inner = (
         rf"[{_APOSTROPHES}]{unquoted}|{_JOINS_ANY}|(?<={number}){_JOINS_DIGITS}(?={number})"
-        rf"|(?<!{number}){_JOINS_LETTERS}(?={alphabetic}){unquoted}"
+        rf"|(?<!{number}){joins_letters}(?={alphabetic}){unquoted}"
     )
     elided = r"[cdjlmnst]|qu|jusqu|lorsqu|presqu|puisqu|quoiqu"
-    joined = rf"(?<!{before}[{_APOSTROPHES}])(?<!{before}{_JOINS_ANY})(?<!{before}{_JOINS_LETTERS})"
+    joined = rf"(?<!{before}[{_APOSTROPHES}])(?<!{before}{_JOINS_ANY})(?<!{before}{joins_letters})"
     elision = rf"(?<!{before}){joined}(?i:{elided})[{_APOSTROPHES}](?={letter})"
     return rf"{elision}|{run}(?:(?:{inner}){run})*+"
 
 
-_WORD = _word(
+_word_of_any_script = partial(
+    _word,
     _RUN,
     _LETTER,
     number=r"\p{N}",
-    alphabetic=rf"[{_LETTER}--\p{{N}}]",
+    alphabetic=rf"[{_LETTER}&&[^\p{{N}}]]",
     before=r"[\p{L}\p{M}\p{N}]",
     unquoted=r"(?!\p{Hangul})",
 )
+_WORD = _word_of_any_script()
 # Latin letters and punctuation: for these `re`, which is faster, knows letters and digits.
 _LATIN = re.compile(r"[\0-\u02ff\u2010-\u206f]*")
 _LATIN_WORD = re.compile(
@@ -111,7 +119,7 @@ _LATIN_WORD = re.compile(
 # that are usually text, as © and →, are emoji only with a selector (U+FE0F).
 _PICTOGRAPH = (
     r"(?:\p{Emoji_Presentation}|[\p{Emoji}&&[\u2600-\U0010ffff]]"
-    r"|[\p{Emoji}--\p{N}]\ufe0f)(?:\p{Emoji_Modifier}|[\ufe0e\ufe0f]\u20e3?|"
+    r"|[\p{Emoji}&&[^\p{N}]]\ufe0f)(?:\p{Emoji_Modifier}|[\ufe0e\ufe0f]\u20e3?|"
     r"[\U000e0020-\U000e007e]++\U000e007f)*+"
 )
 _EMOJI = rf"\p{{Regional_Indicator}}{{2}}|{_PICTOGRAPH}(?:\u200d{_PICTOGRAPH})*+"
@@ -120,6 +128,14 @@ _SPACELESS_CLUSTER = rf"(?={_SPACELESS})\X\p{{M}}*+"
 _SPACELESS_RUN = rf"(?P<run>{_SPACELESS}(?:{_SPACELESS}|\p{{M}}|[\u200c\u200d])*+)"
 # A pair of flags' letters is taken first: \X looks back to the first of a row of them.
 _CLUSTER = regex.compile(r"\p{Regional_Indicator}{2}|\X")
+# The pattern of a word for Oniguruma, whose clusters end after a Burmese or Khmer virama, and for
+# text in which gershayim are spelt; and that of selectors of style, which are dropped before.
+PORTABLE_WORD = (
+    f"{_word_of_any_script(joins_letters=_MIDDLE_DOTS)}"
+    rf"|(?={_SPACELESS})\X(?:(?<=[\u1039\u17d2])\X|\p{{M}})*+|{_EMOJI}"
+)
+_SURE_EMOJI = r"[\p{Emoji_Presentation}[\p{Emoji}&&[\u2600-\U0010ffff]]]"
+PORTABLE_STYLE = rf"(?<={_SURE_EMOJI}|{_SURE_EMOJI}\p{{Emoji_Modifier}})[\ufe0e\ufe0f]"
 # Marks after these are dropped: text with more in a row is not "stream-safe" (UAX #15), and the
 # time to compose it grows with the square of their number.
 _MARKS = regex.compile(r"(\p{M}{30})\p{M}++")

@@ -2,6 +2,7 @@ import json
 import re
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from embedcli.text import sources
 from embedcli.text.vocabulary import Vocabulary
 from tests.packing import PACKERS
 
-WRITABLE = formats.WRITTEN
+WRITABLE = [name for name in formats.WRITTEN if name != "parquet" or find_spec("pyarrow")]
 ENDINGS = {"npy": ".npy", "projector": ".tsv", "safetensors": ".safetensors", "model": ""}
 
 

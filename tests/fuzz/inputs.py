@@ -25,7 +25,7 @@ import numpy as np
 
 from embedcli import api
 from embedcli.config import TextSettings, TrainSettings, schema, to_yaml
-from embedcli.formats import FORMATS
+from embedcli.formats import FORMATS, WRITTEN
 from embedcli.table import EmbeddingTable
 from embedcli.text.encode import encode
 from embedcli.text.vocabulary import Vocabulary
@@ -71,6 +71,7 @@ SQUEEZE: dict[str, Callable[[bytes], bytes]] = {
     ".xz": lzma.compress,
     **{suffix: pack for suffix, pack in PACKERS.items() if suffix == ".zst"},
 }
+FOLDERS = ("model", "static-embedding", "model2vec")
 TASKS = ("skipgram", "cbow", "classify", "regress")
 Make = Callable[[Random], Case]
 
@@ -192,7 +193,9 @@ def vector_files() -> Mapping[str, Mapping[str, bytes]]:
     found: dict[str, Mapping[str, bytes]] = {}
     with TemporaryDirectory() as name:
         for each, made in [(each, table) for each in FORMATS] + [("projector", plain)]:
-            if each == "model" or not FORMATS[each].written:
+            if each in FOLDERS or each not in WRITTEN:
+                continue
+            if each == "parquet" and not find_spec("pyarrow"):
                 continue
             folder = Path(name) / f"{each}{len(found)}"
             folder.mkdir()
