@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from embedcli.api import similarity as similarity
     from embedcli.api import tokenize as tokenize
     from embedcli.api import train as train
+    from embedcli.api import tune as tune
     from embedcli.api import vectors as vectors
     from embedcli.comparison import ComparedWord as ComparedWord
     from embedcli.comparison import TableComparison as TableComparison
@@ -77,12 +78,15 @@ if TYPE_CHECKING:
     from embedcli.training.run import Reading as Reading
     from embedcli.training.run import Stopped as Stopped
     from embedcli.training.run import Trained as Trained
+    from embedcli.tuning import Trial as Trial
+    from embedcli.tuning import Tuned as Tuned
 
 __version__ = "0.2.0"
 
 _NAMES = {
     "api": "analogy cache clear_cache compare convert count describe evaluate explain explain_word "
-    "from_gensim load lookup neighbors odd predict sample similarity tokenize train vectors Cache",
+    "from_gensim load lookup neighbors odd predict sample similarity tokenize train tune vectors "
+    "Cache",
     "comparison": "ComparedWord TableComparison",
     "config": "CountSettings TextSettings TrainSettings",
     "cooccurrences": "Contexts Cooccurrences Pair Partner",
@@ -98,6 +102,7 @@ _NAMES = {
     "text.vocabulary": "Coverage Vocabulary",
     "training.loop": "Step",
     "training.run": "Prepared Reading Stopped Trained",
+    "tuning": "Trial Tuned",
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
 __all__ = ["__version__", *_MODULE_OF]

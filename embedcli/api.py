@@ -6,7 +6,10 @@ importable from `embedcli` itself.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from embedcli.text.vocabulary import Vocabulary
     from embedcli.training.loop import Step
     from embedcli.training.run import Prepared, Reading, Trained
+    from embedcli.tuning import Trial, Tuned
 
 Evaluation = Literal["similarity", "analogy", "classify", "regress"]
 Source = str | Path
@@ -124,6 +128,67 @@ def train(
             base = read_yaml(presets()["sample"], TrainSettings)
     chosen = resolve_settings(TrainSettings, config=name, given=settings, base=base)
     return run.start(_places(sources), Path(out), chosen, say, asked)
+
+
+def tune(
+    sources: Sources,
+    out: Source = "tuning",
+    *,
+    metric: str | None = None,
+    time: str | None = None,
+    trials: int | None = None,
+    space: Source | None = None,
+    dim: int | Literal["auto"] | None = None,
+    config: Source | None = None,
+    resume: bool = False,
+    report: Callable[[Trial, Trial | None], None] | None = None,
+    **settings: Any,
+) -> Tuned:
+    """Search for settings of a task by many short trainings; the best are in `out/best.yaml`.
+
+    Trials are compared by `metric` on the texts of the setting `valid`, or on a `valid_share` of
+    the corpus (.1 by default): "accuracy" (the default for labels), "f1" (macro; micro of several
+    labels), "f1:LABEL", "precision@K", "loss", for numbers also "mse", "mae" and "r2", and for
+    words "similarity:FILE", Spearman's correlation with the pairs of a file. The search lasts
+    `time` ("90s", "5m", "1h"), or so many `trials`; by default 5 minutes. `space` is a file of
+    settings with the values to try, by default that of the task; `dim="auto"` tries lengths of
+    vectors alone. `settings` are those of every trial. `resume` goes on with a search that was
+    stopped. `report` is called after each trial, with the best so far.
+
+    Raises ConfigError, CorpusError, StoreError or TrainingError.
+    """
+    from embedcli import tuning
+    from embedcli.config import TrainSettings, explicit, interval
+    from embedcli.config import resolve as resolve_settings
+
+    name = None if config is None else str(config)
+    given = {**settings, **({"dim": dim} if isinstance(dim, int) else {})}
+    chosen = resolve_settings(TrainSettings, config=name, given=given)
+    of_texts = chosen.has_effect("valid_share")
+    if of_texts and chosen.valid is None and not chosen.valid_share:
+        chosen = replace(chosen, valid_share=0.1)
+    if time is not None and not re.fullmatch(r"[1-9][0-9]{0,8}[smh]", time):
+        raise ConfigError(f"time: found {time!r}; expected seconds, minutes or hours", "--time 5m")
+    if time is None and trials is None:
+        time = "5m"
+    metric = metric or ("accuracy" if chosen.task == "classify" else "loss")
+    kept = explicit(TrainSettings, config=name, given=given)
+    left_out = ("valid", "valid_share", "workers", "cache", "seed", "task")
+    searched = tuning.dims() if dim == "auto" else None
+    if searched is None:
+        path = None if space is None else Path(space)
+        searched = tuning.read_space(chosen, path)
+    search = tuning.Search(
+        settings=chosen,
+        given={name: value for name, value in kept.items() if name not in left_out},
+        space=tuple(each for each in searched if each.name not in given),
+        metric=metric,
+        seconds=math.inf if time is None else interval(time).seconds,
+        trials=1 << 30 if trials is None else trials,
+        seed=chosen.seed,
+    )
+    say = report or (lambda *_: None)
+    return tuning.tune(_places(sources), Path(out), search, resume=resume, report=say)
 
 
 def sample(config: str | None = None, settings: Mapping[str, Any] | None = None) -> Path:

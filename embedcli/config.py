@@ -735,7 +735,7 @@ def read_yaml(path: Path, settings: type[Settings]) -> dict[str, Any]:
     """
     known, former = schema(settings), former_names(settings)
     values: dict[str, Any] = {}
-    for line, key, scalar in _pairs(path):
+    for line, key, scalar in read_pairs(path):
         where = f"{path}:{line}"
         name = key.replace("-", "_")
         name = former.get(name, name)
@@ -753,7 +753,7 @@ def read_yaml(path: Path, settings: type[Settings]) -> dict[str, Any]:
     return values
 
 
-def _pairs(path: Path) -> list[tuple[int, str, Any]]:
+def read_pairs(path: Path) -> list[tuple[int, str, Any]]:
     """Read (line, key, scalar event) for each pair of a file that is one flat mapping.
 
     Only YAML's events are read and no objects are built, so neither aliases nor nesting can make a

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,6 +112,35 @@ class Classify(Supervised):
         mean = loss.total.item() / max(loss.count, 1)
         found = {"valid_loss": mean, **scores(logits, self._valid, self.multi_label)}
         return Validation(-mean, found)
+
+    def measure(self, metric: str) -> float:
+        """Return accuracy, f1, f1:LABEL, precision@K or loss (negated) of the validation texts."""
+        if self._valid is None:
+            raise ConfigError("metric: no text to measure on", "--valid-share 0.1, or --valid FILE")
+        if metric == "loss":
+            found = self.validate()
+            return -math.inf if found is None else found.score
+        logits = self.network.outputs(self.parameters, self._valid.texts)  # (B, C)
+        truth = self._valid.multi_hot(len(self.labels))  # (B, C)
+        kind, _, of = re.sub("@", ":", metric, count=1).partition(":")
+        if kind == "precision" and of.isdecimal() and int(of) > 0:
+            k = min(int(of), len(self.labels))
+            return float(metrics.hits_at_k(logits, truth, k).sum() / (k * max(len(truth), 1)))
+        predicted = logits >= np.log(THRESHOLD / (1 - THRESHOLD))  # (B, C)
+        if not self.multi_label:
+            predicted = np.arange(len(self.labels)) == logits.argmax(axis=1)[:, None]
+        if metric == "accuracy":
+            return float((predicted == truth).all(axis=1).mean())
+        if metric == "f1":
+            return scores(logits, self._valid, self.multi_label)["f1"]
+        if kind == "f1" and of in self.labels:
+            column = self.labels.index(of)
+            right = int((predicted & truth)[:, column].sum())
+            return metrics.f1(right, int(predicted[:, column].sum()), int(truth[:, column].sum()))
+        raise ConfigError(
+            f"metric: found {metric!r}; expected accuracy, f1, f1:LABEL, precision@K or loss",
+            f"the labels are {', '.join(self.labels[:10])}",
+        )
 
     def baseline(self) -> float:
         """Share of the texts learnt from that have the most frequent label."""

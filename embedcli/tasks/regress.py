@@ -82,6 +82,16 @@ class Regress(Supervised):
         found = errors(self._valid.values, self.in_units(outputs, self.parameters))
         return Validation(-found["mse"], found)
 
+    def measure(self, metric: str) -> float:
+        """Return r2, or loss, mse or mae (negated), of the validation texts."""
+        found = self.validate()
+        if found is None:
+            raise ConfigError("metric: no text to measure on", "--valid-share 0.1, or --valid FILE")
+        name = "mse" if metric == "loss" else metric
+        if name not in found.metrics:
+            raise ConfigError(f"metric: found {metric!r}; expected loss, mse, mae or r2")
+        return found.metrics[name] * (1 if name == "r2" else -1)
+
     def baseline(self) -> float:
         """Mean squared error of always predicting the mean, on the texts learnt from."""
         return float(np.var(self._values[self._indices], axis=0, dtype=np.float64).mean())

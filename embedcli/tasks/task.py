@@ -171,6 +171,13 @@ class Task:
         """Measure the weights on the validation examples, if there are any."""
         return None
 
+    def measure(self, metric: str) -> float:
+        """Return a metric of the validation examples, negated where less is better.
+
+        Raises ConfigError for one that the task does not have.
+        """
+        raise ConfigError(f"metric: {self.settings.task} has no {metric!r}")
+
     def require_compatible(self, head: Mapping[str, Array]) -> None:
         """Raise CorpusError where a model's head cannot go on with this corpus."""
 

@@ -120,6 +120,25 @@ def curves(log: Sequence[Mapping[str, Any]], name: str = "") -> str:
     return canvas.svg(title)
 
 
+def search(
+    points: Sequence[tuple[int, float]], line: Sequence[tuple[int, float]], metric: str, by: str
+) -> str:
+    """Return the scores of trials as points (x, score), and a line through others."""
+    title = f"{metric} by {by}"
+    canvas = _titled(title)
+    values = [score for _, score in points]
+    places = [x for x, _ in points]
+    pad = (max(values) - min(values)) * 0.06 or abs(max(values)) * 0.1 or 1
+    ends = (min(places), max(places)), (min(values) - pad, max(values) + pad)
+    x_of, y_of = _axes(canvas, *ends, by, metric, right=20, whole=True)
+    steps = [(x_of(x), y_of(score)) for x, score in line]
+    canvas.path("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in steps), color=ACCENT, width=2)
+    for x, score in points:
+        tip = f"{by} {x}: {score:.4f}"
+        canvas.box(x_of(x) - 3, y_of(score) - 3, 6, 6, fill=WORD_COLORS[0], radius=3, tip=tip)
+    return canvas.svg(title)
+
+
 def confusion(of: Classification, name: str = "") -> str:
     """Return the confusion matrix: a row for each true label, a column for each predicted one.
 

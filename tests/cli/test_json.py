@@ -65,6 +65,10 @@ COMMANDS_OF = {
     "`analogy`": ["analogy nice bad see", "analogy nice bad see --method 3cosmul"],
     "`similarity`": ["similarity nice bad nice nobody --oov zero"],
     "`odd`": ["odd nice bad see"],
+    "`tune`": [
+        "tune text.txt --task classify --trials 3 --valid text.txt --out t1",
+        "tune text.txt --task regress --trials 2 --valid text.txt --dim auto --out t2",
+    ],
     "`tokenize`": ["tokenize text.txt", "tokenize text.txt --vocab v --oov unknown"],
     "`count`": [
         "count text.txt",
