@@ -1,6 +1,8 @@
 """The pages of docs/ that teach: what their commands and Python lines print is what is printed."""
 
+import ast
 import doctest
+import json
 import os
 import re
 import subprocess
@@ -29,7 +31,14 @@ def shell(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "page", ["how-an-embedding-layer-works.md", "starting.md", "optimizers.md", "compare.md"]
+    "page",
+    [
+        "how-an-embedding-layer-works.md",
+        "questions.md",
+        "starting.md",
+        "optimizers.md",
+        "compare.md",
+    ],
 )
 def test_page_shows_what_is_printed(
     page: str, shell: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -69,3 +78,20 @@ def _check_python(text: str, names: dict[str, Any]) -> None:
     doctest.DocTestRunner(optionflags=ELLIPSIS).run(test, out=complaints.append, clear_globs=False)
     names.update(test.globs)
     assert not complaints, "".join(complaints)
+
+
+@pytest.mark.parametrize("notebook", sorted(DOCS.glob("*.ipynb")), ids=lambda path: path.name)
+def test_notebook_shows_what_its_cells_return(notebook: Path) -> None:
+    names: dict[str, Any] = {}
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        tree = ast.parse("".join(cell["source"]))
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, notebook.name, "exec"), names)
+        shown = ["".join(each["data"]["text/plain"]) for each in cell["outputs"]]
+        if last is None:
+            assert not shown
+        else:
+            value = eval(compile(ast.Expression(last.value), notebook.name, "eval"), names)
+            assert shown == [repr(value)]
