@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from embedcli.text.vocabulary import Coverage as Coverage
     from embedcli.text.vocabulary import Vocabulary as Vocabulary
     from embedcli.training.loop import Step as Step
+    from embedcli.training.run import Counting as Counting
     from embedcli.training.run import Prepared as Prepared
     from embedcli.training.run import Reading as Reading
     from embedcli.training.run import Stopped as Stopped
@@ -101,7 +102,7 @@ _NAMES = {
     "text.tokenized": "Line Tokenized",
     "text.vocabulary": "Coverage Vocabulary",
     "training.loop": "Step",
-    "training.run": "Prepared Reading Stopped Trained",
+    "training.run": "Counting Prepared Reading Stopped Trained",
     "tuning": "Trial Tuned",
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}

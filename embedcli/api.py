@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from embedcli.text.tokenized import OovId, Tokenized
     from embedcli.text.vocabulary import Vocabulary
     from embedcli.training.loop import Step
-    from embedcli.training.run import Prepared, Reading, Trained
+    from embedcli.training.run import Counting, Prepared, Reading, Trained
     from embedcli.tuning import Trial, Tuned
 
 Evaluation = Literal["similarity", "analogy", "classify", "regress"]
@@ -58,7 +58,7 @@ def train(
     texts: Iterable[Any] | None = None,
     config: Source | None = None,
     resume: bool = False,
-    report: Callable[[Reading | Prepared | Step], None] | None = None,
+    report: Callable[[Reading | Counting | Prepared | Step], None] | None = None,
     stop: Callable[[], bool] | None = None,
     **settings: Any,
 ) -> Trained:

@@ -23,10 +23,13 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from embedcli.errors import ConfigError
 
 Auto = Literal["auto"]
-Task = Literal["skipgram", "cbow", "classify", "regress"]
+Task = Literal["skipgram", "cbow", "glove", "svd", "classify", "regress"]
 DEFAULT_TASK = "skipgram"
 WORDS = ("skipgram", "cbow")  # tasks that learn from words around a word
+COUNTS = ("glove", "svd")  # tasks that learn from co-occurrence counts
 TEXTS = ("classify", "regress")  # tasks that learn from labelled texts
+TRAINED = (*WORDS, "glove", *TEXTS)  # tasks that learn step by step
+UPDATED = (*WORDS, *TEXTS)  # tasks whose models can be trained further on other text
 GROUPS = (
     "Task",
     "Run",
@@ -65,6 +68,8 @@ def setting(default: Any, help: str, **details: Any) -> Any:  # noqa: A002 - as 
 
 
 word_setting = functools.partial(setting, group="Task", only={"task": WORDS})
+count_setting = functools.partial(setting, group="Task", only={"task": COUNTS})
+trained_setting = functools.partial(setting, only={"task": TRAINED})
 head_setting = functools.partial(setting, group="Head", only={"task": TEXTS})
 valid_setting = functools.partial(setting, group="Validation", only={"task": TEXTS})
 
@@ -349,6 +354,10 @@ class TextSettings(Settings):
     )
 
 
+WEIGHTING = "What a pair counts: 1 / its distance, or 1."
+MEMORY = "Memory for counting, at most; what does not fit is sorted on disk."
+
+
 @dataclass(frozen=True, kw_only=True)
 class CountSettings(TextSettings):
     """How words that stand near each other are counted."""
@@ -356,16 +365,8 @@ class CountSettings(TextSettings):
     window: int = setting(
         10, "Largest distance between two words of a pair.", group="Task", minimum=1, maximum=100
     )
-    weighting: Literal["harmonic", "plain"] = setting(
-        "harmonic", "What a pair counts: 1 / its distance, or 1.", group="Task"
-    )
-    memory: str = setting(
-        "1g",
-        "Memory to use at most; counts that do not fit are sorted on disk.",
-        group="Run",
-        pattern=SIZE,
-        form=SIZE_IN_WORDS,
-    )
+    weighting: Literal["harmonic", "plain"] = setting("harmonic", WEIGHTING, group="Task")
+    memory: str = setting("1g", MEMORY, group="Run", pattern=SIZE, form=SIZE_IN_WORDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -378,8 +379,64 @@ class TrainSettings(TextSettings):
 
     task: Task = setting(DEFAULT_TASK, "What the table is trained for.", group="Task")
     dim: int = setting(100, "Length of a vector.", group="Task", minimum=1, maximum=100_000)
-    window: int = word_setting(
-        5, "Largest distance between a word and its context words.", minimum=1, maximum=100
+    window: int = setting(
+        ByTask(skipgram=5, glove=10, svd=5),
+        "Largest distance between a word and its context words.",
+        group="Task",
+        minimum=1,
+        maximum=100,
+        only={"task": (*WORDS, *COUNTS)},
+    )
+    weighting: Literal["harmonic", "plain"] = count_setting("harmonic", WEIGHTING)
+    memory: str = setting(
+        "1g", MEMORY, group="Run", pattern=SIZE, form=SIZE_IN_WORDS, only={"task": COUNTS}
+    )
+    x_max: float = setting(
+        100.0,
+        "Count from which a pair has full weight; rarer pairs have less.",
+        group="Task",
+        minimum=0,
+        maximum=MAX_NUMBER,
+        exclusive_minimum=True,
+        only={"task": ("glove",)},
+    )
+    alpha: float = setting(
+        0.75,
+        "Power of count / x_max that is the weight of a rarer pair.",
+        group="Task",
+        minimum=0,
+        maximum=1,
+        only={"task": ("glove",)},
+    )
+    sum_tables: bool = setting(
+        True,
+        "Save the sum of a word's vector and its context vector; else the former alone.",
+        group="Task",
+        only={"task": ("glove",)},
+    )
+    shift: float = setting(
+        1.0,
+        "The PMI is reduced by the logarithm of this (negative samples of skip-gram).",
+        group="Task",
+        minimum=1,
+        maximum=1000,
+        only={"task": ("svd",)},
+    )
+    context_power: float = setting(
+        0.75,
+        "Counts of context words are raised to this power (smoothing).",
+        group="Task",
+        minimum=0,
+        maximum=1,
+        only={"task": ("svd",)},
+    )
+    singular_power: float = setting(
+        0.5,
+        "Power of the singular values that the vectors are multiplied with.",
+        group="Task",
+        minimum=0,
+        maximum=1,
+        only={"task": ("svd",)},
     )
     negatives: int = word_setting(
         5,
@@ -447,8 +504,8 @@ class TrainSettings(TextSettings):
         None, "Weights of the classes: balanced, or label=weight,...", only={"task": ("classify",)}
     )
     # word2vec: small random rows, as in word2vec.c; uniform: ±.05, as in Keras.
-    init: Literal["uniform", "word2vec", "normal", "zeros"] = setting(
-        ByTask(skipgram="word2vec", cbow="word2vec", classify="uniform", regress="uniform"),
+    init: Literal["uniform", "word2vec", "normal", "zeros"] = trained_setting(
+        ByTask(skipgram="word2vec", classify="uniform", regress="uniform"),
         "Initial values of the rows.",
         group="Task",
     )
@@ -462,26 +519,26 @@ class TrainSettings(TextSettings):
     )
     # damped_sgd is stable in large batches, however frequent the words; adagrad keeps a large rate
     # for rare words, which tell labels apart.
-    optimizer: Literal["sgd", "rmsprop", "adagrad", "adam", "damped_sgd"] = setting(
-        ByTask(skipgram="damped_sgd", cbow="damped_sgd", classify="adagrad", regress="adagrad"),
+    optimizer: Literal["sgd", "rmsprop", "adagrad", "adam", "damped_sgd"] = trained_setting(
+        ByTask(skipgram="damped_sgd", glove="adagrad", classify="adagrad", regress="adagrad"),
         "Rule that turns gradients into steps.",
         group="Optimizer",
     )
     # CBOW takes a larger rate than skip-gram, as the words of a window share one gradient.
-    lr: float | Auto = setting(
-        ByTask(skipgram=0.1, cbow=0.3, classify="auto", regress=0.06),
+    lr: float | Auto = trained_setting(
+        ByTask(skipgram=0.1, cbow=0.3, glove=0.05, classify="auto", regress=0.06),
         "Learning rate; auto chooses it by the number of labels.",
         group="Optimizer",
         minimum=0,
         maximum=MAX_NUMBER,
         exclusive_minimum=True,
     )
-    schedule: Literal["constant", "linear", "cosine"] = setting(
-        "linear",
+    schedule: Literal["constant", "linear", "cosine"] = trained_setting(
+        ByTask(skipgram="linear", glove="constant", classify="linear"),
         "How the learning rate falls over the run: not at all, or to zero.",
         group="Optimizer",
     )
-    warmup: float = setting(
+    warmup: float = trained_setting(
         0.0,
         "Share of the run over which the learning rate first rises.",
         group="Optimizer",
@@ -503,34 +560,34 @@ class TrainSettings(TextSettings):
         only={"optimizer": ("sgd",)},
         needs=("momentum",),
     )
-    weight_decay: float = setting(
+    weight_decay: float = trained_setting(
         0.0,
         "Share of a weight that a step subtracts from it, times the learning rate.",
         group="Optimizer",
         minimum=0,
         maximum=MAX_NUMBER,
     )
-    clip_norm: float | None = setting(
+    clip_norm: float | None = trained_setting(
         None,
         "Largest norm of the gradient of a step.",
         group="Optimizer",
         minimum=0,
         exclusive_minimum=True,
     )
-    epochs: int = setting(
-        ByTask(skipgram=5, cbow=5, classify=3, regress=4),
+    epochs: int = trained_setting(
+        ByTask(skipgram=5, glove=15, classify=3, regress=4),
         "Passes over the corpus.",
         group="Run",
         minimum=1,
     )
-    batch_size: int = setting(
-        ByTask(skipgram=2048, cbow=2048, classify=128, regress=128),
-        "Examples (texts, or centre words) per batch.",
+    batch_size: int = trained_setting(
+        ByTask(skipgram=2048, glove=16_384, classify=128, regress=128),
+        "Examples (texts, centre words, or pairs of rare words) per batch.",
         group="Run",
         minimum=1,
     )
-    group: int = setting(
-        ByTask(skipgram=12, cbow=12, classify=1, regress=1),
+    group: int = trained_setting(
+        ByTask(skipgram=12, glove=4, classify=1, regress=1),
         "Batches whose gradients make one step; as many workers can share it.",
         group="Run",
         minimum=1,
@@ -548,15 +605,21 @@ class TrainSettings(TextSettings):
         needs=("valid", "valid_share"),
     )
     update: str | None = setting(
-        None, "Model to train further on new text; its ids and settings stay.", group="Start"
+        None,
+        "Model to train further on new text; its ids and settings stay.",
+        group="Start",
+        only={"task": UPDATED},
     )
-    vectors: str | None = setting(
+    vectors: str | None = trained_setting(
         None, "File of vectors, the initial values of the words it holds.", group="Start"
     )
     freeze: Literal["none", "found", "all"] = setting(
-        "none", "Rows that are not trained: none, those found in --vectors, or all.", group="Start"
+        "none",
+        "Rows that are not trained: none, those found in --vectors, or all.",
+        group="Start",
+        only={"task": UPDATED},
     )
-    checkpoint_every: str = setting(
+    checkpoint_every: str = trained_setting(
         "5m",
         "How often to save the state of the run, so that it can be resumed.",
         group="Run",

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.config import CountSettings, bytes_of, read_yaml, to_yaml
-from embedcli.counting import Cells, count_cells
+from embedcli.counting import Cells, count_cells, rows_between
 from embedcli.errors import StoreError
 from embedcli.parallel import resolve_workers
 from embedcli.storage import files
@@ -94,11 +94,7 @@ class Cooccurrences:
 
     def row(self, id_: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Return the columns and counts (n,) of a word's row."""
-        found = []
-        for rows, columns, counts in self.parts:
-            part = slice(*np.searchsorted(rows, (id_, id_ + 1)))
-            found.append((columns[part], counts[part]))
-        columns, counts = (np.concatenate(each) for each in zip(*found, strict=True))
+        _, columns, counts = rows_between(self.parts, id_, id_ + 1)
         if len(columns) and not 0 <= columns.min() <= columns.max() < len(self.vocabulary):
             raise StoreError(f"{self.folder}: damaged: a column of no word")
         return columns, counts

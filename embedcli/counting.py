@@ -305,3 +305,15 @@ def _bounds(runs: Sequence[Array], size: int, row: int) -> Array:
     samples = np.sort(np.concatenate([run[step::step] for run in runs]))  # each for `step` cells
     inner = samples[:: max(size // step, 1)] // np.uint64(row) * np.uint64(row)
     return np.unique(inner[inner > 0])
+
+
+def rows_between(parts: Sequence[Cells], start: int, stop: int) -> Cells:
+    """Return the cells of the rows from `start` to before `stop`."""
+    found = []
+    for part in parts:
+        span = slice(*np.searchsorted(part.rows, (start, stop)))
+        if span.start < span.stop:
+            found.append([array[span] for array in part])
+    if not found:
+        return Cells(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0))
+    return Cells(*map(np.concatenate, zip(*found, strict=True)))

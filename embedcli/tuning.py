@@ -436,13 +436,16 @@ class _Run:
         """Train and measure; stop where it is behind. Returns None where the time is over."""
         began, settings = time.monotonic(), self._settings(job)
         corpus, valid = self._corpus(settings)
-        task = TASKS[settings.task](corpus, settings, valid)
+        kind = TASKS[settings.task]
+        with TemporaryDirectory(dir=self._scratch) as folder:  # its files are mapped from here on
+            task = kind(kind.source(corpus, settings, Path(folder)), settings, valid)
         training = Training(task, settings)
 
         def measure() -> float:
             if self._pairs is None:
                 return task.measure(self._search.metric)
-            table = EmbeddingTable(corpus.vocabulary, training.state.parameters["table"])
+            arrays = kind.finished(settings, training.state.parameters)
+            table = EmbeddingTable(corpus.vocabulary, arrays["table"])
             return evaluation.similarity(table, self._pairs).spearman
 
         rungs: list[float] = []

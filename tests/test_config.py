@@ -78,7 +78,7 @@ def test_a_plain_value_is_read_as_its_setting_wants_it(tmp_path, text, value):
         ("lr: 1e999", "lr: found '1e999'"),
         ("dim:", "dim: found"),
         ("normalize: maybe", "normalize: found 'maybe'; expected true or false"),
-        ("task: cbwo", "expected skipgram, cbow, classify or regress"),
+        ("task: cbwo", "expected skipgram, cbow, glove, svd, classify or regress"),
         ("dim: 3\ndim: 3", "c.yaml:2: dim: given twice"),
         ("min_count: 3\nmin-count: 3", "c.yaml:2: min-count: given twice"),
         ("dim: [3]", "dim: found a list"),
@@ -254,7 +254,7 @@ def test_later_sources_override_earlier_ones(tmp_path):
     [
         (
             {"task": "classify", "window": 5},
-            "task classify; it belongs to task skipgram or cbow",
+            "task classify; it belongs to task skipgram, cbow, glove or svd",
             "",
         ),
         ({"task": "regress", "class_weights": None}, "it belongs to task classify", ""),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from embedcli.text.phrases import Phrases
     from embedcli.training.loop import Step
     from embedcli.training.pretrained import Coverage
-    from embedcli.training.run import Prepared, Reading, Stopped, Trained
+    from embedcli.training.run import Counting, Prepared, Reading, Stopped, Trained
 
 MAX_SHARE = 0.003  # of the 500 most frequent words; above it stand function words
 
@@ -70,7 +70,7 @@ def train(
     from embedcli import api
     from embedcli.cli.progress import Progress
     from embedcli.tasks import TASKS
-    from embedcli.training.run import Prepared, Reading, Stopped
+    from embedcli.training.run import Counting, Prepared, Reading, Stopped
 
     settings = flags.given(ctx)
     if not corpus and not resume and "update" not in settings:
@@ -78,9 +78,11 @@ def train(
         terminal.note(f"no corpus given: training on the sample, {text}", quiet=quiet)
     with Progress(quiet) as progress, _StopSignals() as stop:
 
-        def report(event: Reading | Prepared | Step) -> None:
+        def report(event: Reading | Counting | Prepared | Step) -> None:
             if isinstance(event, Reading):
                 progress.say("read", *event)
+            elif isinstance(event, Counting):
+                progress.say("count", *event, unit="words")
             elif isinstance(event, Prepared):
                 _say_start(event, quiet)
                 stop.listen()

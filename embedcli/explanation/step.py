@@ -6,6 +6,8 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -14,14 +16,14 @@ from numpy.typing import NDArray
 from embedcli.autodiff.rows import RowGrad
 from embedcli.autodiff.tensor import Gradient
 from embedcli.config import TrainSettings
-from embedcli.errors import VocabularyError
+from embedcli.errors import ConfigError, VocabularyError
 from embedcli.messages import Message
 from embedcli.model import Model
 from embedcli.nn.optimizers import Optimizer, make_optimizer
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
 from embedcli.tasks.ngrams import NGRAMS
-from embedcli.tasks.task import Example, Ngram, Targets
+from embedcli.tasks.task import Example, Ngram, Targets, Task
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import split_labels
 from embedcli.text.vocabulary import Vocabulary
@@ -121,6 +123,13 @@ def explain_step(
     is known, ConfigError where the answer is missing or is not one.
     """
     require_head(model)
+    kind = TASKS[model.settings.task]
+    if kind.solved:
+        raise ConfigError(
+            f"{model.settings.task} computes its table at once: there is no step of learning to "
+            "show",
+            "embed explain --word WORD shows what became of a word",
+        )
     # 1. Read the text as a corpus of one line, of which no word is left out.
     settings = dataclasses.replace(
         model.settings,
@@ -129,7 +138,7 @@ def explain_step(
         valid=None,
         valid_share=0.0,
     )
-    vocabulary, kind = model.table.vocabulary, TASKS[settings.task]
+    vocabulary = model.table.vocabulary
     content, labels, _ = split_labels(text.encode("utf-8", "replace"), settings.label_prefix)
     if kind.label_kind != "none":
         answer = answer or labels
@@ -150,14 +159,16 @@ def explain_step(
     # 2. Compute loss and gradients as training does.
     weights = {"table": model.table.vectors, **model.head}
     corpus = _corpus(ids, vocabulary, answers)
-    task = kind(corpus, settings, weights=weights, buckets=model.buckets)
+    with TemporaryDirectory(prefix="embed-") as folder:
+        source = kind.source(corpus, settings, Path(folder))
+        task = kind(source, settings, weights=weights, buckets=model.buckets)
     trainable = {name: each for name, each in task.parameters.items() if each.requires_grad}
     found = LocalGradients(trainable)
     loss = task.gradients(task.batch(0, 0), found)
     kept, examples = task.examples(task.batch(0, 0), len(ids))
     # 3. Take the step, in copies of the rows that change.
     ngrams = task.ngrams([tokens[each] for each in known[kept]])
-    step = _Stepper(make_optimizer(settings), task.lr, model, ids[kept], ngrams)
+    step = _Stepper(make_optimizer(settings), task, model, ids[kept], ngrams)
     changes = [
         change
         for name, gradient in settled(found.by_name, settings, _frozen(model)).items()
@@ -185,7 +196,7 @@ def explain_step(
             )
             for place, (token, each) in enumerate(zip(tokens, every, strict=True))
         ],
-        rows=dict(zip(picked.tolist(), model.table.rows(picked), strict=True)),
+        rows=dict(zip(picked.tolist(), task.parameters["table"].data[picked], strict=True)),
         ngrams=ngrams,
         one_hot_difference=one_hot_difference(model.table, picked),
         examples=[_in_text(example, known, tokens, model) for example in examples],
@@ -227,22 +238,23 @@ class _Stepper:
     def __init__(
         self,
         optimizer: Optimizer,
-        lr: float,
+        task: Task,
         model: Model,
         ids: NDArray[Any],
         ngrams: Sequence[Ngram],
     ) -> None:
         self.optimizer = optimizer
-        self.rate = lr
+        self.rate = task.lr
         self.number = (model.log[-1].get("steps", 0) if model.log else 0) + 1
         self._model = model
+        self._weights = {name: tensor.data for name, tensor in task.parameters.items()}
         # How often the text has each row of the tables whose rows are pooled by counts.
         self._times = {"table": Counter(ids.tolist()), NGRAMS: Counter(n.row for n in ngrams)}
         self._ngrams = {ngram.row: ngram.words for ngram in ngrams}
 
     def changes(self, name: str, raw: Gradient, gradient: Gradient) -> Iterator[Change]:
         """Yield what changes of a parameter, in the order of its rows."""
-        weights = self._model.table.vectors if name == "table" else self._model.head[name]
+        weights = self._weights[name]
         if isinstance(gradient, RowGrad) and isinstance(raw, RowGrad):
             yield from self._rows(name, weights, raw, gradient)
         elif not isinstance(gradient, RowGrad):
@@ -250,7 +262,7 @@ class _Stepper:
 
     def weights(self, name: str, ids: Any, trainable: bool) -> Weights:
         """Return what the step reads of a parameter: the rows of ids, or the whole of it."""
-        whole = self._model.table.vectors if name == "table" else self._model.head[name]
+        whole = self._weights[name]
         if ids is None:
             rows, trained = np.array(whole), np.array([trainable])
         else:

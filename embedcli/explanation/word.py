@@ -12,6 +12,7 @@ from embedcli.config import TrainSettings, schema
 from embedcli.model import Model
 from embedcli.nn.initializers import BLOCK, initial_rows
 from embedcli.table import EmbeddingTable, unit
+from embedcli.tasks import TASKS
 
 _NEIGHBORS = 10
 _SAMPLED_BLOCKS = 16  # of the table, to find out how far a row usually moves
@@ -40,6 +41,7 @@ class Word:
     first_line: int | None  # line of the corpus, from 1
     trained: int  # steps in which it had a gradient
     frozen: bool  # by the settings
+    solved: bool  # the table was computed at once, without training
     moved: float | None  # distance between `start` and `now`
     turned: float | None  # cosine between `start` and `now`
     usually_moved: float | None  # median over the table, or a sample of it
@@ -78,6 +80,7 @@ def explain_word(model: Model, word: str, k: int = _NEIGHBORS) -> Word:
         first_line=int(model.first_lines[index]) or None,
         trained=int(model.trained[index]),
         frozen=model.settings.freeze == "all",
+        solved=TASKS[model.settings.task].solved,
         now=now,
         start=start,
         moved=None if start is None else float(np.linalg.norm(now - start)),
@@ -94,11 +97,17 @@ class _InitialTable(EmbeddingTable):
     def __init__(self, model: Model) -> None:
         super().__init__(model.table.vocabulary, model.table.vectors)
         self._start = model.start
+        self._tables = min(int(model.start.get("tables", 1)), 2)  # whose sum was saved
 
     def draw(self, rows: range) -> NDArray[np.float32]:
         """Return the rows of a range, (N, D)."""
         of = self._start
-        return initial_rows(of["init"], of["seed"], rows, self.dim, of["scale"])
+        drawn = initial_rows(of["init"], of["seed"], rows, self.dim, of["scale"])
+        for stream in range(1, self._tables):
+            drawn += initial_rows(
+                of["init"], of["seed"], rows, self.dim, of["scale"], stream=stream
+            )
+        return drawn
 
     def rows(self, ids: ArrayLike) -> NDArray[np.float32]:
         """Return the rows of ids, (N, D)."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from embedcli.autodiff.rows import RowGrad
@@ -51,10 +52,10 @@ class Candidate:
 
     For words and labels `score` is a logit, `prediction` its probability and `target` 1 or 0; for
     numbers `score` and `target` are standard scores, `prediction` and `target_in_units` are in the
-    units of the text's numbers.
+    units of the text's numbers. For counts `score` and `target` are logarithms of the other two.
     """
 
-    kind: Literal["context", "centre", "noise", "label", "number"]
+    kind: Literal["context", "centre", "noise", "count", "label", "number"]
     id: int  # of the word, or the index of the label or number
     name: str = ""
     place: int | None = None  # position in the text, for a word that occurs in it
@@ -98,6 +99,8 @@ class Task:
     of_this_text: ClassVar[tuple[str, ...]] = ()  # parameters that an update computes anew
     sample: ClassVar[str] = "sample.txt"  # text of the package to train on where none is named
     loss_formula: ClassVar[Message]  # for `embed explain`
+    solved: ClassVar[bool] = False  # whether it is computed when it is made, and not trained
+    update_refusal: ClassVar[str] = ""  # why a model cannot be trained further on other text
     baseline_text: ClassVar[str] = ""  # what `baseline` is, in words, with a place for the number
 
     settings: TrainSettings
@@ -107,18 +110,40 @@ class Task:
 
     def __init__(
         self,
-        corpus: EncodedCorpus,
+        corpus: Any,
         settings: TrainSettings,
         valid: EncodedCorpus | None = None,
         weights: Mapping[str, Array] | None = None,
         buckets: Mapping[str, Array] | None = None,
     ) -> None:
-        """Make the task of a corpus, and one to validate on.
+        """Make the task of what `source` returned, and a corpus to validate on.
 
         `weights` are all parameters to go on from; without, they are drawn. `buckets` are those of
         a model to go on from; without weights, rows for new n-grams come after theirs.
         """
         raise NotImplementedError
+
+    @classmethod
+    def source(
+        cls,
+        corpus: EncodedCorpus,
+        settings: TrainSettings,
+        folder: Path,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Any:
+        """Return what the examples are made of: the corpus, or what is computed of it.
+
+        What is written to `folder` is needed as long as the task. `progress` is called with how
+        much of the corpus is done, in tokens, and how much there is.
+        """
+        return corpus
+
+    @classmethod
+    def finished(
+        cls, settings: TrainSettings, parameters: Mapping[str, Array]
+    ) -> Mapping[str, Array]:
+        """Return the arrays of a model, "table" among them, given the parameters."""
+        return parameters
 
     @property
     def lr(self) -> float:

@@ -125,7 +125,9 @@ def _bytes_for_group(task: Task, settings: TrainSettings, group: int) -> int:
 def _tables(settings: TrainSettings) -> int:
     """Return how many (V, D) arrays a run keeps: weights, the optimizer's, the best epoch's."""
     slots = len(make_optimizer(settings).slots)
-    return len(TASKS[settings.task].tables) * (1 + slots + (settings.patience is not None))
+    # A bias has but one number a word.
+    wide = [name for name in TASKS[settings.task].tables if not name.endswith("bias")]
+    return len(wide) * (1 + slots + (settings.patience is not None))
 
 
 def _describe(words: int, settings: TrainSettings, ngrams: int) -> str:

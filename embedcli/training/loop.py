@@ -136,6 +136,7 @@ class Training:
         self._optimizer = make_optimizer(settings)
         self._trainable = {n: p for n, p in task.parameters.items() if p.requires_grad}
         self.state = self._place(state)
+        self.state.finished |= task.solved
         slots = min(settings.group, task.batches)
         self._gradients: Accumulator = LocalGradients(self._trainable)
         if slots > 1:
@@ -190,7 +191,8 @@ class Training:
             tensor.data = shared(tensor.data if state is None else state.parameters[name])
         if state is None:
             slots = {n: self._optimizer.state_like(p.data) for n, p in self._trainable.items()}
-            trained = np.zeros(len(self.task.parameters["table"]), np.int64)  # (V,)
+            words = len(self.task.parameters["table"])
+            trained = np.full(words, int(self.task.solved), np.int64)  # (V,)
             state = TrainState({}, slots, trained)
         state.parameters = {name: tensor.data for name, tensor in self.task.parameters.items()}
         state.trained = shared(state.trained)

@@ -31,7 +31,7 @@ from embedcli.errors import (
     WorkerError,
 )
 from embedcli.model import Model, load_table, require_model_or_nothing, save_model
-from embedcli.parallel import available_memory
+from embedcli.parallel import available_memory, resolve_workers
 from embedcli.storage import files
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
@@ -67,6 +67,13 @@ class Reading(NamedTuple):
 
     done: int
     total: int  # 0 where it is not known
+
+
+class Counting(NamedTuple):
+    """How much of a text is counted, in tokens."""
+
+    done: int
+    total: int
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,7 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
         self.from_stdin = from_stdin  # the text must be given again
 
 
-Report = Callable[[Reading | Prepared | Step], None]
+Report = Callable[[Reading | Counting | Prepared | Step], None]
 Stop = Callable[[], bool]
 
 
@@ -229,7 +236,12 @@ class _Run:
         memory = available_memory()
         limits.require_for_tables(folder, len(vocabulary), settings, memory)
         buckets = None if self.earlier is None else self.earlier.buckets
-        task = TASKS[settings.task](corpus, settings, valid, buckets=buckets)
+        kind = TASKS[settings.task]
+        (work / "task").mkdir()
+        source = kind.source(
+            corpus, settings, work / "task", lambda *sizes: report(Counting(*sizes))
+        )
+        task = kind(source, settings, valid, buckets=buckets)
         ngrams = sum(map(len, task.buckets.values()))
         if ngrams:
             limits.require_for_tables(folder, len(vocabulary), settings, memory, ngrams)
@@ -261,7 +273,7 @@ class _Run:
             self.training = Training(task, settings, state=state, frozen=frozen)
         resolved = {
             "min_count": corpus.min_count,
-            "workers": self.training.workers,
+            "workers": resolve_workers(settings.workers) if task.solved else self.training.workers,
             **task.resolved,
         }
         resolved = {k: value for k, value in resolved.items() if getattr(settings, k) == "auto"}
@@ -374,10 +386,16 @@ class _Run:
             start = dict(earlier.start)
         if settings.vectors is not None:
             start["vectors"] = settings.vectors
+        kind = TASKS[settings.task]
+        if kind.solved:
+            start = {"from": settings.task}
+        arrays = kind.finished(settings, state.parameters)
+        if "input" in arrays:
+            start["tables"] = 2
         model = Model(
-            table=EmbeddingTable(self.corpus.vocabulary, state.parameters["table"]),
+            table=EmbeddingTable(self.corpus.vocabulary, arrays["table"]),
             settings=settings,
-            head={name: array for name, array in state.parameters.items() if name != "table"},
+            head={name: array for name, array in arrays.items() if name != "table"},
             labels=_labels_of(self.corpus),
             trained=state.trained,
             first_lines=self.corpus.first_lines,

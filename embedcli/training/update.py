@@ -120,8 +120,18 @@ class Earlier:
 
 
 def inherited_settings(folder: Path) -> dict[str, Any]:
-    """Return the settings of a model that a run which updates it inherits; raises StoreError."""
+    """Return the settings of a model that a run which updates it inherits.
+
+    Raises StoreError, and ConfigError for a model of a task that is not updated.
+    """
     settings = asdict(load_settings(folder))
+    if refusal := TASKS[settings["task"]].update_refusal:
+        raise ConfigError(
+            f"update: {refusal}",
+            f"train anew on all the text; --vectors {folder} starts from the vectors of {folder}"
+            if not TASKS[settings["task"]].solved
+            else "train anew on all the text",
+        )
     return {name: value for name, value in settings.items() if name not in NOT_INHERITED}
 
 

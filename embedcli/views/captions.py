@@ -85,6 +85,11 @@ def label_of(change: Change) -> str:
     return change.name if change.row is not None else " × ".join(map(str, change.gradient.shape))
 
 
+def asks_counts(step: Step) -> bool:
+    """Return whether a step asks how often words stand near each other, as GloVe's does."""
+    return any(each.kind == "count" for example in step.examples for each in example.candidates)
+
+
 def answers(example: Example) -> tuple[list[Draws], list[Draws]]:
     """Return the candidates whose target is 1, and the others.
 
@@ -110,6 +115,8 @@ def by_parameter(step: Step) -> list[tuple[str, list[Change]]]:
 
 def history(word: Word, say: Catalogue) -> list[str]:
     """Return where and how often a word occurs, how often it was trained, how far it moved."""
+    if word.solved:
+        return [_place(word, say), say("word.solved")]
     return [_place(word, say), _training(word, say), _move(word, say)]
 
 

@@ -77,7 +77,7 @@ def step_record(step: Step) -> dict[str, Any]:
 def word_record(word: Word) -> dict[str, Any]:
     """Return what became of a word as docs/explain.md describes it."""
     record: dict[str, Any] = to_json(word)
-    del record["frozen"]
+    del record["frozen"], record["solved"]
     return record
 
 
@@ -98,8 +98,11 @@ def step_blocks(step: Step, say: Catalogue, precision: int) -> Iterator[Block]:
     yield Heading(say("step.answer"), 3)
     yield paragraph(captions.answer(step, say))
     yield Heading(say("step.forward"), 4)
+    counts = captions.asks_counts(step)
     for example in step.examples:
-        draw = _outputs if example.centre is None else _words_asked
+        draw = _counts_asked if counts else _words_asked
+        if example.centre is None:
+            draw = _outputs
         yield from draw(example, say, precision)
     yield paragraph(captions.loss(step, say))
     yield Heading(say("step.backward"), 5)
@@ -195,6 +198,36 @@ def _words_asked(example: Example, say: Catalogue, precision: int) -> Iterator[B
         loss = sum(each.loss for each, _ in answers)
         cells.append(say("table.losses", loss=f"{loss:.{precision}f}"))
         yield Flow(cells, indent="  ")
+
+
+def _counts_asked(example: Example, say: Catalogue, precision: int) -> Iterator[Block]:
+    """Show how often words stand near a word, and how often they are predicted to."""
+    yield Heading(example.title)
+    rows: list[Row] = [
+        [
+            each.name,
+            f"{each.target_in_units:.4g}",
+            f"{each.prediction:.4g}",
+            f"{each.target:.{precision}f}",
+            f"{each.score:.{precision}f}",
+            f"{each.weight:.{precision}f}",
+            f"{each.loss:.{precision}f}",
+        ]
+        for each in example.candidates[:ANSWERS_SHOWN]
+    ]
+    header = [
+        say("table.word"),
+        say("table.count"),
+        say("table.prediction"),
+        say("table.log_count"),
+        say("table.score"),
+        say("table.weight"),
+        say("table.loss"),
+    ]
+    yield Table(header, rows, right=(False, *[True] * 6), margin=2)
+    left = len(example.candidates) - ANSWERS_SHOWN
+    if left > 0:
+        yield Line([f"  {say('table.more_answers', count=left)}"])
 
 
 def _tables(

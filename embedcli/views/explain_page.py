@@ -39,19 +39,28 @@ WORDS_OF_PAGE = ("page.", "table.")  # messages that the script fills in
 
 
 def step_page(step: Step, say: Catalogue) -> str:
-    """Return the page of a step, to go through stage by stage."""
+    """Return the page of a step, to go through stage by stage; of one about counts, all drawn."""
+    tables = "".join(_numbers_table(*each, say) for each in captions.by_parameter(step))
+    if captions.asks_counts(step):
+        return _drawn_page(step, tables, say)
     script = (_FOLDER / "explain.js").read_text("utf-8")
     data = json_text(_data(step, say)).replace("<", "\\u003c")
     scripts = f'<script type="application/json" id="data">{data}</script>\n'
-    body = "".join(_stages(step, say))
-    body += "".join(_numbers_table(*each, say) for each in captions.by_parameter(step))
+    body = "".join(_stages(step, say)) + tables
     policy = f"style-src {_digest(_style())}; script-src {_digest(script)}"
     return _page(f"“{step.text}”", body, say, policy, f"{scripts}<script>{script}</script>")
 
 
 def word_page(word: Word, say: Catalogue) -> str:
-    """Return the page of what became of a word: text that fits any width, figures that scroll."""
-    title, *drawn = explain_svg.parts(word, say)
+    """Return the page of what became of a word."""
+    rows = [] if word.start is None else [("", say("table.at_first"), word.start)]
+    rows.append((str(word.id), say("table.now"), word.now))
+    return _drawn_page(word, _table(say("table.row"), rows, say), say)
+
+
+def _drawn_page(of: Step | Word, tables: str, say: Catalogue) -> str:
+    """Return a page without a script: text that fits any width, figures that scroll."""
+    title, *drawn = explain_svg.parts(of, say)
     body = [f"<h1>{escaped(title.words)}</h1>\n"]
     for part in drawn:
         if isinstance(part, Heading):
@@ -62,11 +71,8 @@ def word_page(word: Word, say: Catalogue) -> str:
             body.append(f"<figure tabindex=0>{canvas.svg(part.words)}</figure>\n")
         else:
             body.append(f"<p>{escaped(part.words)}</p>\n")
-    rows = [] if word.start is None else [("", say("table.at_first"), word.start)]
-    rows.append((str(word.id), say("table.now"), word.now))
-    body.append(_table(say("table.row"), rows, say))
     # Each figure has its style with it.
-    return _page(title.words, "".join(body), say, "style-src 'unsafe-inline'")
+    return _page(title.words, "".join(body) + tables, say, "style-src 'unsafe-inline'")
 
 
 def _page(title: str, body: str, say: Catalogue, policy: str, scripts: str = "") -> str:

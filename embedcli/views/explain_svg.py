@@ -100,6 +100,8 @@ def _step_parts(step: Step, say: Catalogue) -> Iterator[Part]:
     if step.examples[0].centre is None:
         draw = partial(_draw_outputs, example=step.examples[0], say=say)
         yield Figure(say("page.outputs"), draw)
+    elif captions.asks_counts(step):
+        yield Figure(say("page.counts"), partial(_draw_counts, step=step, say=say))
     else:
         yield Figure(say("page.answers"), partial(_draw_answers, step=step, say=say))
         yield Sentences(_key_to_answers(step, say))
@@ -294,6 +296,36 @@ def _draw_numbers(canvas: Canvas, candidates: Sequence[Candidate], say: Catalogu
             canvas.text(x, y + shift, shown, size=12, color=color, anchor="middle", mono=True)
         canvas.y += 66
     _draw_rest(canvas, len(candidates) - ROWS_SHOWN, "table.more_numbers", say)
+
+
+def _draw_counts(canvas: Canvas, step: Step, say: Catalogue) -> None:
+    """Draw how often words stand near each word, and below it how often they are predicted to."""
+    shown = step.examples[:EXAMPLES_SHOWN]
+    largest = max(
+        max(each.target_in_units, min(each.prediction, 1e6))
+        for example in shown
+        for each in example.candidates
+    )
+    left, width = MARGIN + 250, 420
+    for example in shown:
+        canvas.y += 8
+        name = clipped(example.title, 14, 120)
+        canvas.text(MARGIN + 120, canvas.y + 13, name, size=14, anchor="end", bold=True)
+        for each in example.candidates[:NEGATIVES_SHOWN]:
+            name = clipped(each.name, 13, 110)
+            canvas.text(left - 10, canvas.y + 13, name, size=13, anchor="end")
+            for value, color, y in (
+                (each.target_in_units, RIGHT, 1),
+                (each.prediction, WRONG, 9),
+            ):
+                length = max(1.5, width * min(value, largest) / largest)
+                canvas.box(left, canvas.y + y, length, 7, fill=color, radius=2)
+            target, found = say("table.target"), say("table.prediction")
+            words = f"{target} {each.target_in_units:.4g}, {found} {each.prediction:.4g}"
+            canvas.text(left + width + 8, canvas.y + 13, words, size=11, color=MUTED)
+            canvas.y += 21
+        _draw_rest(canvas, len(example.candidates) - NEGATIVES_SHOWN, "table.more_numbers", say)
+    _draw_rest(canvas, len(step.examples) - EXAMPLES_SHOWN, "page.more_places", say)
 
 
 def _draw_answers(canvas: Canvas, step: Step, say: Catalogue) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from embedcli.errors import ConfigError
+from embedcli.views import captions
 
 if TYPE_CHECKING:
     from embedcli.explanation import Step
@@ -164,6 +165,8 @@ def script(step: Step, library: str) -> str:
             "as: the model is not a folder of .npy files, which a script could read; expected one "
             "that embed 0.2 or later trained"
         )
+    if captions.asks_counts(step):
+        raise ConfigError(f"as: there is no script of a step of {step.task} yet")
     about_text = step.examples[0].centre is None
     lines = [
         f"# One step of {step.task} on {step.text!r}, as embed explain takes it.",

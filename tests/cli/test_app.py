@@ -61,7 +61,7 @@ def test_no_color_is_taken_anywhere(embed, monkeypatch, model, argv):
         (["lookup", "--format", "xml"], "found 'xml'; expected table, json, tsv, npy"),
         (["train", "--dim", "x"], "--dim: found 'x'; expected a whole number"),
         (["train", "--dim", "0"], "--dim: found 0"),
-        (["train", "--task", "x"], "expected skipgram, cbow, classify or regress"),
+        (["train", "--task", "x"], "expected skipgram, cbow, glove, svd, classify or regress"),
         (["neighbors", "-k", "-3", "king"], "expected a whole number"),
         (["convert", "one"], "Missing argument 'OUT'"),
     ],

@@ -42,10 +42,11 @@ def task(tmp_path: Path, settings: TrainSettings) -> Task:
     labels: Any = LABELS.get(settings.task, "none")
     (tmp_path / "work").mkdir()
     corpus = encode([tmp_path / "corpus.txt"], settings, folder=tmp_path / "work", labels=labels)
-    return TASKS[settings.task](corpus, settings, None)
+    kind = TASKS[settings.task]
+    return kind(kind.source(corpus, settings, tmp_path / "work"), settings, None)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", [name for name in TASKS if not TASKS[name].solved])
 @pytest.mark.parametrize("group", [3, 1000])
 def test_gradients_take_what_is_set_aside_for_them(name: str, group: int, tmp_path: Path) -> None:
     settings = TrainSettings(

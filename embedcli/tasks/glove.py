@@ -1,0 +1,287 @@
+"""GloVe: predict how often two words stand near each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from embedcli.autodiff.rows import pack, unpack
+from embedcli.autodiff.tensor import Array, Tensor
+from embedcli.config import TrainSettings
+from embedcli.counting import Cells
+from embedcli.messages import Message
+from embedcli.nn.factorization import (
+    Pairs,
+    glove_gradients,
+    glove_loss,
+    glove_scores,
+    glove_weights,
+)
+from embedcli.nn.initializers import initial_rows
+from embedcli.nn.losses import Total
+from embedcli.storage.arrays import drop_pages
+from embedcli.tasks.counts import Counts, CountTask
+from embedcli.tasks.task import Candidate, Example, Gradients, Loss, Shapes
+from embedcli.tasks.words import Streams
+from embedcli.text.encode import EncodedCorpus
+from embedcli.text.spool import mapped
+
+TILE = 256  # words of a tile, and contexts
+DENSE = 0.01  # share of a tile's pairs that occur, from which they are scored as one product
+PASS = 1 << 20  # cells that are laid out at once
+DROP_PAGES_EVERY = 64  # batches
+PARAMETERS = ("table", "output", "bias", "output_bias")
+
+
+class GloVe(CountTask):
+    """The task: let w·c + b + b' be the logarithm of how often word and context word co-occur.
+
+    Pennington, Socher & Manning 2014, "GloVe: global vectors for word representation". The sum of
+    the two tables is saved where the settings say so (§4.2), and the table of the words beside it.
+    """
+
+    tables = PARAMETERS
+    loss_formula = Message("task.loss_of_counts")
+    update_refusal = (
+        "glove learns from the counts of a whole text, and a model does not keep those of its own"
+    )
+
+    def __init__(
+        self,
+        corpus: Counts,
+        settings: TrainSettings,
+        valid: EncodedCorpus | None = None,
+        weights: Mapping[str, Array] | None = None,
+        buckets: Mapping[str, Array] | None = None,
+    ) -> None:
+        self.settings = settings
+        self._layout = _Layout(corpus, settings)
+        self._streams = Streams()
+        self._ids = corpus.ids
+        self._read = 0  # batches, by this process
+        self._epoch, self._order = -1, np.zeros(0, np.int64)  # of the batches, in an epoch
+        # Each batch stands for as many tokens of the text as its share of the pairs.
+        self._tokens = corpus.tokens / max(corpus.cells, 1)
+        if weights is None:
+            size, dim = len(corpus.vocabulary), settings.dim
+            shapes = {"table": dim, "output": dim, "bias": 1, "output_bias": 1}
+            weights = {
+                name: initial_rows(
+                    settings.init, settings.seed, range(size), columns, settings.init_scale,
+                    stream=stream,
+                )
+                for stream, (name, columns) in enumerate(shapes.items())
+            }  # fmt: skip
+        else:
+            weights = {**weights, "table": weights.get("input", weights["table"])}
+        self.parameters = {name: Tensor(weights[name], True) for name in PARAMETERS}
+
+    @property
+    def most_rows(self) -> Mapping[str, int]:
+        """The most rows that a batch looks up, the same of all tables."""
+        return dict.fromkeys(PARAMETERS, self._layout.most_rows)
+
+    @property
+    def batches(self) -> int:
+        """Batches of an epoch: tiles, and samples of the other pairs."""
+        return self._layout.batches
+
+    def batch(self, epoch: int, index: int) -> Pairs:
+        """Make a batch; each epoch takes them in another order."""
+        if epoch != self._epoch:
+            rng = self._streams.at(self.settings.seed, epoch, 0)
+            self._epoch, self._order = epoch, rng.permutation(self.batches)
+        self._read += 1
+        if self._read % DROP_PAGES_EVERY == 0:
+            self._layout.drop_pages()
+        return self._layout.pairs(int(self._order[index]))
+
+    def words(self, batch: Pairs) -> int:
+        """Count the tokens that a batch stands for."""
+        return round(len(batch.logs) * self._tokens)
+
+    def loss(self, batch: Pairs) -> Total:
+        """Put the loss on the tape: the plain version of `gradients`."""
+        return Total(glove_loss(self._tensors(), batch), len(batch.logs))
+
+    def gradients(self, batch: Pairs, out: Gradients) -> Loss:
+        """Compute the sum of a batch's losses and its gradients, by the fused kernel."""
+        table, output, bias, output_bias = (tensor.data for tensor in self._tensors())
+        total = glove_gradients(
+            (table, output, bias, output_bias),
+            batch,
+            lambda words, contexts: (
+                out.rows("table", words),
+                out.rows("output", contexts),
+                out.rows("bias", words),
+                out.rows("output_bias", contexts),
+            ),
+        )
+        return Loss(total, total, len(batch.logs))
+
+    def _tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        table, output, bias, output_bias = (self.parameters[name] for name in PARAMETERS)
+        return table, output, bias, output_bias
+
+    @classmethod
+    def finished(
+        cls, settings: TrainSettings, parameters: Mapping[str, Array]
+    ) -> Mapping[str, Array]:
+        """Return the arrays of a model: the sum of both tables, and the words' own beside it."""
+        if not settings.sum_tables:
+            return parameters
+        table = parameters["table"]
+        return {**parameters, "table": table + parameters["output"], "input": table}
+
+    @classmethod
+    def head_shapes(
+        cls, settings: TrainSettings, words: int, labels: Sequence[str], head: Mapping[str, Array]
+    ) -> Shapes:
+        """Return the shapes of the output table, the biases, and the words' own table."""
+        shapes: Shapes = {"output": (words, settings.dim), "bias": (words, 1)}
+        shapes["output_bias"] = (words, 1)
+        if "input" in head:
+            shapes["input"] = (words, settings.dim)
+        return shapes
+
+    def examples(self, batch: Pairs, words: int) -> tuple[Array, list[Example]]:
+        """Ask of each word how often the words near it stand there."""
+        scores = glove_scores(self._tensors(), batch).data  # (n,)
+        ids, contexts = batch.words[batch.first], batch.contexts[batch.second]  # (n,)
+        text = np.asarray(self._ids[:words])
+        asked = []
+        for id_ in dict.fromkeys(text.tolist()):
+            place = int(np.flatnonzero(text == id_)[0])
+            candidates = [
+                _candidate(int(contexts[n]), float(scores[n]), batch, n)
+                for n in np.flatnonzero(ids == id_).tolist()
+            ]
+            asked.append(Example(place, [place], candidates))
+        return np.arange(len(text)), asked
+
+    @staticmethod
+    def title(inputs: Sequence[str], centre: str) -> str:
+        """Return the word whose counts are asked for."""
+        return centre
+
+    @classmethod
+    def describe_target(cls, settings: TrainSettings) -> Sequence[Message]:
+        """Say where the right answer comes from."""
+        fields = {"window": settings.window, "x_max": settings.x_max, "alpha": settings.alpha}
+        return [Message("task.glove", fields)]
+
+
+def _candidate(context: int, score: float, batch: Pairs, n: int) -> Candidate:
+    log, weight = float(batch.logs[n]), float(batch.weights[n])
+    return Candidate(
+        kind="count",
+        id=context,
+        target=log,
+        weight=weight,
+        score=score,
+        prediction=float(np.exp(score)),
+        target_in_units=float(np.exp(log)),
+        loss=weight / 2 * (score - log) ** 2,
+    )
+
+
+class _Layout:
+    """The pairs of a corpus by batch, in files that are memory-mapped.
+
+    Words are put in order of their counts and cut into blocks. The pairs of two blocks are a batch,
+    a tile, where many of them occur; all other pairs are dealt out at random to batches of about
+    `batch_size`. This depends neither on the memory nor on the parts that the cells come in.
+    """
+
+    def __init__(self, counts: Counts, settings: TrainSettings) -> None:
+        occurrences = np.asarray(counts.vocabulary.counts)  # (V,)
+        self._settings = settings
+        self._order = np.argsort(-occurrences, kind="stable").astype(np.int32)  # (V,) ids
+        rank = np.empty(len(self._order), np.int64)  # (V,)
+        rank[self._order] = np.arange(len(rank))
+        self._blocks = -(-len(rank) // TILE)
+
+        def tiles_of(rows: Array, columns: Array) -> Array:
+            return rank[rows] // TILE * self._blocks + rank[columns] // TILE  # (n,)
+
+        # 1. Count the pairs of each tile; those of many pairs are batches.
+        sizes = np.zeros(self._blocks**2, np.int64)  # (tiles,)
+        for rows, columns, _ in _passes(counts):
+            sizes += np.bincount(tiles_of(rows, columns), minlength=len(sizes))
+        self._tiles = np.flatnonzero(sizes >= DENSE * TILE**2)  # (T,)
+        others = int(sizes.sum() - sizes[self._tiles].sum())
+        samples = -(-others // settings.batch_size)
+        self.batches = len(self._tiles) + samples
+        batch_of = np.full(len(sizes), -1, np.int32)  # (tiles,)
+        batch_of[self._tiles] = np.arange(len(self._tiles))
+
+        def batches_of(rows: Array, columns: Array, rng: np.random.Generator) -> Array:
+            found = batch_of[tiles_of(rows, columns)]  # (n,)
+            rest = np.flatnonzero(found < 0)
+            found[rest] = len(self._tiles) + (rng.random(len(rest)) * samples).astype(np.int32)
+            return found
+
+        lengths = np.zeros(self.batches, np.int64)
+        rng = np.random.default_rng((settings.seed, len(PARAMETERS)))
+        for rows, columns, _ in _passes(counts):
+            lengths += np.bincount(batches_of(rows, columns, rng), minlength=self.batches)
+        # 2. Write the pairs of each batch one after the other.
+        self._starts = np.concatenate(([0], np.cumsum(lengths)))  # (batches + 1,)
+        self.most_rows = max(TILE, int(lengths[len(self._tiles) :].max(initial=0)))
+        free = self._starts[:-1].copy()  # where each batch is written next
+        written = [
+            np.memmap(counts.folder / name, dtype, "w+", shape=(max(counts.cells, 1),))
+            for name, dtype in FILES.items()
+        ]
+        rng = np.random.default_rng((settings.seed, len(PARAMETERS)))
+        for rows, columns, found in _passes(counts):
+            batches, order = unpack(np.sort(pack(batches_of(rows, columns, rng))))  # (n,)
+            firsts = np.searchsorted(batches, np.arange(self.batches))
+            here = np.diff(firsts, append=len(batches))
+            places = np.arange(len(batches)) - np.repeat(firsts - free, here)  # (n,)
+            free += here
+            values = rank[rows[order]], rank[columns[order]], np.log(found[order])
+            for file, value in zip(written, values, strict=True):
+                file[places] = value
+        del written
+        self._rows, self._columns, self._logs = (
+            mapped(counts.folder / name, dtype) for name, dtype in FILES.items()
+        )
+
+    def pairs(self, batch: int) -> Pairs:
+        """Return the pairs of a batch."""
+        part = slice(*self._starts[batch : batch + 2])
+        rows, columns, logs = self._rows[part], self._columns[part], np.array(self._logs[part])
+        weights = glove_weights(logs, self._settings.x_max, self._settings.alpha)
+        if batch >= len(self._tiles):
+            each = np.arange(len(rows))
+            words, contexts = self._order[rows], self._order[columns]
+            return Pairs(words, contexts, each, each, logs, weights, False)
+        row, column = divmod(int(self._tiles[batch]), self._blocks)
+        return Pairs(
+            words=self._order[row * TILE : (row + 1) * TILE],
+            contexts=self._order[column * TILE : (column + 1) * TILE],
+            first=rows - row * TILE,
+            second=columns - column * TILE,
+            logs=logs,
+            weights=weights,
+            is_tile=True,
+        )
+
+    def drop_pages(self) -> None:
+        """Release the pages that were read."""
+        for array in (self._rows, self._columns, self._logs):
+            drop_pages(array)
+
+
+FILES = {"pair.rows": np.int32, "pair.columns": np.int32, "pair.logs": np.float32}
+
+
+def _passes(counts: Counts) -> Iterator[Cells]:
+    """Yield the cells some at a time."""
+    for part in counts.parts:
+        for start in range(0, len(part.rows), PASS):
+            yield Cells(*(array[start : start + PASS] for array in part))
+            for array in part:
+                drop_pages(array)
