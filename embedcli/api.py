@@ -356,11 +356,10 @@ def predict(
     `label_column`, `delimiter` and `header`, for other files than those the model was trained on.
     Raises StoreError for a model without labels.
     """
-    from embedcli.model import load_model
-    from embedcli.prediction import PREDICTIONS, Predictor, Results
+    from embedcli.prediction import PREDICTIONS, Results, open_text_model, text_model
 
-    predictor = Predictor(load_model(Path(model)), oov=oov, columns=columns)
-    lines = PREDICTIONS[predictor.task.label_kind](predictor, _places(sources), k, threshold)
+    predictor = text_model(open_text_model(Path(model)), oov=oov, columns=columns)
+    lines = PREDICTIONS[predictor.label_kind](predictor, _places(sources), k, threshold)
     return Results(lines, predictor.coverage)
 
 
@@ -407,13 +406,13 @@ def evaluate(
     something else.
     """
     from embedcli import evaluation
-    from embedcli.model import load_model
+    from embedcli.prediction import open_text_model
     from embedcli.tasks import TASKS
 
     place = Path(path)
     if task in TASKS:
         kind = TASKS[task].label_kind
-        return evaluation.LABELLED[kind](load_model(Path(model)), [place], ks, oov, columns)
+        return evaluation.LABELLED[kind](open_text_model(Path(model)), [place], ks, oov, columns)
     for name in columns:
         raise ConfigError(
             f"{name}: only labelled text has columns", "evaluate it with --task classify or regress"

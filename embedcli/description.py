@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,10 @@ import numpy as np
 
 from embedcli import formats
 from embedcli.config import TrainSettings
+from embedcli.formats.base import Options
+from embedcli.formats.fasttext_bin import open_model
 from embedcli.model import load_model, verify_model
+from embedcli.quantize import Int8Rows, ProductRows
 from embedcli.table import EmbeddingTable
 
 _BINS = 40  # of the histogram of norms
@@ -43,6 +46,8 @@ class Description:
     labels: Sequence[str] = ()
     ngrams: int | None = None  # rows of n-grams, if the model has them
     log: Sequence[Mapping[str, Any]] = ()
+    rows: str = "float32"  # how rows are stored, or one of `quantize.QUANTIZERS`
+    fasttext: Mapping[str, Any] | None = None  # settings of a model of fastText's
 
     def _repr_html_(self) -> str:
         from embedcli.views import blocks, records
@@ -55,7 +60,17 @@ def of_file(path: Path) -> Description:
     table = formats.open_table(path)
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     sizes = {each.name: each.stat().st_size for each in files}
-    return Description(path, formats.sniff(path), len(table), table.dim, *_norms(table), sizes)
+    kind = formats.sniff(path)
+    found = Description(path, kind, len(table), table.dim, *_norms(table), sizes)
+    if kind != "fasttext-bin":
+        return found
+    model = open_model(path, Options())
+    return replace(
+        found,
+        labels=tuple(label.decode("utf-8", "replace") for label in model.labels),
+        rows="float32" if isinstance(model.input, np.ndarray) else model.input.kind,
+        fasttext=model.settings(),
+    )
 
 
 def of_model(path: Path, *, verify: bool) -> Description:
@@ -66,6 +81,7 @@ def of_model(path: Path, *, verify: bool) -> Description:
     model = verify_model(path) if verify else load_model(path)
     bundle = model.bundle
     norms, histogram = _norms(model.table)
+    vectors = model.table.vectors
     return Description(
         path=path,
         format="model",
@@ -78,10 +94,11 @@ def of_model(path: Path, *, verify: bool) -> Description:
         digest=model.digest,
         corpus=model.corpus,
         version=bundle.embed if bundle else None,
-        untrained=int(np.count_nonzero(model.trained == 0)),
+        untrained=None if model.is_quantized else int(np.count_nonzero(model.trained == 0)),
         labels=model.labels,
         ngrams=sum(map(len, model.buckets.values())) if model.buckets else None,
         log=model.log,
+        rows=vectors.kind if isinstance(vectors, Int8Rows | ProductRows) else "float32",
     )
 
 

@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 
 from embedcli import metrics
 from embedcli.errors import CorpusError
+from embedcli.formats.fasttext_bin import FastText
 from embedcli.model import Model
-from embedcli.prediction import Predictor, probabilities
+from embedcli.prediction import text_model
 from embedcli.storage.files import read_text
 from embedcli.table import COMPOSED, UNKNOWN, EmbeddingTable, Found, compare
-from embedcli.tasks.classify import THRESHOLD, labelled, targets_of
-from embedcli.tasks.regress import MEAN, errors, regression_targets
-from embedcli.tasks.texts import Texts
-from embedcli.text.encode import EncodedCorpus, encode
+from embedcli.tasks.classify import THRESHOLD, Labelled, renumbered
+from embedcli.tasks.regress import MEAN, errors
 from embedcli.text.labels import LabelKind
 from embedcli.text.tokenizer import Tokenizer
 from embedcli.text.vocabulary import Oov
@@ -343,7 +342,7 @@ def analogies(
 
 @np.errstate(all="ignore")  # of a model whose numbers are not finite
 def classification(
-    model: Model,
+    model: Model | FastText,
     places: Sequence[str | Path],
     ks: Sequence[int] = (1,),
     oov: Oov | None = None,
@@ -356,20 +355,20 @@ def classification(
     a word that is an error.
     """
     # 1. Read texts and labels; labels that the model does not know are numbered after its own.
-    predictor = Predictor(model, "class", oov, columns)
+    predictor = text_model(model, "class", oov, columns)
     with TemporaryDirectory() as folder:
-        read = _read(predictor, places, "class", Path(folder))
-        names = tuple(dict.fromkeys([*model.labels, *targets_of(read.corpus).names]))
-        examples = replace(labelled(read.corpus, names), texts=read.texts)
+        texts, targets = predictor.read_labelled(places, Path(folder))
+        names = tuple(dict.fromkeys([*predictor.labels, *targets.names]))
+        examples = Labelled(texts, renumbered(targets, names), targets.offsets)
         examples = examples.take(np.flatnonzero(np.diff(examples.offsets)))
     truth = examples.multi_hot(len(names))  # (B, C)
     # 2. Score them; ranks go by logits, as probabilities are rounded to 1 or 0.
-    multi_label = model.settings.multi_label is True
-    logits = np.full((len(examples), len(names)), -np.inf)  # (B, C)
-    logits[:, : len(model.labels)] = predictor.outputs(examples.texts, read.composed)
+    multi_label = predictor.multi_label
+    logits = np.full((len(truth), len(names)), -np.inf)  # (B, C)
+    logits[:, : len(predictor.labels)] = predictor.outputs(examples.texts)
     best = metrics.top_k(logits, 1)  # (B, 1)
     if multi_label:
-        predicted = probabilities(logits, multi_label) >= THRESHOLD  # (B, C)
+        predicted = predictor.probabilities(logits) >= THRESHOLD  # (B, C)
     else:
         predicted = np.arange(len(names)) == best  # (B, C)
     # 3. Count.
@@ -408,10 +407,10 @@ def regression(
 ) -> Regression:
     """Compare the numbers of text with those that a model predicts; raises as `classification`."""
     del ks  # which are for labels
-    predictor = Predictor(model, "number", oov, columns)
+    predictor = text_model(model, "number", oov, columns)
     with TemporaryDirectory() as folder:
-        read = _read(predictor, places, "number", Path(folder))
-        values = np.array(regression_targets(read.corpus).values)  # (L, R)
+        texts, targets = predictor.read_labelled(places, Path(folder))
+        values = np.array(targets.values)  # (L, R)
     known = np.flatnonzero(np.isfinite(values).all(axis=1))
     truth = values[known]  # (B, R)
     mean = np.broadcast_to(model.head[MEAN], truth.shape)  # (B, R)
@@ -421,7 +420,7 @@ def regression(
         unknown_words=predictor.coverage.unknown,
         baseline_mse=metrics.mean_squared_error(truth, mean),
         composed_words=predictor.coverage.composed,
-        **errors(truth, predictor.outputs(read.texts.take(known), read.composed)),
+        **errors(truth, predictor.outputs(texts.take(known))),
     )
 
 
@@ -430,49 +429,6 @@ LABELLED: dict[LabelKind, Callable[..., Classification | Regression]] = {
     "class": classification,
     "number": regression,
 }
-
-
-@dataclass(frozen=True)
-class _Read:
-    """Text with targets, its words numbered as in the model, unknown ones as the policy says."""
-
-    corpus: EncodedCorpus
-    texts: Texts
-    composed: NDArray[np.float32]  # (E, D) vectors of the ids V+1 to V+E
-
-
-def _read(
-    predictor: Predictor, places: Sequence[str | Path], labels: LabelKind, folder: Path
-) -> _Read:
-    """Read text as the model's was read, but keep every word to tell which are unknown."""
-    of, table = predictor.settings, predictor.model.table
-    vocabulary = table.vocabulary
-    settings = replace(of, min_count=1, max_vocab=None, stop_words=None, cache=False)
-    corpus = encode(
-        places,
-        settings,
-        folder=folder,
-        labels=labels,
-        phrases=predictor.model.phrases,
-        by_name=predictor.by_name,
-    )
-    unknown = None if predictor.oov == "error" else len(vocabulary)
-    words = corpus.vocabulary.tokens(slice(None))
-    numbers = vocabulary.ids_of(words, unknown)  # (W,)
-    composed = np.zeros((0, table.dim), np.float32)  # (E, D)
-    if predictor.oov == "compose" and table.composer is not None:
-        missing = np.flatnonzero(numbers == len(vocabulary))  # (M,)
-        vectors, found = table.composer.compose([words[place] for place in missing.tolist()])
-        composed = vectors[found]
-        numbers[missing[found]] += 1 + np.arange(len(composed))
-    ids = numbers[corpus.ids]  # (N,)
-    unknown_ids, composed_ids = ids >= len(vocabulary), ids > len(vocabulary)  # (N,)
-    predictor.coverage.add(len(ids), int(unknown_ids.sum()), int(composed_ids.sum()))
-    if predictor.oov == "zero":
-        return _Read(corpus, Texts(ids, corpus.offsets), composed)
-    kept = ids != len(vocabulary)  # (N,)
-    before = np.concatenate([[0], np.cumsum(kept)])  # (N+1,)
-    return _Read(corpus, Texts(ids[kept], before[corpus.offsets]), composed)
 
 
 def _answers(found: Found, fold_case: bool) -> NDArray[np.int64]:

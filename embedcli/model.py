@@ -10,6 +10,10 @@
     buckets.NAME.npy (G,) int64, where head.NAME     the shapes of tables of n-grams (`tables`)
                      has rows of hashed n-grams
 
+A quantized model has, instead of table.npy, `table.NAME.npy` for each array of its rows (see
+`quantize`), and the manifest names their kind (`quantized`). Its trained and first_lines are empty,
+and word models have no head, so that they cannot be trained further.
+
 A folder of format 1 can be read. It holds the arrays of the head, with the labels, in `head.npz`,
 and all others in `state.npz`.
 """
@@ -29,11 +33,13 @@ from numpy.typing import NDArray
 
 from embedcli.config import TrainSettings, read_yaml, to_yaml
 from embedcli.errors import StoreError
+from embedcli.quantize import QUANTIZERS, Int8Rows, ProductRows
 from embedcli.storage import files
-from embedcli.storage.arrays import map_npz, npy_header
+from embedcli.storage.arrays import RowSource, map_npz, npy_header
 from embedcli.storage.bundle import (
     MANIFEST,
     Bundle,
+    File,
     Member,
     as_json,
     json_bytes,
@@ -46,7 +52,7 @@ from embedcli.table import EmbeddingTable
 from embedcli.text.phrases import PHRASES, Phrases
 from embedcli.text.vocabulary import Vocabulary
 
-_REQUIRED = ("table.npy", "vocab.txt", "counts.npy", "config.yaml", "log.jsonl")
+_REQUIRED = ("vocab.txt", "counts.npy", "config.yaml", "log.jsonl")
 _REQUIRED_BY_FORMAT = {1: ("head.npz", "state.npz"), 2: ("trained.npy", "first_lines.npy")}
 _BLOCK = 1 << 24
 _MAX_LOG = 1 << 26
@@ -74,11 +80,16 @@ class Model:
     @property
     def digest(self) -> str:
         """SHA-256 of table.npy; equal for two runs that learnt the same table."""
-        return self.bundle.files["table.npy"].sha256 if self.bundle else ""
+        return _digest(self.bundle.files) if self.bundle else ""
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether rows are stored in few bytes."""
+        return isinstance(self.table.vectors, Int8Rows | ProductRows)
 
 
 def save_model(folder: Path, model: Model) -> str:
-    """Write a model folder and keep the one before; returns the SHA-256 of table.npy.
+    """Write a model folder and keep the one before; returns the SHA-256 of table.npy, or codes.
 
     The caller holds the `files.Lock` of the folder. Raises StoreError where `folder` holds
     something other than a model, or cannot be written.
@@ -93,11 +104,20 @@ def save_model(folder: Path, model: Model) -> str:
         **{f"optimizer.{name}": array for name, array in model.optimizer.items()},
         **{f"buckets.{name}": array for name, array in model.buckets.items()},
     }
+    facts: dict[str, Any] = {"shape": table.vectors.shape, "corpus": model.corpus}
+    facts["start"] = dict(model.start)
+    size = 0
+    members: dict[str, Member] = {}
+    if isinstance(table.vectors, Int8Rows | ProductRows):
+        facts["quantized"] = table.vectors.kind
+        arrays |= {f"table.{name}": array for name, array in table.vectors.arrays().items()}
+    else:
+        members["table.npy"] = _table_chunks(table)
+        size += 4 * len(table) * table.dim
     words = table.vocabulary.to_bytes()
-    size = 4 * table.vectors.size + len(words) + sum(array.nbytes for array in arrays.values())
+    size += len(words) + sum(array.nbytes for array in arrays.values())
     files.require_space(folder, size, "the model")
-    members: dict[str, Member] = {
-        "table.npy": _table_chunks(table),
+    members |= {
         "vocab.txt": words,
         "config.yaml": to_yaml(model.settings).encode(),
         "log.jsonl": b"".join(json_bytes(entry) + b"\n" for entry in model.log),
@@ -107,10 +127,9 @@ def save_model(folder: Path, model: Model) -> str:
         members[PHRASES] = model.phrases.to_bytes()
     if model.labels:
         members["labels.json"] = json_bytes(model.labels)
-    facts = {"shape": table.vectors.shape, "corpus": model.corpus, "start": dict(model.start)}
     if model.buckets:
         facts["tables"] = {name: model.head[name].shape for name in model.buckets}
-    return write_bundle(folder, "model", members, facts, keep_previous=True)["table.npy"].sha256
+    return _digest(write_bundle(folder, "model", members, facts, keep_previous=True))
 
 
 def load_model(folder: Path) -> Model:
@@ -131,7 +150,7 @@ def load_model(folder: Path) -> Model:
                 raise ValueError(f"found {as_json(found)}; expected a list of texts")
             labels = tuple(found)
     head, optimizer, buckets = {}, {}, {}
-    for name, array in arrays.items():
+    for name, array in list(arrays.items()):
         part, _, rest = name.partition(".")
         with bundle.damage(_file_of(name, bundle)):
             if part == "head":
@@ -142,6 +161,8 @@ def load_model(folder: Path) -> Model:
             elif part == "buckets":
                 buckets[rest] = array
             elif name in ("trained", "first_lines"):
+                if "quantized" in bundle.facts and not array.size:
+                    arrays[name] = array = np.zeros(len(table), "<i8")
                 _require_array(array, (len(table),), "<i8")
     for name in ("counts", "trained", "first_lines"):
         with bundle.damage(_file_of(name, bundle)):
@@ -246,18 +267,32 @@ def _open(folder: Path) -> Bundle:
         require_types(bundle.facts, {"shape": list, "corpus": str, "start": dict})
         if len([require_whole(length) for length in bundle.facts["shape"]]) != 2:
             raise ValueError(f"shape: found {as_json(bundle.facts['shape'])}; expected two numbers")
-        for name in _REQUIRED + _REQUIRED_BY_FORMAT[bundle.format]:
+        quantized = bundle.facts.get("quantized")
+        if quantized is not None and quantized not in (*QUANTIZERS,):
+            known = ", ".join(QUANTIZERS)
+            raise ValueError(f"quantized: found {as_json(quantized)}; expected {known}")
+        table = "table.npy" if quantized is None else "table.codes.npy"
+        for name in (table, *_REQUIRED, *_REQUIRED_BY_FORMAT[bundle.format]):
             bundle.path(name)
     return bundle
 
 
 def _table_of(bundle: Bundle) -> EmbeddingTable:
-    vectors, counts = bundle.array("table"), bundle.array("counts")
+    counts = bundle.array("counts")
     words, dim = bundle.facts["shape"]
-    with bundle.damage("table.npy"):
-        _require_array(vectors, (words, dim), "<f4")
-        if not vectors.flags.c_contiguous:
-            raise ValueError("in Fortran order; expected C order")
+    vectors: RowSource
+    if "quantized" in bundle.facts:
+        with bundle.damage("table.codes.npy"):
+            names = [name for name in bundle.files if name.startswith("table.")]
+            stored = {name[6:-4]: bundle.array(name.removesuffix(".npy")) for name in names}
+            vectors = QUANTIZERS[bundle.facts["quantized"]].from_arrays(stored, (words, dim))
+    else:
+        array = bundle.array("table")
+        with bundle.damage("table.npy"):
+            _require_array(array, (words, dim), "<f4")
+            if not array.flags.c_contiguous:
+                raise ValueError("in Fortran order; expected C order")
+        vectors = array
     with bundle.damage("counts.npy"):
         _require_array(counts, (words,) if counts.size else (0,), "<i8")
     with bundle.damage("vocab.txt"):
@@ -271,6 +306,11 @@ def _table_of(bundle: Bundle) -> EmbeddingTable:
             spelling,
             phrases=partial(_phrases_of, bundle) if PHRASES in bundle.files else None,
         )
+
+
+def _digest(written: Mapping[str, File]) -> str:
+    """Return the digest of the rows, or of a quantized model's codes."""
+    return written["table.npy" if "table.npy" in written else "table.codes.npy"].sha256
 
 
 def _settings_of(bundle: Bundle) -> TrainSettings:

@@ -5,24 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedcli import metrics
+from embedcli import formats, metrics
 from embedcli.autodiff import ops
 from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TextSettings
-from embedcli.errors import StoreError, VocabularyError
-from embedcli.model import Model
+from embedcli.errors import CorpusError, StoreError, VocabularyError
+from embedcli.fasttext import FastTextPredictor
+from embedcli.formats import fasttext_bin
+from embedcli.formats.base import Options
+from embedcli.formats.fasttext_bin import FastText
+from embedcli.model import Model, load_model
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
 from embedcli.tasks.ngrams import NGRAMS, WordNgrams
 from embedcli.tasks.supervised import Network, Supervised
 from embedcli.tasks.texts import Texts
-from embedcli.text.encode import token_lines
-from embedcli.text.labels import LabelKind
+from embedcli.text.encode import encode, token_lines
+from embedcli.text.labels import ClassTargets, LabelKind, NumberTargets
 from embedcli.text.vocabulary import Coverage, Oov
 from embedcli.training.update import require_head
 
@@ -38,8 +42,7 @@ class Results(NamedTuple):
     coverage: Coverage
 
 
-@dataclass(frozen=True)
-class Lines:
+class Lines(NamedTuple):
     """Some lines of text as ids.
 
     A word outside the vocabulary is left out, has the id V, or a higher one if it has a vector.
@@ -47,7 +50,6 @@ class Lines:
 
     texts: Texts
     words: NDArray[np.int64]  # (B,) of each line, also those left out; 0 is a blank line
-    composed: NDArray[np.float32]  # (E, D) vectors of the ids V+1 to V+E
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,54 @@ def _lines(
 ) -> Lines:
     offsets = np.concatenate([[0], np.cumsum(known)])  # (B+1,)
     vectors = np.concatenate([np.zeros((0, dim), np.float32), *composed])  # (E, D)
-    return Lines(Texts(np.concatenate(parts), offsets), np.array(words), vectors)
+    return Lines(Texts(np.concatenate(parts), offsets, vectors), np.array(words))
+
+
+class TextModel(Protocol):
+    """A supervised model, ready for texts; `coverage` counts known and unknown words.
+
+    `texts` are what `read` and `read_labelled` return: of any type that has `take`.
+    """
+
+    label_kind: LabelKind
+    labels: tuple[str, ...]  # (C,)
+    multi_label: bool
+    coverage: Coverage
+    smoothing: float  # what was added to every probability
+
+    def read(self, places: Sequence[str | Path]) -> Iterator[tuple[Any, NDArray[np.int64]]]:
+        """Yield some lines as texts, and how many words each has: (B,)."""
+
+    def read_labelled(self, places: Sequence[str | Path], folder: Path) -> tuple[Any, Any]:
+        """Return all lines as texts, and their targets; `folder` is for temporary files."""
+
+    def outputs(self, texts: Any) -> Array:
+        """Return scores of labels (B, C), or numbers in the targets' own units (B, R)."""
+
+    def probabilities(self, outputs: Array) -> NDArray[np.float64]:
+        """Turn scores into probabilities, (B, C)."""
+
+    def best(self, texts: Any, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the k most probable labels and their probabilities, (B, k) each."""
+
+
+def text_model(
+    model: Model | FastText,
+    kind: LabelKind | None = None,
+    oov: Oov | None = None,
+    columns: Mapping[str, Any] | None = None,
+) -> TextModel:
+    """Make a model ready for texts; the arguments are as in `Predictor`."""
+    if isinstance(model, FastText):
+        return FastTextPredictor(model, kind, oov, columns)
+    return Predictor(model, kind, oov, columns)
+
+
+def open_text_model(path: Path) -> Model | FastText:
+    """Open a model folder, or a fastText model; raises StoreError or FormatError."""
+    if path.is_file() and formats.sniff(path) == "fasttext-bin":
+        return fasttext_bin.open_model(path, Options())
+    return load_model(path)
 
 
 class Predictor:
@@ -136,6 +185,8 @@ class Predictor:
     whose names say that they have columns. Raises StoreError for a model of a task without labels,
     or of another `kind` of labels.
     """
+
+    smoothing = 0.0
 
     def __init__(
         self,
@@ -162,14 +213,19 @@ class Predictor:
                 f"embed train FILE --task {expected[0]}",
             )
         require_head(model)
+        self.label_kind = task.label_kind
+        self.labels = model.labels
+        self.multi_label = model.settings.multi_label is True
         self.task = task
         ngrams = None
         if model.settings.word_ngrams:
             vocabulary, buckets = model.table.vocabulary, model.buckets[NGRAMS]
             ngrams = WordNgrams.of(model.settings, vocabulary, buckets)
         self.network = Network(model.settings, ngrams)
+        # Rows that are decoded or composed are copied for each batch.
+        self._mapped = isinstance(model.table.vectors, np.ndarray)
         self.parameters: Mapping[str, Tensor] = {
-            "table": Tensor(model.table.vectors),
+            "table": Tensor(model.table.vectors if self._mapped else np.zeros((0, 0), np.float32)),
             **{name: Tensor(array) for name, array in model.head.items()},
         }
 
@@ -181,23 +237,73 @@ class Predictor:
         table, coverage = self.model.table, self.coverage
         return read_lines(places, settings, table, coverage, self.oov, by_name=self.by_name)
 
-    @np.errstate(all="ignore")  # of a model whose numbers are not finite
-    def outputs(self, texts: Texts, composed: NDArray[np.float32] | None = None) -> Array:
-        """Apply the network: logits (B, C), or numbers in the targets' own units (B, R).
+    def read_labelled(
+        self, places: Sequence[str | Path], folder: Path
+    ) -> tuple[Texts, ClassTargets | NumberTargets]:
+        """Read text and its targets as the model's were read, with every label of the text.
 
-        `composed` (E, D) are the vectors of the ids V+1 to V+E.
+        Raises CorpusError for text without targets.
         """
+        table = self.model.table
+        vocabulary = table.vocabulary
+        # Every word is kept, to tell which are unknown.
+        settings = replace(self.settings, min_count=1, max_vocab=None, stop_words=None, cache=False)
+        kind = self.label_kind
+        corpus = encode(
+            places,
+            settings,
+            folder=folder,
+            labels=kind,
+            phrases=self.model.phrases,
+            by_name=self.by_name,
+        )
+        if corpus.targets is None:
+            raise CorpusError(f"{corpus.name}: found no targets of texts")
+        unknown = None if self.oov == "error" else len(vocabulary)
+        words = corpus.vocabulary.tokens(slice(None))
+        numbers = vocabulary.ids_of(words, unknown)  # (W,)
+        composed = np.zeros((0, table.dim), np.float32)  # (E, D)
+        if self.oov == "compose" and table.composer is not None:
+            missing = np.flatnonzero(numbers == len(vocabulary))  # (M,)
+            vectors, found = table.composer.compose([words[place] for place in missing.tolist()])
+            composed = vectors[found]
+            numbers[missing[found]] += 1 + np.arange(len(composed))
+        ids = numbers[corpus.ids]  # (N,)
+        unknown_ids, composed_ids = ids >= len(vocabulary), ids > len(vocabulary)  # (N,)
+        self.coverage.add(len(ids), int(unknown_ids.sum()), int(composed_ids.sum()))
+        if self.oov == "zero":
+            return Texts(ids, corpus.offsets, composed), corpus.targets
+        kept = ids != len(vocabulary)  # (N,)
+        before = np.concatenate([[0], np.cumsum(kept)])  # (N+1,)
+        return Texts(ids[kept], before[corpus.offsets], composed), corpus.targets
+
+    @np.errstate(all="ignore")  # of a model whose numbers are not finite
+    def outputs(self, texts: Texts) -> Array:
+        """Apply the network: logits (B, C), or numbers in the targets' own units (B, R)."""
         parameters, network = self.parameters, self.network
-        if self.oov in ("zero", "compose"):
+        if self.oov in ("zero", "compose") or not self._mapped:
             # Give the words numbers of their own, and copy their vectors: zeros for the id V.
             table = self.model.table
             words = np.unique(np.append(texts.ids, len(table)))  # (U,)
+            rows = _rows_of(table, words, texts.composed)  # (U, D)
             texts = Texts(np.searchsorted(words, texts.ids), texts.offsets)
-            rows = _rows_of(table, words, composed)  # (U, D)
             parameters = {**parameters, "table": Tensor(rows)}
             if network.ngrams is not None:
                 network = replace(network, ngrams=network.ngrams.of_words(words))
         return self.task.in_units(network.outputs(parameters, texts), self.parameters)
+
+    def probabilities(self, outputs: Array) -> NDArray[np.float64]:
+        """Turn logits into probabilities, (B, C)."""
+        return probabilities(outputs, self.multi_label)
+
+    def best(self, texts: Texts, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the k most probable labels and their probabilities, (B, k) each.
+
+        Labels are ranked by logits, which differ where probabilities are rounded to 1 or 0.
+        """
+        logits = self.outputs(texts)  # (B, C)
+        best = metrics.top_k(logits, k)  # (B, k)
+        return best, np.take_along_axis(self.probabilities(logits), best, axis=1)
 
 
 @np.errstate(all="ignore")
@@ -208,36 +314,31 @@ def probabilities(logits: Array, multi_label: bool) -> NDArray[np.float64]:
 
 
 def predict_labels(
-    predictor: Predictor, places: Sequence[str | Path], k: int = 1, threshold: float = 0.0
+    predictor: TextModel, places: Sequence[str | Path], k: int = 1, threshold: float = 0.0
 ) -> Iterator[tuple[Label, ...]]:
     """Yield the k most probable labels of each line, of at least a probability of `threshold`.
 
-    The most probable comes first. A blank line has none; one without a known word gets what the
-    model predicts for any text. Labels are ranked by logits, which differ where probabilities are
-    rounded to 1 or 0.
+    The most probable comes first. A line without anything that the model reads has none; one
+    without a known word gets what the model predicts for any text.
     """
-    model = predictor.model
-    for lines in predictor.read(places):
-        logits = predictor.outputs(lines.texts, lines.composed)  # (B, C)
-        shares = probabilities(logits, model.settings.multi_label is True)  # (B, C)
-        best = metrics.top_k(logits, k)  # (B, k)
-        for line, words, row in zip(best, lines.words, shares, strict=True):
-            yield tuple(
-                Label(model.labels[each], float(row[each]))
-                for each in (line if words else ())
-                if row[each] >= threshold
-            )
+    names = predictor.labels
+    least = min(threshold + predictor.smoothing, 1)
+    for texts, words in predictor.read(places):
+        best, shares = predictor.best(texts, k)  # (B, k)
+        lines = zip(best.tolist(), shares.tolist(), words.tolist(), strict=True)
+        for labels, probabilities, count in lines:
+            found = zip(labels, probabilities, strict=True) if count else ()
+            yield tuple([Label(names[each], share) for each, share in found if share >= least])
 
 
 def predict_numbers(
-    predictor: Predictor, places: Sequence[str | Path], k: int = 1, threshold: float = 0.0
+    predictor: TextModel, places: Sequence[str | Path], k: int = 1, threshold: float = 0.0
 ) -> Iterator[tuple[float, ...]]:
     """Yield the numbers of each line; a blank line has none."""
     del k, threshold  # which are for labels
-    for lines in predictor.read(places):
-        outputs = predictor.outputs(lines.texts, lines.composed)  # (B, R)
-        for row, words in zip(outputs, lines.words, strict=True):
-            yield tuple(map(float, row)) if words else ()
+    for texts, words in predictor.read(places):
+        for row, count in zip(predictor.outputs(texts), words, strict=True):
+            yield tuple(map(float, row)) if count else ()
 
 
 # How texts are predicted by the kind of labels of the model's task.
@@ -262,14 +363,12 @@ def text_vectors(
     table: EmbeddingTable,
     texts: Texts,
     weights: NDArray[np.float32] | None = None,
-    composed: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Average the vectors of each text's words, (B, D), weighted by `weights` (V,) if given.
 
     As in the source of `sif_weights` the weighted sum is divided by the number of words; those with
-    the id V count there, and are zeros. Words with the ids V+1 to V+E have the vectors `composed`
-    (E, D) and weigh 1, as a word does that the corpus does not have. A text without a vector is all
-    zeros.
+    the id V count there, and are zeros. Composed words weigh 1, as a word does that the corpus does
+    not have. A text without a vector is all zeros.
     """
     vectors = np.zeros((len(texts), table.dim), np.float32)  # (B, D)
     for number, (start, end) in enumerate(zip(texts.offsets, texts.offsets[1:], strict=False)):
@@ -280,7 +379,7 @@ def text_vectors(
             if weights is not None:
                 known = ids < len(table)  # (K,)
                 scale[known] = weights[ids[known]]
-            vectors[number] = scale @ _rows_of(table, ids, composed) / (end - start)
+            vectors[number] = scale @ _rows_of(table, ids, texts.composed) / (end - start)
     return vectors
 
 
@@ -335,7 +434,7 @@ def vectors_of_lines(
     spell = table.tokenizer.spelt if again else None
     oov = table.policy(oov, "skip")
     read = read_lines(places, settings, table, coverage, oov, spell=spell)
-    blocks = (text_vectors(table, lines.texts, weights, lines.composed) for lines in read)
+    blocks = (text_vectors(table, lines.texts, weights) for lines in read)
     if not remove_common:
         yield from blocks
         return

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from embedcli.config import TextSettings
 from embedcli.errors import FormatError, VocabularyError
+from embedcli.storage.arrays import RowSource
 from embedcli.text.vocabulary import Oov, Vocabulary
 
 if TYPE_CHECKING:
@@ -243,7 +244,7 @@ class Nearest(NamedTuple):
 
 
 class EmbeddingTable:
-    """A vocabulary of V words and their vectors (V, D), in memory or memory-mapped.
+    """A vocabulary of V words and their vectors (V, D): in memory, memory-mapped, or computed.
 
     `table["king"]` is the vector of a word, (D,) float32; raises VocabularyError for an unknown
     word. `spelling` returns the settings of the text that the words come from; without, they are
@@ -255,18 +256,22 @@ class EmbeddingTable:
     def __init__(
         self,
         vocabulary: Vocabulary,
-        vectors: NDArray[np.float32],
+        vectors: RowSource,
         spelling: Callable[[], TextSettings] | None = None,
         composer: Callable[[], Composer] | None = None,
         phrases: Callable[[], Phrases] | None = None,
     ) -> None:
-        if vectors.ndim != 2 or len(vectors) != len(vocabulary):
+        if len(vectors.shape) != 2 or len(vectors) != len(vocabulary):
             raise ValueError(f"{vectors.shape} vectors for {len(vocabulary)} words")
         self.vocabulary = vocabulary
         self.vectors = vectors
         self._spelling = spelling
         self._composer = composer
         self._phrases = phrases
+
+    def like(self, vocabulary: Vocabulary, vectors: RowSource) -> EmbeddingTable:
+        """Return a table of other words and vectors, for which the same text and parts hold."""
+        return EmbeddingTable(vocabulary, vectors, self._spelling, self._composer, self._phrases)
 
     def __len__(self) -> int:
         return len(self.vocabulary)
@@ -455,7 +460,7 @@ class EmbeddingTable:
         except ImportError:
             raise FormatError("gensim: is not installed", "pip install gensim") from None
         made = keyed_vectors.KeyedVectors(self.dim)
-        made.add_vectors(list(self.vocabulary), _in_float32(self.vectors))
+        made.add_vectors(list(self.vocabulary), _in_float32(self.vectors[:]))
         if self.vocabulary.counts is not None:
             made.expandos["count"] = np.array(self.vocabulary.counts)
         return made

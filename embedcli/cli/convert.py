@@ -23,6 +23,7 @@ from embedcli.views import terminal
     "embed convert embeddings projector --to projector",
     "embed convert embeddings sentence-model --to static-embedding",
     "embed convert model.safetensors llm.npy --vocab tokenizer.json",
+    "embed convert embeddings small --to quantized --prune 20000",
 )
 def convert(
     source: Annotated[
@@ -61,14 +62,37 @@ def convert(
             "--vocab", help="Words of a matrix without any: one a line, or a tokenizer.json."
         ),
     ] = None,
+    prune: Annotated[
+        int | None,
+        flags.number("--prune", help="Keep this many words only, those of the longest vectors."),
+    ] = None,
+    prune_by: Annotated[
+        Literal["norm", "count"],
+        flags.one_of("--prune-by", "norm", "count", help="Which words --prune keeps."),
+    ] = "norm",
+    quantizer: Annotated[
+        Literal["int8", "product"],
+        flags.one_of(
+            "--quantizer",
+            "int8",
+            "product",
+            help="With --to quantized: a byte for each number, or for each part of a vector.",
+        ),
+    ] = "int8",
+    part_size: Annotated[
+        int, flags.number("--part-size", help="Numbers of a part, with --quantizer product.")
+    ] = 2,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Write a table in another format.
+    """Write a table in another format, or a smaller one.
 
     The format of IN is found from its content, compressed or not; fastText's .bin is read too. A
     name of OUT that ends in .gz, .bz2, .xz or .zst is compressed, if the format is text. Counts
     that a format has no place for are written to NAME.vocab beside OUT, one word and its count per
     line, and read from there. Prints how many rows were left out, by reason.
+
+    --to quantized writes a model folder that every command reads, a classifier with its labels;
+    word vectors in it cannot be trained further.
     """
     from embedcli import api
     from embedcli.formats.base import Options
@@ -78,6 +102,10 @@ def convert(
             encoding=encoding,
             errors=errors,
             vocab=vocab,
+            prune=prune,
+            prune_by=prune_by,
+            quantizer=quantizer,
+            part_size=part_size,
             progress=partial(progress.say, "read"),
             written=partial(progress.say, "written", unit="rows"),
         )

@@ -95,8 +95,11 @@ def metavar(spec: Spec) -> str:
     return "|".join([*kinds, *spec.choices])
 
 
-def one_of(*words: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002
-    """Return an option that takes one of the words; those that start with a dash are its flags."""
+def one_of(*words: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002 - typer's word
+    """Return an option that takes one of the words; those that start with a dash are its flags.
+
+    `metavar` stands for the words where their names are too long for a line.
+    """
     flags = [word for word in words if word.startswith("-")]
     choices = tuple(word for word in words if not word.startswith("-"))
 
@@ -190,7 +193,7 @@ Model = Annotated[
         "--model",
         "-m",
         envvar="EMBED_MODEL",
-        help="Model folder, or a file of vectors.",
+        help="Model folder, a file of vectors, or fastText's .bin or .ftz.",
     ),
 ]
 Policy = Literal["error", "skip", "zero", "compose"]  # for unknown words

@@ -41,7 +41,7 @@ def info(
     --verify finds any changed byte in a model folder: exit code 1 and the name of the file.
     JSON: {"path", "format", "words", "dim", "norms": [smallest, mean, largest], "histogram",
     "files": {name: bytes}, "settings", "digest", "corpus", "version", "untrained", "labels",
-    "log"}.
+    "ngrams", "rows", "fasttext", "log"}.
     """
     from embedcli import api
     from embedcli.views import blocks, charts, records

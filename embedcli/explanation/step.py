@@ -157,7 +157,7 @@ def explain_step(
             "as the right answers are its neighbours"
         )
     # 2. Compute loss and gradients as training does.
-    weights = {"table": model.table.vectors, **model.head}
+    weights = {"table": model.table.vectors[:], **model.head}
     corpus = _corpus(ids, vocabulary, answers)
     with TemporaryDirectory(prefix="embed-") as folder:
         source = kind.source(corpus, settings, Path(folder))

@@ -12,11 +12,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from embedcli.errors import FormatError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from embedcli.formats.base import Options, Read
     from embedcli.table import EmbeddingTable
 
@@ -32,7 +35,6 @@ class Format:
     module: str
     help: str
     suffix: str | None = None
-    written: bool = True  # or only read
     keeps_counts: bool = False
     compressed: bool = False  # by the end of the name that is written
     takes_vocab: bool = False  # whether words may be in a file that the options name
@@ -132,9 +134,9 @@ FORMATS: dict[str, Format] = {
     ),
     "fasttext-bin": Format(
         "fasttext_bin",
-        "fastText .bin: words with their full vectors (read only)",
-        written=False,
+        "fastText .bin: words with their full vectors, or a classifier",
         keeps_counts=True,
+        refused="[\\0 \t\r\v\f]",
     ),
     "word2vec-binary": Format(
         "word2vec_binary",
@@ -173,7 +175,8 @@ FORMATS: dict[str, Format] = {
         keywords={"counted": False},
     ),
 }
-WRITTEN = tuple(name for name, each in FORMATS.items() if each.written)
+QUANTIZED = "quantized"  # a model folder with rows in few bytes; it is read as any other
+WRITTEN = (*FORMATS, QUANTIZED)
 FORMAT_OF_SUFFIX = {each.suffix: name for name, each in FORMATS.items() if each.suffix is not None}
 
 _PICKLE = "a Python pickle, which can run any program: it is never opened"
@@ -269,9 +272,49 @@ def convert(
         raise FormatError(f"{target}: that is what is read; expected another place to write to")
     else:
         found = read(source, options)
+    kind = sniff(source) if isinstance(source, Path) else None
+    if kind == to == "fasttext-bin" and isinstance(source, Path) and options.prune is None:
+        from embedcli.formats import fasttext_bin
+
+        fasttext_bin.write_dense(target, fasttext_bin.open_model(source, options))
+        return found
+    pruned: Mapping[str, int] = {}
+    if options.prune is not None or to in (QUANTIZED, "fasttext-bin"):
+        # These keep what else a model has.
+        from embedcli.formats import fasttext_bin, model
+        from embedcli.model import load_model
+
+        made = (
+            load_model(source)
+            if kind == "model" and isinstance(source, Path)
+            else model.of_table(found.table)
+        )
+        if options.prune is not None:
+            ids = strongest(found.table, options.prune, options.prune_by)
+            pruned = {f"words beyond {options.prune:,}": len(found.table) - len(ids)}
+            made = model.pruned(made, ids)
+        found = Read(made.table, {**found.skipped, **pruned})
+        if to == QUANTIZED:
+            made = model.quantized(made, options)
+        if to == QUANTIZED or (to == "model" and kind == "model"):
+            model.write_model(target, made)
+            return Read(made.table, found.skipped)
+        if to == "fasttext-bin" and made.labels:
+            fasttext_bin.write_classifier(target, made)
+            return found
     left_out = FORMATS[to].write(target, PassingTable(found.table, options), options)
     skipped = {f"words that {to} cannot hold": left_out} if left_out else {}
     return Read(found.table, {**found.skipped, **skipped})
+
+
+def strongest(table: EmbeddingTable, size: int, by: Literal["norm", "count"]) -> NDArray[np.int64]:
+    """Return the ids, ascending, of the words with the longest vectors or the largest counts.
+
+    Of equal words the first are kept. Raises VocabularyError where the table has no counts.
+    """
+    import numpy as np
+
+    return np.sort(table.sorted(by).ids[:size])
 
 
 def format_of_name(path: Path) -> str:

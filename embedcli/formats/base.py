@@ -37,10 +37,17 @@ class Options:
 
     `errors` says what is done with words that cannot be decoded, and "skip" also leaves out words
     that the format written cannot hold. `vocab` is the file of the words of a matrix without any.
+    `prune` keeps so many words only, those of the longest
+    vectors or of the largest counts; `quantizer` is one of `quantize.QUANTIZERS`, and `part_size`
+    how many numbers one centroid stands for.
     """
 
     encoding: str = "utf-8"
     errors: Literal["strict", "replace", "skip"] = "strict"
+    prune: int | None = None
+    prune_by: Literal["norm", "count"] = "norm"
+    quantizer: Literal["int8", "product"] = "int8"
+    part_size: int = 2
     max_expansion: int = 200  # of a compressed file, as a multiple of its own size
     vocab: Path | None = None
     progress: Callable[[int, int], None] | None = None  # of bytes read and all bytes
@@ -184,19 +191,25 @@ class Collector:
         self.dim = dim
         self._path = path
         self._options = options
-        self._words: dict[str, None] = {}
-        self._skipped: Counter[str] = Counter()
+        self.words: dict[str, None] = {}
+        self.skipped: Counter[str] = Counter()
         self._rows = Rows(dim)
 
     def add(self, tokens: Sequence[bytes], rows: NDArray[np.float32], where: Where) -> None:
         """Add encoded words and their rows (N, D).
 
-        An empty or repeated word is left out and counted; raises FormatError for one that cannot
-        be decoded, and for a row that is not finite.
+        Raises FormatError as `add_words`, and for a row that is not finite.
         """
-        if not np.isfinite(rows).all():
-            place = int((~np.isfinite(rows)).any(axis=1).argmax())
-            raise FormatError(f"{where(place)}: a number that is not finite")
+        require_finite(rows, where)
+        kept = self.add_words(tokens, where)
+        self._rows.add(rows if len(kept) == len(rows) else rows[kept])
+
+    def add_words(self, tokens: Sequence[bytes], where: Where) -> NDArray[np.int64]:
+        """Add encoded words and return the places of those that are kept, (K,).
+
+        An empty or repeated word is left out and counted; raises FormatError for one that cannot
+        be decoded.
+        """
         self.seen += len(tokens)
         # Most blocks hold new words that can be decoded at once.
         try:
@@ -204,29 +217,30 @@ class Collector:
         except (UnicodeError, LookupError):
             words = []
         fresh = dict.fromkeys(words)
+        kept = np.arange(len(tokens))
         if (
             len(fresh) < len(tokens)
             or len(words) != len(tokens)
             or "" in fresh
-            or not self._words.keys().isdisjoint(fresh)
+            or not self.words.keys().isdisjoint(fresh)
         ):
-            fresh, kept = {}, []
+            fresh, places = {}, []
             for place, token in enumerate(tokens):
                 word = self._decode(token, where, place)
-                if word in fresh or word in self._words:
-                    self._skipped["repeated"] += 1
+                if word in fresh or word in self.words:
+                    self.skipped["repeated"] += 1
                 elif word is not None:
                     fresh[word] = None
-                    kept.append(place)
-            rows = rows[kept]
-        self._words.update(fresh)
-        self._rows.add(rows)
+                    places.append(place)
+            kept = np.array(places, np.int64)
+        self.words.update(fresh)
+        return kept
 
     def finish(self) -> Read:
         """Return the table of what was added; raises FormatError if that is nothing."""
-        if not self._words:
+        if not self.words:
             raise FormatError(f"{self._path}: holds no vectors")
-        return Read(EmbeddingTable(Vocabulary(self._words), self._rows.finish()), self._skipped)
+        return Read(EmbeddingTable(Vocabulary(self.words), self._rows.finish()), self.skipped)
 
     def _decode(self, token: bytes, where: Where, place: int) -> str | None:
         """Decode a word; None for one that is left out, which is counted."""
@@ -235,7 +249,7 @@ class Collector:
             word = token.decode(encoding, "replace" if errors == "replace" else "strict")
         except UnicodeDecodeError as error:
             if errors == "skip":
-                self._skipped["undecodable"] += 1
+                self.skipped["undecodable"] += 1
                 return None
             raise FormatError(
                 f"{where(place)}: byte {error.start} of the word {shown(token)} is not {encoding}",
@@ -246,8 +260,15 @@ class Collector:
         if "\n" in word:
             raise FormatError(f"{where(place)}: found {word!r}; expected a word of one line")
         if not word:
-            self._skipped["empty"] += 1
+            self.skipped["empty"] += 1
         return word or None
+
+
+def require_finite(rows: NDArray[np.float32], where: Where) -> None:
+    """Raise FormatError for rows (N, D) with a number that is not finite."""
+    if not np.isfinite(rows).all():
+        place = int((~np.isfinite(rows)).any(axis=1).argmax())
+        raise FormatError(f"{where(place)}: a number that is not finite")
 
 
 def shown(data: bytes) -> str:

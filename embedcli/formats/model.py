@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedcli.config import TrainSettings
-from embedcli.formats.base import Options, Read, write_blocks
+from embedcli.formats.base import Options, Read, selected, write_blocks
 from embedcli.model import Model, load_table, save_model
+from embedcli.quantize import QUANTIZERS
 from embedcli.storage.files import Lock, current_path
 from embedcli.table import EmbeddingTable
+from embedcli.tasks import TASKS
 
 
 def sniff(path: Path, head: bytes) -> bool:  # noqa: ARG001 - every format is asked alike
@@ -27,10 +31,53 @@ def write(path: Path, table: EmbeddingTable) -> None:
     """Write a model whose words were not trained here; raises FormatError, StoreError."""
     for _ in write_blocks(table, path):
         pass  # raises for what cannot be written
-    nowhere = np.zeros(len(table), np.int64)  # (V,)
-    settings = TrainSettings(dim=table.dim)
-    model = Model(
-        table=table, settings=settings, trained=nowhere, first_lines=nowhere, start={"from": "file"}
-    )
+    write_model(path, of_table(table))
+
+
+def write_model(path: Path, model: Model) -> None:
+    """Write a model folder; raises StoreError."""
     with Lock(path):
         save_model(path, model)
+
+
+def of_table(table: EmbeddingTable) -> Model:
+    """Return the model of words that were not trained here."""
+    nowhere = np.zeros(len(table), np.int64)  # (V,)
+    return Model(
+        table=table,
+        settings=TrainSettings(dim=table.dim),
+        trained=nowhere,
+        first_lines=nowhere,
+        start={"from": "file"},
+    )
+
+
+def pruned(model: Model, ids: NDArray[np.int64]) -> Model:
+    """Return a model of some words, by ascending id; what is only for training is left out."""
+    table = model.table
+    kept = selected(table, ids.tolist())
+    return _without_training(
+        replace(model, trained=model.trained[ids], first_lines=model.first_lines[ids]),
+        table.like(kept.vocabulary, kept.vectors),
+    )
+
+
+def quantized(model: Model, options: Options) -> Model:
+    """Return a model with rows in few bytes, as `options` say."""
+    table = model.table
+    for _ in write_blocks(table, Path("the model")):
+        pass  # raises for numbers that are not finite
+    rows = QUANTIZERS[options.quantizer].of(table.vectors, options.part_size)
+    nothing = np.zeros(0, np.int64)
+    return _without_training(
+        replace(model, trained=nothing, first_lines=nothing), table.like(table.vocabulary, rows)
+    )
+
+
+def _without_training(model: Model, table: EmbeddingTable) -> Model:
+    """Return a model with another table, without the state of its training.
+
+    The head of word models, rows that words were compared with, is left out too.
+    """
+    head = model.head if TASKS[model.settings.task].label_kind != "none" else {}
+    return replace(model, table=table, head=head, optimizer={}, bundle=None)

@@ -9,9 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedcli.autodiff import ops
 from embedcli.autodiff.tensor import Array, Tensor
+from embedcli.storage.arrays import RowSource
+
+_FEW_TEXTS = 8  # so many longest texts are summed one by one
+_ROWS_AT_ONCE = 1 << 15  # of a long text
 
 
 @dataclass(frozen=True)
@@ -69,3 +74,33 @@ def cut(ids: Array, offsets: Array, length: int, side: str = "right") -> tuple[A
     firsts = offsets[:-1] if side == "right" else offsets[1:] - lengths  # (B,)
     places = np.repeat(firsts - kept[:-1], lengths) + np.arange(kept[-1])  # (N,)
     return ids[places], kept
+
+
+def sum_rows(rows: RowSource, ids: Array, offsets: Array) -> NDArray[np.float32]:
+    """Sum the rows of each text's ids, (B, D), without a tape.
+
+    The first rows of all texts are added at once, then the second of all that have so many, and so
+    on: each row costs a gather and an addition, where `np.add.reduceat` over the first axis costs
+    ten times that.
+
+    >>> sum_rows(np.float32([[1], [2], [4]]), np.array([0, 2, 1]), np.array([0, 2, 2, 3])).tolist()
+    [[5.0], [0.0], [2.0]]
+    """
+    # 1. Order the texts by their lengths, the longest first.
+    lengths = np.diff(offsets)  # (B,)
+    order = np.argsort(-lengths, kind="stable")
+    starts, lengths = offsets[:-1][order], lengths[order]
+    sums = np.zeros((len(order), rows.shape[1]), np.float32)  # (B, D)
+    # 2. Add the i-th row of every text that is longer than i.
+    longer = np.searchsorted(-lengths, -np.arange(lengths.max(initial=0)))  # (L,) texts
+    many = int(np.count_nonzero(longer >= _FEW_TEXTS))
+    for place, texts in enumerate(longer[:many].tolist()):
+        sums[:texts] += rows[ids[starts[:texts] + place]]
+    # 3. Add the rest of the longest texts.
+    for text in range(longer[many] if many < len(longer) else 0):
+        end = starts[text] + lengths[text]
+        for start in range(starts[text] + many, end, _ROWS_AT_ONCE):
+            sums[text] += rows[ids[start : min(start + _ROWS_AT_ONCE, end)]].sum(axis=0)
+    ordered = np.empty_like(sums)
+    ordered[order] = sums
+    return ordered

@@ -6,7 +6,7 @@ import mmap
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -19,6 +19,20 @@ _HEADER_READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
+
+
+class RowSource(Protocol):
+    """Rows (V, D) that are read by their ids: an array, or what decodes or composes them."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of rows and that of the numbers of each, (V, D)."""
+
+    def __len__(self) -> int:
+        """Return V."""
+
+    def __getitem__(self, ids: Any, /) -> NDArray[Any]:
+        """Return the rows of an array or a slice of ids, (N, D)."""
 
 
 def npy_header(shape: tuple[int, ...], dtype: DTypeLike) -> bytes:
@@ -128,7 +142,7 @@ def map_npz(path: Path, only: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def drop_pages(array: NDArray[Any]) -> None:
+def drop_pages(array: RowSource) -> None:
     """Release the pages of a memory-mapped file that were read.
 
     They stay in the system's cache, but no longer count as memory of this process.

@@ -33,12 +33,12 @@ THRESHOLD = 0.5  # probability from which on a text is said to have one of sever
 class Labelled:
     """Texts and the labels of each, as ids (n,) and offsets (B+1,); -1 is an unknown label."""
 
-    texts: Texts
+    texts: Any  # Texts, or what else a model reads and `take` copies some of
     labels: Array
     offsets: Array
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.offsets) - 1
 
     def take(self, indices: Array) -> Labelled:
         """Copy some of the texts, in the order of their indices."""
@@ -235,11 +235,16 @@ def targets_of(corpus: EncodedCorpus) -> ClassTargets:
 def labelled(corpus: EncodedCorpus, names: Sequence[str]) -> Labelled:
     """Return the texts and labels of a corpus, its labels numbered as in `names`."""
     targets = targets_of(corpus)
+    texts = Texts(corpus.ids, corpus.offsets)
+    return Labelled(texts, renumbered(targets, names), targets.offsets)
+
+
+def renumbered(targets: ClassTargets, names: Sequence[str]) -> Array:
+    """Return the labels (n,) of targets, numbered as in `names`; -1 for other labels."""
     number = {name: place for place, name in enumerate(names)}
-    renumbered = np.array([number.get(name, -1) for name in targets.names], np.int64)  # (C',)
+    numbers = np.array([number.get(name, -1) for name in targets.names], np.int64)  # (C',)
     ids = np.asarray(targets.ids)  # (n,)
-    labels = renumbered[ids] if len(ids) else ids.astype(np.int64)
-    return Labelled(Texts(corpus.ids, corpus.offsets), labels, targets.offsets)
+    return numbers[ids] if len(ids) else ids.astype(np.int64)
 
 
 def multi_hot(labels: Array, offsets: Array, classes: int) -> NDArray[np.bool_]:

@@ -15,10 +15,14 @@ _TEXTS_AT_ONCE = 256  # when a network is applied without training
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts as ids (N,) and offsets (B+1,): text b is ids[offsets[b]:offsets[b+1]]."""
+    """Texts as ids (N,) and offsets (B+1,): text b is ids[offsets[b]:offsets[b+1]].
+
+    `composed` (E, D) are the vectors of words outside the vocabulary, whose ids are V+1 to V+E.
+    """
 
     ids: Array
     offsets: Array
+    composed: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -35,7 +39,7 @@ class Texts:
         offsets = np.concatenate([[0], np.cumsum(lengths)])  # (B+1,)
         places = np.repeat(firsts - offsets[:-1], lengths)  # (N,)
         places += np.arange(offsets[-1])
-        return Texts(np.take(self.ids, places), offsets)
+        return Texts(np.take(self.ids, places), offsets, self.composed)
 
     def parts(self, size: int = _TEXTS_AT_ONCE) -> Iterator[Texts]:
         """Yield the texts, `size` at a time."""

@@ -68,6 +68,11 @@ class ClassNames:
     dtype = np.dtype(np.int32)
     expected = "a label"
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The labels so far, by their numbers."""
+        return tuple(self._names)
+
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._names: defaultdict[str, int] = defaultdict()
         self._names.default_factory = self._names.__len__

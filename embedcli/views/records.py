@@ -24,6 +24,9 @@ ROWS_IN_HTML = 10
 MARGIN = 2  # before the lines about a file
 
 
+_FEW_LABELS = 10  # of a fastText model, which may have thousands
+
+
 def to_json(value: Any, digits: int | None = None) -> Any:
     """Return a record as values of JSON: its fields, and the totals it computes from them.
 
@@ -145,13 +148,20 @@ def _description_rows(of: Description, verified: bool) -> Iterator[tuple[str, st
     low, mean, high = of.norms
     yield "path", str(of.path)
     yield "format", of.format
-    yield "shape", f"{of.words:,} × {of.dim} float32"
+    yield "shape", f"{of.words:,} × {of.dim} {of.rows}"
     yield "norms", f"{low:.4f} to {high:.4f}, mean {mean:.4f}"
+    if of.fasttext is not None:
+        yield "fastText", f"{of.fasttext['model']}, loss {of.fasttext['loss']}"
+        yield "n-grams", _fasttext_ngrams(of.fasttext)
+        if of.labels:
+            more = " …" if len(of.labels) > _FEW_LABELS else ""
+            yield "labels", f"{len(of.labels):,}: {', '.join(of.labels[:_FEW_LABELS])}{more}"
     if of.settings is not None and of.untrained == of.words:
         yield "task", "none: no word was trained, the vectors came from a file"
     elif of.settings is not None:
         yield "task", of.settings.task
-        yield "untrained", f"{of.untrained:,} of {of.words:,} words"
+        if of.untrained is not None:
+            yield "untrained", f"{of.untrained:,} of {of.words:,} words"
         if of.ngrams is not None:
             yield "n-grams", f"{of.ngrams:,} × {of.dim} float32, beside the words"
         if of.labels:
@@ -164,6 +174,19 @@ def _description_rows(of: Description, verified: bool) -> Iterator[tuple[str, st
         yield "digests", "as written" if verified else "not checked (--verify does)"
     if of.version is not None:
         yield "written by", f"embed {of.version}"
+
+
+def _fasttext_ngrams(of: Mapping[str, Any]) -> str:
+    """Return which n-grams a model of fastText's has, and how many rows they have."""
+    found = []
+    if of["max_n"] and of["bucket"]:
+        found.append(f"{of['min_n']} to {of['max_n']} characters")
+    if of["word_ngrams"] > 1 and of["bucket"]:
+        found.append("2 words" if of["word_ngrams"] == 2 else f"2 to {of['word_ngrams']} words")
+    if not found:
+        return "none"
+    kept = "" if of["ngrams_kept"] is None else f", of which {of['ngrams_kept']:,} are kept"
+    return f"{' and '.join(found)}, {of['bucket']:,} buckets{kept}"
 
 
 def _settings_in_words(settings: Any) -> str:

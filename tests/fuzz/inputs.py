@@ -25,7 +25,7 @@ import numpy as np
 
 from embedcli import api
 from embedcli.config import TextSettings, TrainSettings, schema, to_yaml
-from embedcli.formats import FORMATS, WRITTEN
+from embedcli.formats import FORMATS
 from embedcli.table import EmbeddingTable
 from embedcli.text.encode import encode
 from embedcli.text.vocabulary import Vocabulary
@@ -193,7 +193,7 @@ def vector_files() -> Mapping[str, Mapping[str, bytes]]:
     found: dict[str, Mapping[str, bytes]] = {}
     with TemporaryDirectory() as name:
         for each, made in [(each, table) for each in FORMATS] + [("projector", plain)]:
-            if each in FOLDERS or each not in WRITTEN:
+            if each in FOLDERS or each == "fasttext-bin":
                 continue
             if each == "parquet" and not find_spec("pyarrow"):
                 continue

@@ -1,0 +1,472 @@
+"""fastText's models applied to text: tokens to input rows, their mean to labels.
+
+    line ──blanks──▶ tokens and </s> ──▶ rows of words, n-grams of characters and of words
+                                                                       │ mean
+    labels ◀── softmax | hierarchical softmax | sigmoids ◀── output rows · (B, D)
+
+Each distinct token is composed once and remembered; a text is the sum of its tokens' sums and of
+the rows of its word n-grams. Sources: Joulin et al. 2017, "Bag of tricks for efficient text
+classification"; fastText `Dictionary::getLine`, `Model::computeHidden`, `loss.cc`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedcli import metrics
+from embedcli.autodiff import ops
+from embedcli.config import TextSettings
+from embedcli.errors import CorpusError, FormatError, StoreError, VocabularyError
+from embedcli.formats.base import require_finite, shown
+from embedcli.formats.fasttext_bin import (
+    END_OF_LINE,
+    HIERARCHICAL,
+    ONE_VS_ALL,
+    PREFIX,
+    SOFTMAX,
+    SUPERVISED,
+    FastText,
+)
+from embedcli.nn.layers import sum_rows
+from embedcli.text.corpus import Corpus
+from embedcli.text.labels import ClassNames, ClassTargets, LabelKind, parse_labels
+from embedcli.text.ngrams import hash_texts, word_ngrams
+from embedcli.text.numbering import GrowingArray
+from embedcli.text.vocabulary import Coverage, Oov
+
+SMOOTHING = 1e-5  # fastText adds it to a probability before it takes the logarithm
+_TOKENS_AT_ONCE = 1 << 16
+_REMEMBERED = 1 << 24  # numbers of remembered tokens; beyond that all are forgotten
+_SCORES_AT_ONCE = 1 << 22
+_DEEPEST = 1000  # nodes above a leaf; label counts of real text give fewer than 100
+_FEW_LABELS = 32  # for which all labels are scored sooner than the tree is searched
+_NEVER = 10**15  # count of a node without children yet, as fastText's
+_WORD, _UNKNOWN, _COMPOSED, _LABEL = range(4)  # kinds of tokens
+_BLANKS = bytes.maketrans(b"\0", b" ")
+# What follows the end of a line that is written out in a text.
+_AFTER_END = re.compile(rb"(?<![^\s\0])</s>(?![^\s\0])[^\n]*")
+
+
+class Pooled(NamedTuple):
+    """Texts as the means of their input rows."""
+
+    vectors: NDArray[np.float32]  # (B, D)
+
+    def take(self, indices: NDArray[np.int64]) -> Pooled:
+        """Return some of the texts."""
+        return Pooled(self.vectors[indices])
+
+
+class PooledLines(NamedTuple):
+    """Some lines as one vector each, and how many rows each is the mean of: (B,)."""
+
+    texts: Pooled
+    words: NDArray[np.int64]
+
+
+@dataclass
+class _OpenLine:
+    """The part of a line that was read so far."""
+
+    total: NDArray[np.float32]  # (D,)
+    rows: int
+    hashes: list[NDArray[np.uint32]]
+    labels: list[int]
+
+
+class FastTextPredictor:
+    """A supervised model of fastText's, ready for texts; as `prediction.Predictor`.
+
+    Text is cut into tokens at blanks, tabs and zero bytes only, and every line ends with the token
+    </s>. An unknown word has the rows of its n-grams (the default, if the model has such), is left
+    out, is a vector of zeros, or an error, by `oov`. Raises StoreError for a model that is not
+    supervised.
+    """
+
+    smoothing = SMOOTHING
+
+    def __init__(
+        self,
+        model: FastText,
+        kind: LabelKind | None = None,
+        oov: Oov | None = None,
+        columns: Mapping[str, Any] | None = None,
+    ) -> None:
+        if model.args.model != SUPERVISED or kind not in (None, "class"):
+            raise StoreError(
+                f"{model.path}: a fastText model of "
+                f"{'labels' if model.args.model == SUPERVISED else 'words without labels'}; "
+                f"expected one of {'numbers' if kind == 'number' else 'labels'}",
+                "fasttext supervised, or embed train FILE --task classify",
+            )
+        if not model.labels:
+            raise FormatError(f"{model.path}: a supervised model without labels")
+        self.model = model
+        self.label_kind: LabelKind = "class"
+        self.multi_label = model.args.loss == ONE_VS_ALL
+        self.coverage = Coverage()
+        self.by_name = not columns
+        names = [label.decode("utf-8", "replace") for label in model.labels]
+        self._prefix = _common_prefix(names)
+        self.labels = tuple(name.removeprefix(self._prefix) for name in names)
+        self._settings = replace(
+            TextSettings(tokenizer="whitespace", normalize=False, fold_case=False, cache=False),
+            **(columns or {}),
+        )
+        if oov == "compose" and not model.longest:
+            raise VocabularyError(
+                f"oov: found compose; {model.path} has no n-grams of characters",
+                "--oov error, skip or zero",
+            )
+        policy = oov or ("compose" if model.longest else "skip")
+        self._tokens = _Tokens(model, policy, self._prefix.encode())
+
+    def read(self, places: Sequence[str | Path]) -> Iterator[PooledLines]:
+        """Read text as fastText does, some lines at a time."""
+        settings = replace(self._settings, label_column=None) if self.by_name else self._settings
+        for lines, _, _ in self._lines(Corpus(places, settings, by_name=self.by_name)):
+            yield lines
+
+    def read_labelled(self, places: Sequence[str | Path], _: Path) -> tuple[Pooled, ClassTargets]:
+        """Read text and its labels; raises CorpusError where none has a label."""
+        corpus = Corpus(places, self._settings, labelled=True, by_name=self.by_name)
+        names = ClassNames(self.labels)
+        vectors = [np.zeros((0, self.model.args.dim), np.float32)]
+        labels: list[int] = []
+        ends = [0]
+        for lines, of_lines, rows in self._lines(corpus):
+            vectors.append(lines.texts.vectors)
+            for place in range(len(lines.words)):
+                tokens = map(self._tokens.label, of_lines.get(place, []))
+                said = [token.removeprefix(self._prefix) for token in tokens]
+                if rows is not None:
+                    said = rows[place]
+                numbers = parse_labels(names, said, lambda _: corpus.name)
+                labels += dict.fromkeys(numbers.tolist())
+                ends.append(len(labels))
+        if not labels:
+            raise CorpusError(f"{corpus.name}: no text has a label; expected at least one")
+        found = np.array(labels, np.int32), np.array(ends)
+        return Pooled(np.concatenate(vectors)), ClassTargets(names.names, *found)
+
+    def _lines(
+        self, corpus: Corpus
+    ) -> Iterator[tuple[PooledLines, dict[int, list[int]], list[list[str]] | None]]:
+        """Yield lines, the label tokens of each, and, of a file with columns, its labels."""
+        open_line = self._tokens.empty_line()
+        for block in corpus.blocks():
+            data = block.data.translate(_BLANKS)
+            if END_OF_LINE in data:
+                data = _AFTER_END.sub(b"", data)
+            if block.whole and not data.endswith(b"\n"):
+                data += b"\n"
+            # Blanks are written out so that </s> is a token whatever is beside it.
+            tokens = data.replace(b"\n", b" </s> ").split()
+            done = 0
+            for start in range(0, len(tokens), _TOKENS_AT_ONCE):
+                part = tokens[start : start + _TOKENS_AT_ONCE]
+                lines, labels, open_line = self._tokens.pool(part, open_line, self.coverage)
+                rows = None
+                if block.rows is not None:
+                    ended = block.rows[done : done + len(lines.words)]
+                    rows = [[cell.strip() for cell in row.labels] for row in ended]
+                    done += len(lines.words)
+                if len(lines.words):
+                    yield lines, labels, rows
+
+    @np.errstate(all="ignore")
+    def outputs(self, texts: Pooled) -> NDArray[np.float32]:
+        """Score each label, (B, C): products, or logarithms of probabilities of a tree's leaves."""
+        products: NDArray[np.float32] = texts.vectors @ self.model.output.T  # (B, C)
+        return self._tree.leaves(products) if self._is_tree else products
+
+    @np.errstate(all="ignore")
+    def probabilities(self, outputs: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Turn scores into the probabilities that fastText prints, (B, C), but none above 1."""
+        if self.model.args.loss == SOFTMAX:
+            outputs = ops.log_softmax(np.asarray(outputs, np.float64))
+        return self._shares(outputs)
+
+    @np.errstate(all="ignore")
+    def best(self, texts: Pooled, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the k most probable labels of each text, the best first, and their probabilities.
+
+        Both are (B, k).
+        """
+        if k == 1 and self._is_tree and len(self.labels) > _FEW_LABELS:
+            best, scores = self._tree.best_leaves(texts.vectors, self.model.output)
+            return best, self._shares(scores)
+        step = max(1, _SCORES_AT_ONCE // len(self.labels))
+        labels, shares = [], []
+        for start in range(0, len(texts.vectors), step):
+            outputs = self.outputs(Pooled(texts.vectors[start : start + step]))  # (b, C)
+            labels.append(metrics.top_k(outputs, k))  # (b, k)
+            scores = np.take_along_axis(outputs, labels[-1], axis=1)
+            if self.model.args.loss == SOFTMAX:
+                most = outputs.max(axis=1, keepdims=True)  # (b, 1)
+                scores = scores - most - np.log(np.exp(outputs - most).sum(axis=1, keepdims=True))
+            shares.append(self._shares(scores))
+        return np.concatenate(labels), np.concatenate(shares)
+
+    def _shares(self, scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Return the probabilities of scores that are logarithms or, of sigmoids, logits."""
+        if self._is_tree:
+            return np.minimum(np.exp(scores.astype(np.float64)), 1)
+        if self.model.args.loss == SOFTMAX:
+            return np.minimum(np.exp(scores.astype(np.float64)) + SMOOTHING, 1)
+        # fastText looks sigmoids up in a table of 513 between -8 and 8.
+        places = np.floor((np.clip(scores, -8, 8).astype(np.float64) + 8) * 32)
+        found = 1 / (1 + np.exp(8 - places / 32))
+        found = np.where(scores < -8, 0, np.where(scores > 8, 1, found))
+        return np.minimum(found + SMOOTHING, 1)
+
+    @property
+    def _is_tree(self) -> bool:
+        return self.model.args.loss == HIERARCHICAL
+
+    @cached_property
+    def _tree(self) -> _Tree:
+        return _Tree(self.model)
+
+
+class _Tokens:
+    """Distinct tokens that were met, and the sum of the input rows of each.
+
+    A token is a word of the model, an unknown word, or a label.
+    """
+
+    def __init__(self, model: FastText, oov: Oov, prefix: bytes) -> None:
+        self._model = model
+        self._oov = oov
+        self._prefix = prefix
+        self._forget()
+
+    def _forget(self) -> None:
+        self._numbers: defaultdict[bytes, int] = defaultdict()
+        self._numbers.default_factory = self._numbers.__len__
+        self._sums = np.empty((0, self._model.args.dim), np.float32)  # (n, D)
+        self._rows = GrowingArray(np.int64)  # (n,) how many were summed
+        self._kinds = GrowingArray(np.uint8)  # (n,)
+        self._hashes = GrowingArray(np.uint32)  # (n,)
+        self._names: list[bytes] = []
+        self._number([END_OF_LINE])  # is number 0
+
+    def label(self, number: int) -> str:
+        """Return the text of a token."""
+        return self._names[number].decode("utf-8", "replace")
+
+    def empty_line(self) -> _OpenLine:
+        """Return a line of which nothing was read."""
+        return _OpenLine(np.zeros(self._model.args.dim, np.float32), 0, [], [])
+
+    @np.errstate(all="ignore")
+    def pool(
+        self, tokens: list[bytes], before: _OpenLine, coverage: Coverage
+    ) -> tuple[PooledLines, dict[int, list[int]], _OpenLine]:
+        """Average the rows of each line that ends in `tokens`, of which the first goes on.
+
+        Returns the lines, the numbers of the labels of those that have some, and the line that has
+        not ended.
+        """
+        if self._sums.size > _REMEMBERED and not before.labels:
+            self._forget()
+        ids = self._number(tokens)  # (n,)
+        kinds = self._kinds.values[ids]  # (n,)
+        # 1. Sum the rows of each line's tokens; the last line may be empty.
+        offsets = np.concatenate([[0], np.flatnonzero(ids == 0) + 1, [len(ids)]])  # (B+2,)
+        sums = sum_rows(self._sums, ids, offsets)  # (B+1, D)
+        summed = np.concatenate([[0], np.cumsum(self._rows.values[ids])])
+        rows = np.diff(summed[offsets])  # (B+1,)
+        sums[0] += before.total
+        rows[0] += before.rows
+        # 2. Count words.
+        by_kind = np.bincount(kinds, minlength=_LABEL + 1).tolist()
+        words = by_kind[_WORD] - int(np.count_nonzero(ids == 0))
+        unknown = by_kind[_UNKNOWN] + by_kind[_COMPOSED]
+        coverage.add(words + unknown, unknown, by_kind[_COMPOSED])
+        # 3. Find labels.
+        places = np.flatnonzero(kinds == _LABEL)
+        owners = np.searchsorted(offsets, places, "right") - 1
+        labels = {0: before.labels}
+        for token, owner in zip(ids[places].tolist(), owners.tolist(), strict=True):
+            labels.setdefault(owner, []).append(token)
+        # 4. Hash the words of lines, and keep those of the line that goes on.
+        hashes: list[NDArray[np.uint32]] = []
+        if self._model.args.word_ngrams > 1:
+            is_word = kinds != _LABEL
+            ends = np.concatenate([[0], np.cumsum(is_word)])[offsets]  # (B+2,)
+            found = self._hashes.values[ids][is_word]
+            hashes = [*before.hashes, found[: ends[-2]]] if len(rows) > 1 else []
+            rest = found[ends[-2] :]
+            earlier = sum(map(len, before.hashes))
+            if len(rows) > 1:
+                whole = np.concatenate(hashes)
+                self._add_word_ngrams(sums, rows, whole, np.append(0, ends[1:-1] + earlier))
+                hashes = [rest]
+            else:
+                hashes = [*before.hashes, rest]
+        after = _OpenLine(sums[-1].copy(), int(rows[-1]), hashes, labels.pop(len(rows) - 1, []))
+        vectors = sums[:-1] / np.maximum(rows[:-1], 1)[:, None].astype(np.float32)  # (B, D)
+        require_finite(vectors, lambda _: f"{self._model.path}: the rows of a text")
+        return PooledLines(Pooled(vectors), rows[:-1]), labels, after
+
+    def _add_word_ngrams(
+        self,
+        sums: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        hashes: NDArray[np.uint32],
+        offsets: NDArray[np.int64],
+    ) -> None:
+        """Add the rows of the word n-grams of whole lines (B,) to their sums, in place."""
+        lines = len(offsets) - 1
+        for owners, found in word_ngrams(hashes, offsets, self._model.args.word_ngrams):
+            owners, ids = self._model.rows_of_buckets(owners, found)
+            ends = np.searchsorted(owners, np.arange(lines + 1))
+            sums[:lines] += self._model.sum_input(ids, ends)
+            rows[:lines] += np.diff(ends)
+
+    def _number(self, tokens: Sequence[bytes]) -> NDArray[np.int64]:
+        """Return the numbers of tokens, (n,); new ones are composed."""
+        known = len(self._numbers)
+        ids = np.fromiter(map(self._numbers.__getitem__, tokens), np.int64, len(tokens))
+        if len(self._numbers) > known:
+            self._add([*islice(self._numbers, known, None)])
+        return ids
+
+    def _add(self, tokens: list[bytes]) -> None:
+        model = self._model
+        of = [model.ids.get(token, -1) for token in tokens]
+        entries = np.array(of, np.int64)  # (n,)
+        labels = entries >= len(model.words)  # (n,)
+        if self._prefix:
+            labels |= (entries < 0) & [token.startswith(self._prefix) for token in tokens]
+        unknown = (entries < 0) & ~labels & [token != END_OF_LINE for token in tokens]
+        if self._oov == "error" and unknown.any():
+            token = tokens[int(unknown.argmax())]
+            raise VocabularyError(f"{shown(token)} is not in the vocabulary")
+        kinds = np.where(labels, _LABEL, np.where(unknown, _UNKNOWN, _WORD))
+        composed = ~labels if self._oov == "compose" else (entries >= 0) & ~labels
+        sums = np.zeros((len(tokens), model.args.dim), np.float32)  # (n, D)
+        rows = np.zeros(len(tokens), np.int64)  # (n,)
+        places = np.flatnonzero(composed)
+        sums[places], rows[places] = model.sums([tokens[i] for i in places], entries[places])
+        kinds[unknown & (rows > 0)] = _COMPOSED
+        if self._oov == "zero":
+            rows[unknown] = 1
+        capacity = len(self._sums)
+        first = len(self._rows)
+        if first + len(tokens) > capacity:
+            larger = np.empty((2 * (first + len(tokens)), model.args.dim), np.float32)
+            larger[:first] = self._sums[:first]
+            self._sums = larger
+        self._sums[first : first + len(tokens)] = sums
+        self._rows.extend(rows)
+        self._kinds.extend(kinds)
+        self._hashes.extend(hash_texts(tokens) if model.args.word_ngrams > 1 else rows)
+        self._names += tokens
+
+
+class _Tree:
+    """A Huffman tree of labels: leaves 0 to C-1, then inner nodes, the last of them the root.
+
+    Inner node C + i has the output row i, whose sigmoid is the probability of its right child
+    (fastText `HierarchicalSoftmaxLoss::buildTree`, `dfs`).
+    """
+
+    def __init__(self, model: FastText) -> None:
+        self.leaf_count = leaves = len(model.labels)
+        counts = [*model.label_counts.tolist(), *[_NEVER] * (leaves - 1)]
+        self.children = np.zeros((max(leaves - 1, 0), 2), np.int64)  # (C-1, 2) left and right
+        depth = np.zeros(2 * leaves - 1, np.int64)
+        leaf, node = leaves - 1, leaves
+        for parent in range(leaves, 2 * leaves - 1):
+            for side in range(2):
+                if leaf >= 0 and (node >= parent or counts[leaf] < counts[node]):
+                    chosen, leaf = leaf, leaf - 1
+                elif node < parent:
+                    chosen, node = node, node + 1
+                self.children[parent - leaves, side] = chosen
+            counts[parent] = sum(counts[child] for child in self.children[parent - leaves])
+        for parent in range(2 * leaves - 2, leaves - 1, -1):
+            depth[self.children[parent - leaves]] = depth[parent] + 1
+        if depth.max(initial=0) > _DEEPEST:
+            raise FormatError(f"{model.path}: a tree of labels of {depth.max()} levels")
+        inner = np.arange(leaves - 1)
+        # The inner nodes of each level, from the root down.
+        order = inner[np.argsort(depth[leaves:], kind="stable")]
+        cuts = np.searchsorted(depth[leaves:][order], np.arange(1, depth.max(initial=0)))
+        self.levels = np.split(order, cuts)
+
+    def leaves(self, products: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logarithms of the leaves' probabilities, (B, C), from products (B, C)."""
+        scores = np.zeros((len(products), 2 * self.leaf_count - 1), np.float32)
+        for nodes in self.levels if self.leaf_count > 1 else ():
+            left, right = _log_shares(products[:, nodes])  # (B, n)
+            above = scores[:, nodes + self.leaf_count]
+            scores[:, self.children[nodes, 0]] = above + left
+            scores[:, self.children[nodes, 1]] = above + right
+        return scores[:, : self.leaf_count]
+
+    def best_leaves(
+        self, vectors: NDArray[np.float32], output: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the most probable leaf of each text (B, D) and its score, both (B, 1).
+
+        Walks from the root to the more probable child first. Then only the nodes passed by that
+        are more probable than the leaf that was found are opened, until none is left.
+        """
+        texts = np.arange(len(vectors))
+        found = np.zeros(len(vectors), np.int64)
+        best = np.full(len(vectors), -np.inf, np.float32)
+        # Nodes to open: of which text, and their scores.
+        pending: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]
+        root = np.full(len(vectors), 2 * self.leaf_count - 2)
+        pending = [(texts, root, np.zeros(len(vectors), np.float32))]
+        while pending:
+            text, node, score = pending.pop()
+            kept = score > best[text]
+            text, node, score = text[kept], node[kept], score[kept]
+            while len(text):
+                # 1. Leaves are answers. One text may have several here: the best comes last.
+                leaf = node < self.leaf_count
+                ended = np.flatnonzero(leaf)
+                ended = ended[np.argsort(score[ended], kind="stable")]
+                better = ended[score[ended] > best[text[ended]]]
+                best[text[better]], found[text[better]] = score[better], node[better]
+                text, node, score = text[~leaf], node[~leaf], score[~leaf]
+                # 2. Of other nodes the more probable child is next, the other one waits.
+                rows = node - self.leaf_count
+                products = np.einsum("nd,nd->n", vectors[text], output[rows])  # (n,)
+                left, right = _log_shares(products)
+                to_right = (right > left).astype(np.int64)
+                likely, other = np.maximum(left, right), np.minimum(left, right)
+                pending.append((text, self.children[rows, 1 - to_right], score + other))
+                node, score = self.children[rows, to_right], score + likely
+        return found[:, None], best[:, None]
+
+
+def _log_shares(products: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the logarithms of the probabilities of the left and the right child."""
+    right = ops.sigmoid(products)
+    logs = np.log(np.stack([1 - right, right]) + np.float32(SMOOTHING))
+    return logs[0], logs[1]
+
+
+def _common_prefix(labels: Sequence[str]) -> str:
+    """Return the prefix of labels in a text: fastText's own, or what all have up to a sign."""
+    if all(label.startswith(PREFIX) for label in labels):
+        return PREFIX
+    least, most = min(labels), max(labels)
+    same = next((i for i, letter in enumerate(least) if not most.startswith(letter, i)), len(least))
+    common = least[:same]
+    return common[: len(common) - len(re.split(r"[\W_]", common)[-1])]
