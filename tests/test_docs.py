@@ -82,8 +82,9 @@ def without_numbers(text: str) -> list[str]:
     return [" ".join(NUMBER.sub("#", line).split()) for line in text.splitlines()]
 
 
-def test_the_readmes_commands_print_what_it_says(tmp_path):
-    told = console_blocks(ROOT / "README.md")
+@pytest.mark.parametrize("page", ["README.md", "README.hi.md"])
+def test_the_readmes_commands_print_what_it_says(tmp_path, page):
+    told = console_blocks(ROOT / page)
     assert told
     (tmp_path / "embedcli").symlink_to(ROOT / "embedcli")  # a reader sits in the project's folder
     script = [f'embed() {{ "{sys.executable}" -m embedcli "$@"; }}']

@@ -34,6 +34,7 @@ def shell(tmp_path: Path) -> dict[str, str]:
     "page",
     [
         "how-an-embedding-layer-works.md",
+        "how-an-embedding-layer-works.hi.md",
         "questions.md",
         "starting.md",
         "optimizers.md",
