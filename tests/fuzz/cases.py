@@ -30,8 +30,10 @@ from embedcli.formats.base import Options
 from embedcli.model import load_model, verify_model
 from embedcli.text.encode import EncodedCorpus, encode
 from embedcli.text.labels import ClassTargets, LabelKind
+from embedcli.text.phrases import Phrases
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.training.run import Checkpoint
+from embedcli.tuning import read_space
 from embedcli.views import terminal
 
 SECONDS = 5  # of computing that one input may take
@@ -341,5 +343,7 @@ READERS: dict[str, Callable[[Case, Path], object]] = {
     "checkpoint": lambda case, _: Checkpoint.load(Path("model")),
     "pairs": lambda case, _: evaluation.read_pairs(Path("pairs")),
     "questions": lambda case, _: evaluation.read_questions(Path("questions")),
+    "phrases": lambda case, _: Phrases.read(Path("phrases")),
+    "space": lambda case, _: read_space(TrainSettings(task="classify"), Path("space")),
     "vocabulary": lambda case, _: Vocabulary.read(Path("vocab.txt")),
 }

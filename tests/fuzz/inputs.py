@@ -60,6 +60,8 @@ JSONL = (
 )
 PAIRS = "# pairs\nword1\tword2\tscore\nking\tqueen\t8.5\nthe\tnaïve\t1\nking\t東京\t2.25\n"
 QUESTIONS = ": capital\nking queen the naïve\nthe king x1 queen\n: gram1\nking king queen queen\n"
+PHRASES = "new york\t12\t34.5\nहिन्दी में\t3\t1e3\n\nnew_york times\n"
+SPACE = "lr: 0.1 to 1 log\nepochs: 1 to 4\nword_ngrams: none, 2\noptimizer: sgd, adam\n"
 ENCODINGS = (
     "utf-8", "latin-1", "utf-16", "utf-16-le", "gb18030", "shift_jis", "cp1252", "utf-8-sig",
     "utf-7", "big5", "koi8-r", "utf-32", "iso2022_jp", "hz", "mac-roman", "idna", "punycode",
@@ -78,7 +80,7 @@ Make = Callable[[Random], Case]
 
 @functools.cache
 def models() -> Mapping[str, Mapping[str, bytes]]:
-    """Train a small model for each task; the files of each, by task."""
+    """Train a small model for each task, and one with n-grams and phrases; their files by name."""
     found = {}
     with TemporaryDirectory() as name, mock.patch.dict(os.environ, EMBED_CACHE=f"{name}/kept"):
         corpus = Path(name) / "corpus.txt"
@@ -87,6 +89,10 @@ def models() -> Mapping[str, Mapping[str, bytes]]:
             corpus.write_text(text, encoding="utf-8")
             api.train(corpus, Path(name) / task, task=task, **_small(task))
             found[task] = _files(Path(name) / task)
+        corpus.write_text(LABELLED, encoding="utf-8")
+        more = {"word_ngrams": 2, "buckets": 30, "phrases": True, "phrase_min_count": 1}
+        api.train(corpus, Path(name) / "ngrams", task="classify", **_small("classify") | more)
+        found["ngrams"] = _files(Path(name) / "ngrams")
     return found
 
 
@@ -152,6 +158,16 @@ STOPPED: list[tuple[dict[str, Any], int]] = [
     ),
     ({"task": "classify", "hidden": 2, "optimizer": "sgd", "momentum": 0.9, "group": 2}, 1),
     ({"update": "old", "epochs": 3}, 1),
+    (
+        {
+            "task": "classify",
+            "word_ngrams": 2,
+            "buckets": 30,
+            "phrases": True,
+            "phrase_min_count": 1,
+        },
+        2,
+    ),
 ]
 
 
@@ -357,7 +373,7 @@ def model(random: Random) -> Case:
 
 
 def _spoilt_model(random: Random) -> dict[str, bytes]:
-    files = dict(models()[random.choice(TASKS)])
+    files = dict(models()[random.choice([*models()])])
     for _ in range(random.choice((1, 1, 2))):
         name = random.choice([*files])
         files[name] = _spoilt_file(random, name, files)
@@ -470,9 +486,15 @@ def _seal(random: Random, kept: dict[str, bytes], entry: str) -> None:
 
 
 def judgements(random: Random) -> Case:
-    """A file to evaluate on, or a vocabulary."""
+    """A file to evaluate on, a vocabulary, a list of phrases, or what a search goes through."""
     name, said = random.choice(
-        (("pairs", PAIRS), ("questions", QUESTIONS), ("vocab.txt", "\n".join(WORDS)))
+        (
+            ("pairs", PAIRS),
+            ("questions", QUESTIONS),
+            ("vocab.txt", "\n".join(WORDS)),
+            ("phrases", PHRASES),
+            ("space", SPACE),
+        )
     )
     data = spoil(random, said.encode(), [SCRIPTS.encode()])
     return Case({name: data}, reader=name.removesuffix(".txt").replace("vocab", "vocabulary"))
@@ -491,7 +513,7 @@ VALUES = [
 ]  # fmt: skip
 SMALL = ["--dim", "3", "--epochs", "1", "--workers", "1"]
 # What can rightly take long, or touch what lies outside the folder of a case.
-LEFT_OUT = {"--epochs", "--workers", "--help", "--dim", "--group", "--max-expansion"}
+LEFT_OUT = {"--trials", "--epochs", "--workers", "--help", "--dim", "--group", "--max-expansion"}
 
 
 def arguments(random: Random) -> Case:
@@ -503,6 +525,8 @@ def arguments(random: Random) -> Case:
         if argv == ["train"]:
             argv += [*SMALL, *random.choice(([], ["--task", "classify"], ["--task", "regress"]))]
             argv.append(random.choice(("corpus.txt", "labels.txt", "numbers.txt")))
+        if argv == ["tune"]:
+            argv += ["labels.txt", "--task", "classify", "--trials", "2", *SMALL]
         argv += random.choices(VALUES, k=random.choice((0, 1, 1, 2, 3, 5)))
     command = argv[0]
     for _ in range(random.choice((0, 1, 1, 2, 3, 5))):
@@ -514,7 +538,9 @@ def arguments(random: Random) -> Case:
         argv.insert(random.randrange(len(argv)), random.choice(("--help", "--version", "--x", "-")))
     return Case(
         {
-            **{f"model/{name}": data for name, data in models()[random.choice(TASKS)].items()},
+            **{
+                f"model/{name}": data for name, data in models()[random.choice([*models()])].items()
+            },
             **_good_files(),
         },
         argv=tuple(argv),
