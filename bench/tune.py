@@ -103,9 +103,10 @@ def fasttext(made: Set, seconds: int, python: str) -> tuple[float, dict[str, flo
         [python, "-c", AUTOTUNE, *files, str(seconds)],
         check=True,
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # its progress
         text=True,
     )
-    precision, settings = json.loads(done.stdout)
+    precision, settings = json.loads(done.stdout.splitlines()[-1])
     return float(precision), settings
 
 

@@ -84,7 +84,8 @@ def tune(
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from embedcli import api
-    from embedcli.config import schema
+    from embedcli.cli.progress import clock
+    from embedcli.config import interval, schema
     from embedcli.views import tuning as views
 
     if trials == 0:
@@ -97,7 +98,10 @@ def tune(
             raise typer.BadParameter(f"{error.message}, or auto", param_hint="--dim") from None
 
     def report(trial: Trial, best: Trial | None) -> None:
-        terminal.note(views.line(trial, best), quiet=quiet)
+        left = "" if trials is None else f"{trials - trial.number} trials"
+        if trials is None:
+            left = clock(max(interval(time or "5m").seconds - trial.elapsed, 0))
+        terminal.note(views.line(trial, best, left), quiet=quiet)
 
     try:
         found = api.tune(

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 SHOWN = 10  # trials of a table
 
 
-def line(trial: Trial, best: Trial | None) -> str:
-    """Return what became of a trial, and the best so far."""
+def line(trial: Trial, best: Trial | None, left: str) -> str:
+    """Return what became of a trial, the best so far, and what is left of the search."""
     if trial.score is not None:
         found = f"{trial.score:.4f}"
     else:
         found = "stopped" if trial.stopped else "failed"
     so_far = "" if best is None else f"  best {best.score:.4f} (trial {best.number})"
-    return f"trial {trial.number:3}  {found:7}{so_far}  {_in_words(trial.settings)}"
+    return f"trial {trial.number:3}  {found:7}{so_far}  {left} left  {_in_words(trial.settings)}"
 
 
 def blocks_of(of: Tuned) -> Iterator[Block]:
