@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from embedcli.api import neighbors as neighbors
     from embedcli.api import odd as odd
     from embedcli.api import predict as predict
+    from embedcli.api import reproduce as reproduce
     from embedcli.api import sample as sample
     from embedcli.api import similarity as similarity
     from embedcli.api import tokenize as tokenize
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
     from embedcli.formats.base import Read as Read
     from embedcli.prediction import Label as Label
     from embedcli.prediction import Results as Results
+    from embedcli.reproduction import Difference as Difference
+    from embedcli.reproduction import Reproduction as Reproduction
     from embedcli.table import Analogy as Analogy
     from embedcli.table import Answers as Answers
     from embedcli.table import Comparison as Comparison
@@ -86,8 +89,8 @@ __version__ = "0.2.0"
 
 _NAMES = {
     "api": "analogy cache clear_cache compare convert count describe evaluate explain explain_word "
-    "from_gensim load lookup neighbors odd predict sample similarity tokenize train tune vectors "
-    "Cache",
+    "from_gensim load lookup neighbors odd predict reproduce sample similarity tokenize train tune "
+    "vectors Cache",
     "comparison": "ComparedWord TableComparison",
     "config": "CountSettings TextSettings TrainSettings",
     "cooccurrences": "Contexts Cooccurrences Pair Partner",
@@ -97,6 +100,7 @@ _NAMES = {
     "evaluation": "Analogies Classification Regression Section Similarity",
     "formats.base": "Options Read",
     "prediction": "Label Results",
+    "reproduction": "Difference Reproduction",
     "table": "Analogy Answers Comparison EmbeddingTable Found Nearest Neighbor Neighbors OddOneOut "
     "Row",
     "text.tokenized": "Line Tokenized",

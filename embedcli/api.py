@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from embedcli.evaluation import Analogies, Classification, Regression, Similarity
     from embedcli.formats.base import Options, Read
     from embedcli.prediction import Results
+    from embedcli.reproduction import Reproduction
     from embedcli.text.tokenized import OovId, Tokenized
     from embedcli.text.vocabulary import Vocabulary
     from embedcli.training.loop import Step
@@ -189,6 +190,30 @@ def tune(
     )
     say = report or (lambda *_: None)
     return tuning.tune(_places(sources), Path(out), search, resume=resume, report=say)
+
+
+def reproduce(
+    model: Source = "embeddings",
+    sources: Sources | None = None,
+    *,
+    report: Callable[[Reading | Counting | Prepared | Step], None] | None = None,
+) -> Reproduction:
+    """Train a model again from its own settings and compare every file; the model stays.
+
+    `sources` are the text it was trained on; without, the sample of its task. Their fingerprint is
+    compared first, and another text is not trained on. `report` is as in `train`. Raises
+    ConfigError for a model that began with another model or with vectors, StoreError for a damaged
+    one, CorpusError for text that cannot be read twice.
+    """
+    from embedcli import reproduction
+    from embedcli.tasks import TASKS
+
+    return reproduction.reproduce(
+        Path(model),
+        None if sources is None else _places(sources),
+        lambda task: DATA / TASKS[task].sample,
+        report or (lambda _: None),
+    )
 
 
 def sample(config: str | None = None, settings: Mapping[str, Any] | None = None) -> Path:

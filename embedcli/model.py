@@ -75,6 +75,7 @@ class Model:
     log: Sequence[Mapping[str, Any]] = ()
     corpus: str = ""  # fingerprint of the text
     start: Mapping[str, Any] = field(default_factory=dict)  # how the initial rows were made
+    environment: Mapping[str, str] = field(default_factory=dict)  # what it was computed with
     bundle: Bundle | None = None  # the folder it was loaded from
 
     @property
@@ -127,6 +128,8 @@ def save_model(folder: Path, model: Model) -> str:
         members[PHRASES] = model.phrases.to_bytes()
     if model.labels:
         members["labels.json"] = json_bytes(model.labels)
+    if model.environment:
+        facts["environment"] = dict(model.environment)
     if model.buckets:
         facts["tables"] = {name: model.head[name].shape for name in model.buckets}
     return _digest(write_bundle(folder, "model", members, facts, keep_previous=True))
@@ -197,6 +200,7 @@ def load_model(folder: Path) -> Model:
         log=log,
         corpus=bundle.facts["corpus"],
         start=bundle.facts["start"],
+        environment=_environment_of(bundle),
         bundle=bundle,
     )
 
@@ -311,6 +315,14 @@ def _table_of(bundle: Bundle) -> EmbeddingTable:
 def _digest(written: Mapping[str, File]) -> str:
     """Return the digest of the rows, or of a quantized model's codes."""
     return written["table.npy" if "table.npy" in written else "table.codes.npy"].sha256
+
+
+def _environment_of(bundle: Bundle) -> dict[str, str]:
+    found = bundle.facts.get("environment", {})
+    with bundle.damage(MANIFEST):
+        require_types({"environment": found}, {"environment": dict})
+        require_types(found, dict.fromkeys(found, str), "environment: ")
+    return dict(found)
 
 
 def _settings_of(bundle: Bundle) -> TrainSettings:

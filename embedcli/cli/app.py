@@ -18,6 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # Each command with the module of `embedcli.cli` that holds its function, in the order of the help.
 COMMANDS = {
     "train": "train",
+    "reproduce": "reproduce",
     "tune": "tune",
     "tokenize": "tokenize",
     "count": "count",

@@ -50,6 +50,7 @@ from embedcli.training.checkpoint import (
     require_checkpoint,
     save_checkpoint,
 )
+from embedcli.training.environment import environment
 from embedcli.training.loop import Step, Training
 from embedcli.training.pretrained import ABSENT, Coverage, copy_vectors
 from embedcli.training.update import Earlier, load_to_update, updated_state
@@ -409,6 +410,7 @@ class _Run:
             log=state.log,
             corpus=corpus,
             start=start,
+            environment=environment(),
         )
         digest = save_model(self.folder, model)
         remove_checkpoint(self.folder)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from embedcli.description import Description
     from embedcli.evaluation import Analogies, Classification
     from embedcli.prediction import Label
+    from embedcli.reproduction import Reproduction
     from embedcli.table import EmbeddingTable, Neighbor
     from embedcli.table import Row as TableRow
 
@@ -134,6 +135,27 @@ def text_vector(line: int, row: Any, precision: int) -> Iterator[Block]:
 
 
 # A model
+
+
+def reproduction(of: Reproduction) -> Iterator[Block]:
+    """Show whether training again gave the same bytes, and what differs from then."""
+    if of.again is None:
+        yield Line([Cell("another text", "wrong"), "the model was not trained again"])
+    elif of.equal:
+        yield Line([Cell("the same bytes", "right"), f"{len(of.files)} files"])
+    else:
+        others = [name for name, same in of.files.items() if not same]
+        yield Line([Cell("other bytes", "wrong"), ", ".join(others)])
+    rows = [("table.npy", of.digest)]
+    if of.again not in (None, of.digest):
+        rows.append(("now", str(of.again)))
+    yield Pairs(rows)
+    if of.differences:
+        cells: list[Row] = [
+            [each.what, each.then or "not known", each.now or "not known"]
+            for each in of.differences
+        ]
+        yield Table(["differs", "then", "now"], cells, right=(False, False, False))
 
 
 def description(of: Description, verified: bool = False) -> Iterator[Pairs]:

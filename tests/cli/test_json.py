@@ -76,6 +76,7 @@ COMMANDS_OF = {
         "count text.txt --pair hear nice",
     ],
     "`count --word`": ["count text.txt --word see"],
+    "`reproduce`": ["reproduce embeddings text.txt"],
     "`predict`": ["predict text.txt", "predict text.txt -k 2"],
     "`vectors`": ["vectors nice see"],
     "`evaluate` of word pairs": ["evaluate pairs.txt"],
