@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     Draws = tuple[Candidate, int]
 
+LOOK_UPS_SHOWN = 3  # of a row; a longer sum is shown alone
+
 
 def title(step: Step, say: Catalogue) -> str:
     """Return what is explained."""

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 ROWS_SHOWN = 20  # of each table's changes
 ANSWERS_SHOWN = 8  # context words, and negative samples, of each example
-LOOK_UPS_SHOWN = 3  # of a row; a longer sum is shown alone
 
 
 def formatted(of: Step | Word, output: str, precision: int = 4, language: str | None = None) -> str:
@@ -250,7 +249,7 @@ def _rest(count: int, key: str, say: Catalogue) -> Sequence[Block]:
 
 def _gradient_rows(change: Change, say: Catalogue) -> Iterator[tuple[str, str, Any]]:
     name, times = captions.label_of(change), len(change.parts)
-    if times > LOOK_UPS_SHOWN:
+    if times > captions.LOOK_UPS_SHOWN:
         name = say("table.sum_of", word=name, count=times)
     elif times > 1:
         for number, part in enumerate(change.parts, 1):

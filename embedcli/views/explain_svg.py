@@ -435,19 +435,23 @@ def _draw_changes(
         canvas.text(x, canvas.y, say(key), size=12, color=MUTED)
     canvas.y += 10
     for change in shown:
-        if len(change.parts) > 1:
-            for number, part in enumerate(change.parts[:TOKENS_SHOWN], 1):
+        times, name = len(change.parts), captions.label_of(change)
+        if times > captions.LOOK_UPS_SHOWN:
+            name = say("table.sum_of", word=clipped(name, 11, 50), count=times)
+        elif times > 1:
+            for number, part in enumerate(change.parts, 1):
                 label = say("table.look_up", number=number)
                 canvas.text(left - 12, canvas.y + 9, label, size=10.5, color=MUTED, anchor="end")
                 canvas.heatmap_row(left, canvas.y, part[:NUMBERS_SHOWN], width, 10, steepest)
                 canvas.text(
                     left + width + 4, canvas.y + 9,
-                    "+" if number < len(change.parts) else "=", size=12, color=MUTED,
+                    "+" if number < times else "=", size=12, color=MUTED,
                 )  # fmt: skip
                 canvas.y += 13
         color = colors.get(change.row, INK) if change.row is not None else INK
-        label = clipped(captions.label_of(change), 13, 136)
-        canvas.text(left - 12, canvas.y + 14, label, size=13, anchor="end", color=color, bold=True)
+        size = 13 if times <= captions.LOOK_UPS_SHOWN else 11
+        name = clipped(name, size, 136)
+        canvas.text(left - 12, canvas.y + 14, name, size=size, anchor="end", color=color, bold=True)
         for number, row in enumerate((change.gradient, change.before, change.after)):
             x = left + number * (width + gap)
             scale = largest if number else steepest

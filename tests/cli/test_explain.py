@@ -263,6 +263,9 @@ def test_hindi_by_flag_and_by_environment(explained, monkeypatch):
 def test_many_look_ups_fold_into_their_sum(explained):
     said = explained("again and again again again", "--label", "good")
     assert "again, the sum of 4" in said and "look-up" not in said.split("5. Backward")[1]
+    drawn = explained("again and again again again", "--label", "good", "--format", "svg")
+    assert "look-up 1" not in drawn
+    assert "look-up 2" in explained("again and again", "--label", "good", "--format", "svg")
 
 
 def test_a_script_prints_the_loss_that_explain_printed(embed, folders, explained):
