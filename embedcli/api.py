@@ -402,13 +402,19 @@ def vectors(
     `remove_common` removes the component that all lines share (Arora et al. 2017), for which they
     are read to the end first. `fold_case` says whether the text is folded; without, it is as in
     the text that a model was trained on, and for other vectors each word is looked up as it stands,
-    or else folded. `oov` is as in `predict`. Raises VocabularyError where the table has no counts
+    or else folded. `oov` is as in `predict`. The path of a fastText model, without other arguments,
+    gives what its `get_sentence_vector` does. Raises VocabularyError where the table has no counts
     to weight by.
     """
-    from embedcli.prediction import Results, vectors_of_lines
+    from embedcli.prediction import Results, sentence_vectors, vectors_of_lines
 
-    table, coverage = _table(model), Coverage()
-    blocks = vectors_of_lines(table, _places(sources), coverage, sif, remove_common, oov, fold_case)
+    coverage, places = Coverage(), _places(sources)
+    blocks = None
+    if not (isinstance(model, EmbeddingTable) or sif or remove_common or fold_case is not None):
+        blocks = sentence_vectors(Path(model), places, coverage, oov)
+    if blocks is None:
+        table = _table(model)
+        blocks = vectors_of_lines(table, places, coverage, sif, remove_common, oov, fold_case)
     return Results((row for block in blocks for row in block), coverage)
 
 

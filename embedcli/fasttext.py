@@ -38,6 +38,7 @@ from embedcli.formats.fasttext_bin import (
     FastText,
 )
 from embedcli.nn.layers import sum_rows
+from embedcli.table import lengths
 from embedcli.text.corpus import Corpus
 from embedcli.text.labels import ClassNames, ClassTargets, LabelKind, parse_labels
 from embedcli.text.ngrams import hash_texts, word_ngrams
@@ -52,6 +53,7 @@ _DEEPEST = 1000  # nodes above a leaf; label counts of real text give fewer than
 _FEW_LABELS = 32  # for which all labels are scored sooner than the tree is searched
 _NEVER = 10**15  # count of a node without children yet, as fastText's
 _WORD, _UNKNOWN, _COMPOSED, _LABEL = range(4)  # kinds of tokens
+_SETTINGS = TextSettings(tokenizer="whitespace", normalize=False, fold_case=False, cache=False)
 _BLANKS = bytes.maketrans(b"\0", b" ")
 # What follows the end of a line that is written out in a text.
 _AFTER_END = re.compile(rb"(?<![^\s\0])</s>(?![^\s\0])[^\n]*")
@@ -119,22 +121,14 @@ class FastTextPredictor:
         names = [label.decode("utf-8", "replace") for label in model.labels]
         self._prefix = _common_prefix(names)
         self.labels = tuple(name.removeprefix(self._prefix) for name in names)
-        self._settings = replace(
-            TextSettings(tokenizer="whitespace", normalize=False, fold_case=False, cache=False),
-            **(columns or {}),
-        )
-        if oov == "compose" and not model.longest:
-            raise VocabularyError(
-                f"oov: found compose; {model.path} has no n-grams of characters",
-                "--oov error, skip or zero",
-            )
-        policy = oov or ("compose" if model.longest else "skip")
-        self._tokens = _Tokens(model, policy, self._prefix.encode())
+        self._settings = replace(_SETTINGS, **(columns or {}))
+        self._tokens = _Tokens(model, oov, self._prefix.encode())
 
     def read(self, places: Sequence[str | Path]) -> Iterator[PooledLines]:
         """Read text as fastText does, some lines at a time."""
         settings = replace(self._settings, label_column=None) if self.by_name else self._settings
-        for lines, _, _ in self._lines(Corpus(places, settings, by_name=self.by_name)):
+        corpus = Corpus(places, settings, by_name=self.by_name)
+        for lines, _, _ in _pooled_lines(self._tokens, corpus, self.coverage):
             yield lines
 
     def read_labelled(self, places: Sequence[str | Path], _: Path) -> tuple[Pooled, ClassTargets]:
@@ -144,7 +138,7 @@ class FastTextPredictor:
         vectors = [np.zeros((0, self.model.args.dim), np.float32)]
         labels: list[int] = []
         ends = [0]
-        for lines, of_lines, rows in self._lines(corpus):
+        for lines, of_lines, rows in _pooled_lines(self._tokens, corpus, self.coverage):
             vectors.append(lines.texts.vectors)
             for place in range(len(lines.words)):
                 tokens = map(self._tokens.label, of_lines.get(place, []))
@@ -158,31 +152,6 @@ class FastTextPredictor:
             raise CorpusError(f"{corpus.name}: no text has a label; expected at least one")
         found = np.array(labels, np.int32), np.array(ends)
         return Pooled(np.concatenate(vectors)), ClassTargets(names.names, *found)
-
-    def _lines(
-        self, corpus: Corpus
-    ) -> Iterator[tuple[PooledLines, dict[int, list[int]], list[list[str]] | None]]:
-        """Yield lines, the label tokens of each, and, of a file with columns, its labels."""
-        open_line = self._tokens.empty_line()
-        for block in corpus.blocks():
-            data = block.data.translate(_BLANKS)
-            if END_OF_LINE in data:
-                data = _AFTER_END.sub(b"", data)
-            if block.whole and not data.endswith(b"\n"):
-                data += b"\n"
-            # Blanks are written out so that </s> is a token whatever is beside it.
-            tokens = data.replace(b"\n", b" </s> ").split()
-            done = 0
-            for start in range(0, len(tokens), _TOKENS_AT_ONCE):
-                part = tokens[start : start + _TOKENS_AT_ONCE]
-                lines, labels, open_line = self._tokens.pool(part, open_line, self.coverage)
-                rows = None
-                if block.rows is not None:
-                    ended = block.rows[done : done + len(lines.words)]
-                    rows = [[cell.strip() for cell in row.labels] for row in ended]
-                    done += len(lines.words)
-                if len(lines.words):
-                    yield lines, labels, rows
 
     @np.errstate(all="ignore")
     def outputs(self, texts: Pooled) -> NDArray[np.float32]:
@@ -239,16 +208,61 @@ class FastTextPredictor:
         return _Tree(self.model)
 
 
+def sentence_vectors(
+    model: FastText, places: Sequence[str | Path], coverage: Coverage, oov: Oov | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the vectors of lines as fastText's `get_sentence_vector`, some (B, D) at a time.
+
+    That is the mean of the input rows of a supervised model, of word n-grams too, or else the mean
+    of the unit vectors of words, without the end of the line.
+    """
+    tokens = _Tokens(model, oov, PREFIX.encode() if model.labels else b"")
+    for lines, _, _ in _pooled_lines(tokens, Corpus(places, _SETTINGS, by_name=True), coverage):
+        yield lines.texts.vectors
+
+
+def _pooled_lines(
+    tokens: _Tokens, corpus: Corpus, coverage: Coverage
+) -> Iterator[tuple[PooledLines, dict[int, list[int]], list[list[str]] | None]]:
+    """Yield lines, the label tokens of each, and, of a file with columns, its labels."""
+    open_line = tokens.empty_line()
+    for block in corpus.blocks():
+        data = block.data.translate(_BLANKS)
+        if END_OF_LINE in data:
+            data = _AFTER_END.sub(b"", data)
+        if block.whole and not data.endswith(b"\n"):
+            data += b"\n"
+        # Blanks are added so that </s> is a token whatever is beside it.
+        words = data.replace(b"\n", b" </s> ").split()
+        done = 0
+        for start in range(0, len(words), _TOKENS_AT_ONCE):
+            part = words[start : start + _TOKENS_AT_ONCE]
+            lines, labels, open_line = tokens.pool(part, open_line, coverage)
+            rows = None
+            if block.rows is not None:
+                ended = block.rows[done : done + len(lines.words)]
+                rows = [[cell.strip() for cell in row.labels] for row in ended]
+                done += len(lines.words)
+            if len(lines.words):
+                yield lines, labels, rows
+
+
 class _Tokens:
     """Distinct tokens that were met, and the sum of the input rows of each.
 
     A token is a word of the model, an unknown word, or a label.
     """
 
-    def __init__(self, model: FastText, oov: Oov, prefix: bytes) -> None:
+    def __init__(self, model: FastText, oov: Oov | None, prefix: bytes) -> None:
+        if oov == "compose" and not model.longest:
+            raise VocabularyError(
+                f"oov: found compose; {model.path} has no n-grams of characters",
+                "--oov error, skip or zero",
+            )
         self._model = model
-        self._oov = oov
+        self._oov = oov or ("compose" if model.longest else "skip")
         self._prefix = prefix
+        self._hashed = model.args.model == SUPERVISED and model.args.word_ngrams > 1
         self._forget()
 
     def _forget(self) -> None:
@@ -302,7 +316,7 @@ class _Tokens:
             labels.setdefault(owner, []).append(token)
         # 4. Hash the words of lines, and keep those of the line that goes on.
         hashes: list[NDArray[np.uint32]] = []
-        if self._model.args.word_ngrams > 1:
+        if self._hashed:
             is_word = kinds != _LABEL
             ends = np.concatenate([[0], np.cumsum(is_word)])[offsets]  # (B+2,)
             found = self._hashes.values[ids][is_word]
@@ -361,6 +375,11 @@ class _Tokens:
         places = np.flatnonzero(composed)
         sums[places], rows[places] = model.sums([tokens[i] for i in places], entries[places])
         kinds[unknown & (rows > 0)] = _COMPOSED
+        if model.args.model != SUPERVISED:  # a text is the mean of the unit vectors of words
+            norms = lengths(sums)  # (n,)
+            rows = (norms > 0).astype(np.int64)
+            rows[[token == END_OF_LINE for token in tokens]] = 0
+            sums *= (rows / np.where(norms > 0, norms, 1))[:, None].astype(np.float32)
         if self._oov == "zero":
             rows[unknown] = 1
         capacity = len(self._sums)
@@ -372,7 +391,7 @@ class _Tokens:
         self._sums[first : first + len(tokens)] = sums
         self._rows.extend(rows)
         self._kinds.extend(kinds)
-        self._hashes.extend(hash_texts(tokens) if model.args.word_ngrams > 1 else rows)
+        self._hashes.extend(hash_texts(tokens) if self._hashed else rows)
         self._names += tokens
 
 

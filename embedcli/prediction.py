@@ -10,15 +10,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from embedcli import formats, metrics
+from embedcli import fasttext, formats, metrics
 from embedcli.autodiff import ops
 from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TextSettings
 from embedcli.errors import CorpusError, StoreError, VocabularyError
 from embedcli.fasttext import FastTextPredictor
-from embedcli.formats import fasttext_bin
 from embedcli.formats.base import Options
-from embedcli.formats.fasttext_bin import FastText
+from embedcli.formats.fasttext_bin import FastText, open_model
 from embedcli.model import Model, load_model
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
@@ -170,10 +169,22 @@ def text_model(
     return Predictor(model, kind, oov, columns)
 
 
+def sentence_vectors(
+    path: Path, places: Sequence[str | Path], coverage: Coverage, oov: Oov | None = None
+) -> Iterator[NDArray[np.float32]] | None:
+    """Return the vectors of lines by a fastText model, as `fasttext.sentence_vectors`.
+
+    Returns None for a path of anything else.
+    """
+    if not path.is_file() or formats.sniff(path) != "fasttext-bin":
+        return None
+    return fasttext.sentence_vectors(open_model(path, Options()), places, coverage, oov)
+
+
 def open_text_model(path: Path) -> Model | FastText:
     """Open a model folder, or a fastText model; raises StoreError or FormatError."""
     if path.is_file() and formats.sniff(path) == "fasttext-bin":
-        return fasttext_bin.open_model(path, Options())
+        return open_model(path, Options())
     return load_model(path)
 
 

@@ -1,7 +1,9 @@
 """fastText's own answers for small models that its package made: `formats/fasttext_models`."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import pytest
 import embedcli
 from embedcli import fasttext, formats
 from embedcli.cli import main
-from embedcli.errors import FormatError, StoreError, VocabularyError
+from embedcli.errors import EmbedError, FormatError, StoreError, VocabularyError
 from embedcli.formats.base import Options
 from embedcli.formats.fasttext_bin import open_model
 from embedcli.prediction import open_text_model, text_model
@@ -19,6 +21,7 @@ from .tasks.corpora import labelled_lines
 FOLDER = Path(__file__).parent / "formats" / "fasttext_models"
 ANSWERS = json.loads((FOLDER / "answers.json").read_text(encoding="utf-8"))
 LINES, WORDS, MODELS = ANSWERS["lines"], ANSWERS["words"], ANSWERS["models"]
+NAN = b"\0\0\xc0\x7f"
 SUPERVISED = [name for name, answers in MODELS.items() if "first" in answers]
 UNSUPERVISED = [name for name in MODELS if name not in SUPERVISED]
 
@@ -90,6 +93,15 @@ def test_vectors_of_words_are_those_of_fasttext(name):
     for word, vector in zip(WORDS, MODELS[name]["words"], strict=True):
         if word in table or table.composes:
             np.testing.assert_allclose(table[word], vector, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_vectors_of_lines_are_those_of_fasttext(name, text):
+    found = list(embedcli.vectors(text, FOLDER / name).lines)
+    for line, ours, theirs in zip(LINES, found, MODELS[name]["sentences"], strict=True):
+        # Neither </s> nor zero bytes end words there, but where a model has labels.
+        if name in SUPERVISED or ("</s>" not in line and "\0" not in line):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6, err_msg=line)
 
 
 @pytest.mark.parametrize("name", ["skipgram.bin", "cbow.bin"])
@@ -245,3 +257,21 @@ def test_words_are_written_with_counts(tmp_path):
     assert model.counts.tolist() == table.vocabulary.counts.tolist()
     np.testing.assert_array_equal(model.input, table.vectors[:])
     assert model.output.shape == model.input.shape and not model.output.any()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_changed_bytes_are_read_or_one_error(name, text, tmp_path):
+    random, whole = Random(name), (FOLDER / name).read_bytes()
+    for _ in range(40):
+        data = bytearray(whole)
+        for _ in range(random.choice((1, 1, 3))):
+            place = random.randrange(min(len(data), random.choice((70, 200, 1 << 20))))
+            junk = random.choice(
+                (b"\xff\xff\xff\x7f", b"\xff" * 4, bytes(4), b"\0\0\xc0\x7f", b"a")
+            )
+            data[place : place + random.choice((0, len(junk)))] = junk
+        (tmp_path / "model").write_bytes(data)
+        with suppress(EmbedError):
+            list(embedcli.predict(text, tmp_path / "model", k=2).lines)
+        with suppress(EmbedError):
+            embedcli.neighbors("waves", tmp_path / "model")
