@@ -10,6 +10,7 @@ import pickle
 import signal
 import socket
 import struct
+import sys
 import traceback
 import warnings
 from collections import deque
@@ -24,10 +25,14 @@ from numpy.typing import NDArray
 from embedcli.errors import EmbedError, WorkerError
 
 COMMAND = 64  # bytes of a command
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
+if sys.platform != "win32":
+    STOP_SIGNALS = (*STOP_SIGNALS, signal.SIGHUP)
 _TASK = struct.Struct("<H")
 _ANSWER = struct.Struct("<q")  # length of the answer that follows; negative for a traceback
 _PR_SET_PDEATHSIG = 1
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+_DO_NOT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 # Items that `map_in_order` gives each worker in advance, so that none waits for the parent.
 _AHEAD = 3
 
@@ -40,7 +45,12 @@ def cores() -> int:
 
 
 def resolve_workers(workers: int | str) -> int:
-    """Return the number of workers a setting asks for; `auto` is one per core."""
+    """Return the number of workers a setting asks for; `auto` is one per core.
+
+    On Windows, where processes cannot be forked, it is one; the results are the same.
+    """
+    if sys.platform == "win32":
+        return 1
     return cores() if isinstance(workers, str) else workers
 
 
@@ -79,8 +89,11 @@ class Team:
         self._idle = idle
         self._sockets: list[socket.socket] = []
         self._pids: list[int] = []
+        if size == 1:
+            return
         self._free_tasks, self._new_tasks = os.pipe()  # tasks that nobody has taken yet
-        os.set_blocking(self._free_tasks, False)
+        if sys.platform != "win32":
+            os.set_blocking(self._free_tasks, False)
         try:
             for member in range(1, size):
                 self._spawn(member)
@@ -135,13 +148,15 @@ class Team:
 
     def close(self) -> None:
         """End the forked members and wait until they are gone."""
+        if self.size == 1:
+            return
         for end in (self._free_tasks, self._new_tasks):
             os.close(end)
         for sock in self._sockets:
             sock.close()
         for pid in self._pids:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)  # they hold nothing that could be lost
+                os.kill(pid, _KILL)  # they hold nothing that could be lost
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
         self._sockets, self._pids = [], []
@@ -181,7 +196,7 @@ class Team:
         """
         while True:
             try:
-                sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+                sock.recv(1, socket.MSG_PEEK | _DO_NOT_WAIT)
                 break
             except BlockingIOError:
                 if not self._idle():
@@ -195,7 +210,9 @@ class Team:
         """Remove a member that died and raise WorkerError."""
         _, status = os.waitpid(self._pids.pop(member - 1), 0)
         self._sockets.pop(member - 1).close()
-        how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "no reason given"
+        how = "no reason given"
+        if sys.platform != "win32" and os.WIFSIGNALED(status):
+            how = f"signal {os.WTERMSIG(status)}"
         raise WorkerError(
             f"worker {member} died ({how})", "if memory ran out, take fewer --workers"
         )
@@ -268,6 +285,8 @@ def fork_worker(serve: Callable[[], object]) -> int:
     The process ignores `STOP_SIGNALS`, which are the parent's to handle, and dies with its parent:
     on Linux at once; elsewhere `serve` has to notice the end of a socket.
     """
+    if sys.platform == "win32":
+        raise WorkerError("processes cannot be forked on Windows", "--workers 1")
     parent, die_with_parent = os.getpid(), _die_with_parent()
     # A signal between the fork and the change of handlers would have the child clean up after us.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
@@ -299,7 +318,7 @@ def _die_with_parent() -> Callable[[], object]:
         prctl = ctypes.CDLL(None).prctl
     except AttributeError:
         return lambda: None
-    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    return lambda: prctl(_PR_SET_PDEATHSIG, _KILL, 0, 0, 0)
 
 
 def keep_freed_memory(largest: int = 31 << 20) -> None:
@@ -321,6 +340,8 @@ def trim_heap() -> None:
     then, between batches, limits it to what a batch needs. See malloc_trim(3); with another C
     library this does nothing.
     """
+    if sys.platform == "win32":
+        return
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(0)

@@ -342,7 +342,7 @@ def test_a_link_out_of_the_folder_and_a_pipe_are_not_read(folder):
 
 def test_too_little_room_is_said_before_anything_is_written(tmp_path, monkeypatch):
     class Full:
-        f_bavail, f_frsize = 1, 256
+        f_bavail, f_frsize, f_blocks, f_bfree = 1, 256, 1, 1
 
     monkeypatch.setattr(os, "statvfs", lambda _: Full)
     with pytest.raises(StoreError, match="the model needs"):

@@ -18,7 +18,9 @@ DONE, FAILED, MISUSED = 0, 1, 2
 # New objects after which Python looks for reference cycles. A command makes few of them; at the
 # default of 700 the search took a twentieth of the time of a short command.
 GC_THRESHOLD = 100_000
-STOPS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+STOPS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+if sys.platform != "win32":
+    STOPS[signal.SIGHUP] = "hung up"
 
 
 class Terminated(BaseException):
@@ -45,7 +47,7 @@ def entry() -> NoReturn:
         sys.stdout = io.TextIOWrapper(buffer, line_buffering=True)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in STOPS.keys() - {signal.SIGINT}:
         if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup it stays ignored
             signal.signal(number, _terminate)
     gc.set_threshold(GC_THRESHOLD)

@@ -115,7 +115,8 @@ def convert(
         terminal.note(f"{count:,} {rows} left out: {reason}", quiet=quiet)
     size, dim = found.table.vectors.shape
     written = f"{terminal.visible(str(target))}  {size} × {dim} float32"
-    if target.exists() and target.samefile("/dev/stdout"):  # which holds the vectors
+    stdout = Path("/dev/stdout")
+    if target.exists() and stdout.exists() and target.samefile(stdout):  # which holds the vectors
         terminal.note(written, quiet=quiet)
     else:
         sys.stdout.write(written + "\n")

@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -131,7 +131,7 @@ def _printed(lines: Iterable[Line], output: str) -> Iterator[Line]:
         yield line
 
 
-def _save_ids(path: Path, ids: BinaryIO) -> None:
+def _save_ids(path: Path, ids: Any) -> None:
     """Write ids (int32), which were written one after the other, as a .npy file."""
     import numpy as np
 

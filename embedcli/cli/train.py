@@ -105,7 +105,7 @@ def train(
             _say_stopped(stopped, STOPS[number])
             raise typer.Exit(exit_code_of(number)) from None
         except BrokenPipeError:  # nobody reads the progress any more; the state is saved
-            raise typer.Exit(exit_code_of(signal.SIGPIPE)) from None
+            raise typer.Exit(exit_code_of(getattr(signal, "SIGPIPE", 13))) from None
     rows, dim = trained.table.vectors.shape
     path = terminal.visible(str(trained.folder / "table.npy"))
     sys.stdout.write(f"{path}  {rows} × {dim} float32\nsha256 {trained.digest}\n")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,7 +168,7 @@ class Rows:
         """Add rows (N, D); raises StoreError if there is no room for them."""
         with files.storing(Path(tempfile.gettempdir())):
             if isinstance(self._kept, io.BytesIO) and self._kept.tell() + rows.nbytes > _IN_MEMORY:
-                spilled = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `finish`
+                spilled: Any = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `finish`
                 spilled.write(self._kept.getbuffer())
                 self._kept = spilled
             self._kept.write(np.ascontiguousarray(rows, "<f4").data)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.errors import MALFORMED_DATA_ERRORS, FormatError
-from embedcli.formats.base import Collector, Options, Read, require_file, write_blocks
+from embedcli.formats.base import Collector, Options, Read, Where, require_file, write_blocks
 from embedcli.storage import files
 from embedcli.table import EmbeddingTable
 from embedcli.text.sources import EXPANSION_FLOOR
@@ -46,7 +46,7 @@ def read(path: Path, options: Options) -> Read:
                 def where(place: int, done: int = done) -> str:
                     return f"{path}:{done + place + 1}"
 
-                rows = _rows_of(pyarrow, batch.column(vector), where)
+                rows = _rows_of(batch.column(vector), where)
                 collector = collector or Collector(path, rows.shape[1], options)
                 if rows.shape[1] != collector.dim:
                     found = f"found {rows.shape[1]} numbers; expected {collector.dim}"
@@ -103,7 +103,7 @@ def _columns(path: Path, types: Any, schema: Any) -> tuple[str, str, bool]:
     return chosen[0], chosen[1], counted
 
 
-def _rows_of(pyarrow: Any, lists: Any, where: Any) -> NDArray[np.float32]:
+def _rows_of(lists: Any, where: Where) -> NDArray[np.float32]:
     """Return lists of floats of one length as an array (B, D); raises FormatError."""
     lists.validate(full=True)
     lengths = importlib.import_module("pyarrow.compute").list_value_length(lists)
@@ -112,8 +112,8 @@ def _rows_of(pyarrow: Any, lists: Any, where: Any) -> NDArray[np.float32]:
     if wrong.any():
         place = int(wrong.argmax())
         raise FormatError(f"{where(place)}: found {dims[place]} numbers; expected {dims[0] or 1}")
-    numbers = lists.flatten().cast(pyarrow.float32()).fill_null(float("nan"))
-    return np.asarray(numbers.to_numpy(zero_copy_only=False), np.float32).reshape(len(dims), -1)
+    numbers = lists.flatten().to_numpy(zero_copy_only=False)  # a number that is null becomes NaN
+    return np.asarray(numbers, np.float32).reshape(len(dims), -1)
 
 
 def write(path: Path, table: EmbeddingTable) -> None:

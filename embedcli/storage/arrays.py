@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -150,7 +151,7 @@ def drop_pages(array: RowSource) -> None:
     memory: Any = array
     while isinstance(memory, np.ndarray):
         memory = memory.base
-    if isinstance(memory, mmap.mmap) and hasattr(memory, "madvise"):
+    if sys.platform != "win32" and isinstance(memory, mmap.mmap) and hasattr(memory, "madvise"):
         memory.madvise(mmap.MADV_DONTNEED)
 
 

@@ -2,22 +2,43 @@
 
 A temporary file or folder lies beside its target as `.NAME.<16 hex digits>.tmp` and is locked by
 the process that fills it. One whose lock is free was left by a dead process; `sweep` removes it.
+Windows has no locks on folders: there what a dead process left stays.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import shutil
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
 from embedcli.errors import EmbedError, StoreError
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock_for_process(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+    def _lock_file(descriptor: int, *, wait: bool) -> None:
+        """Do nothing: a file that is open cannot be removed there anyway."""
+else:
+    import fcntl
+
+    def _lock_for_process(descriptor: int) -> None:
+        # lockf locks for this process; flock locks the open file, which forked workers share,
+        # and would hold for a moment after this process has died.
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _lock_file(descriptor: int, *, wait: bool) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
 
 _HINTS = {
     errno.ENOSPC: "free some room, or write to another disk",
@@ -30,6 +51,8 @@ _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 _NO_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 _MAX_WHOLE = 1 << 28
+# Flags that Windows does not have.
+_NO_FOLLOW, _FOLDER = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_DIRECTORY", 0)
 
 
 @contextmanager
@@ -64,10 +87,13 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             # Opened by name, so that a library that wants one can write to `out.name`.
             with open(temporary, "wb", 1 << 20, opener=lambda *_: descriptor) as out:
                 if target.exists():
-                    os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode))
+                    temporary.chmod(stat.S_IMODE(target.stat().st_mode))
                 yield out
                 out.flush()
                 os.fsync(descriptor)
+                if sys.platform != "win32":  # where the lock has to last until then
+                    temporary.replace(target)
+            if sys.platform == "win32":  # where an open file cannot be renamed
                 temporary.replace(target)
         except BaseException:
             with suppress(OSError):  # the next `sweep` removes it
@@ -144,7 +170,8 @@ def _close_working_folder_locks() -> None:
         os.close(_working_folder_locks.pop())
 
 
-os.register_at_fork(after_in_child=_close_working_folder_locks)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_close_working_folder_locks)
 
 
 def beside(target: Path, suffix: str) -> Path:
@@ -277,14 +304,11 @@ class Lock:
 
     def _take(self) -> bool:
         """Lock the file; return False where its last owner removed it meanwhile."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(self._path, flags, 0o666)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666)
         try:
-            # lockf locks for this process; flock locks the open file, which forked workers share,
-            # and would hold for a moment after this process has died.
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock_for_process(descriptor)
         except OSError as error:
-            holder = os.pread(descriptor, 20, 0)
+            holder = b"" if sys.platform == "win32" else os.read(descriptor, 20)
             os.close(descriptor)
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 raise
@@ -294,7 +318,7 @@ class Lock:
                 os.close(descriptor)
                 return False
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            os.write(descriptor, str(os.getpid()).encode())
         except OSError:
             with suppress(OSError):
                 self._path.unlink(missing_ok=True)
@@ -324,8 +348,7 @@ def free_space(path: Path) -> int:
     place = Path(os.path.realpath(path))
     while not place.exists():
         place = place.parent
-    system = os.statvfs(place)
-    return system.f_bavail * system.f_frsize
+    return shutil.disk_usage(place).free
 
 
 def require_space(path: Path, needed: int, what: str) -> None:
@@ -390,17 +413,23 @@ def regular_size(path: Path, inside: Path | None = None) -> int:
 
 def _locked_temporary(target: Path, *, folder: bool) -> tuple[Path, int]:
     """Make and lock a temporary file or folder beside `target`; return its path and descriptor."""
+    if sys.platform == "win32":
+        path = target.with_name(f".{target.name}.{os.urandom(8).hex()}.tmp")
+        if folder:
+            path.mkdir()
+        place = os.devnull if folder else path
+        return path, os.open(place, os.O_RDWR if folder else os.O_RDWR | os.O_CREAT | os.O_EXCL)
     while True:
         path = target.with_name(f".{target.name}.{os.urandom(8).hex()}.tmp")
         descriptor = -1
         try:
             if folder:
                 path.mkdir()
-                flags = os.O_RDONLY | os.O_DIRECTORY
+                flags = os.O_RDONLY | _FOLDER
             else:
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
-            descriptor = os.open(path, flags | os.O_CLOEXEC, 0o666)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            descriptor = os.open(path, flags, 0o666)
+            _lock_file(descriptor, wait=True)
             # Another process may have swept it before it was locked.
             if _same_file(descriptor, path):
                 return path, descriptor
@@ -421,12 +450,14 @@ def _same_file(descriptor: int, path: Path) -> bool:
 
 
 def _remove_if_dead(path: Path) -> None:
+    if sys.platform == "win32":
+        return
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(path, os.O_RDONLY | _NO_FOLLOW | os.O_NONBLOCK)
     except OSError:
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock_file(descriptor, wait=False)
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -453,6 +484,8 @@ def _clear_aside(aside: Path, kept: Path | None) -> None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Exchange two names in one call; return False where the system cannot."""
+    if sys.platform == "win32":
+        return False
     import ctypes
 
     try:
@@ -469,7 +502,9 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    if sys.platform == "win32":  # which cannot open a folder, nor sync a file opened to be read
+        return
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

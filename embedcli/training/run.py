@@ -136,7 +136,7 @@ def start(
             f"{str(folder)!r}: the current folder, or one above it, which cannot be replaced",
             "--out FOLDER, a new one",
         )
-    if place.is_mount():
+    if os.path.ismount(place):  # Path.is_mount is not for Windows
         raise StoreError(
             f"{str(folder)!r}: a disk is mounted here, so the folder cannot be replaced",
             f"choose a folder on it, as --out {folder / 'model'}",

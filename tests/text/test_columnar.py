@@ -281,6 +281,8 @@ def test_each_type_of_text_is_read(tmp_path: Path, type_: str) -> None:
     texts = pa.array(["one", "two", "one"])
     texts = texts.dictionary_encode() if type_ == "dictionary" else texts.cast(type_)
     for kind in ("feather, plain", "stream, zstd", "parquet"):
+        if type_ == "string_view" and kind != "feather, plain":
+            continue  # old versions of pyarrow crash when they write it, or refuse to
         WRITERS[kind](tmp_path / "data", pa.table({"text": texts}))
         assert [line for line, _ in read(tmp_path / "data", labelled=False)] == [
             b"one", b"two", b"one",

@@ -241,7 +241,7 @@ def test_a_system_without_room_for_a_process_is_one_error(
 
 
 def test_a_mount_is_refused_before_the_work(train, tmp_path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(Path, "is_mount", lambda _: True)
+    monkeypatch.setattr(os.path, "ismount", lambda _: True)
     with pytest.raises(StoreError, match="mounted here") as caught:
         train()
     assert str(caught.value.hint).endswith(str(tmp_path / "m/model"))
