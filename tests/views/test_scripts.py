@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 
 from embedcli.errors import ConfigError
+from embedcli.nn.layers import POOLS
+from embedcli.nn.optimizers import OPTIMIZERS
+from embedcli.views import scripts
 from embedcli.views.scripts import LIBRARIES, script
 from tests.explained import EVERY, explained_step
 
@@ -72,3 +75,13 @@ def test_a_model_without_a_folder_of_npy_files_is_an_error(steps):
     step = dataclasses.replace(steps("skipgram-sgd"), folder=None)
     with pytest.raises(ConfigError, match=r"not a folder of \.npy files"):
         script(step, "numpy")
+
+
+def test_every_optimizer_and_pool_has_a_case_and_a_formula():
+    assert {settings.get("optimizer", "damped_sgd") for settings in EVERY.values()} == set(
+        OPTIMIZERS
+    )
+    assert {settings.get("pool", "mean") for settings in EVERY.values()} == set(POOLS)
+    for library in LIBRARIES:
+        assert scripts.POOLS[library].keys() == POOLS.keys()
+    assert scripts.STEPS.keys() == OPTIMIZERS.keys()
