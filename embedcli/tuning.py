@@ -322,7 +322,7 @@ class _Run:
         lines = [
             line for line in to_yaml(found).split("\n") if line.split(":")[0] in {"task", *chosen}
         ]
-        note = f"# {search.metric} {mean:.4f} on held-out text, over {seeds} seeds"
+        note = f"# {search.metric} {mean:.4f} on held-out text, seeds: {seeds}"
         with files.atomic_write(self._folder / BEST) as out:
             out.write("".join(f"{line}\n" for line in [note, *lines]).encode())
         return Tuned(
