@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from embedcli.autodiff.rows import pack, unpack
 from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
+from embedcli.cooccurrences import totals_of
 from embedcli.counting import Cells
 from embedcli.messages import Message
 from embedcli.nn.factorization import (
@@ -29,6 +31,7 @@ from embedcli.text.spool import mapped
 
 TILE = 256  # words of a tile, and contexts
 DENSE = 0.01  # share of a tile's pairs that occur, from which they are scored as one product
+SWEEPS = 5  # over the pairs, to fit the biases
 PASS = 1 << 20  # cells that are laid out at once
 DROP_PAGES_EVERY = 64  # batches
 PARAMETERS = ("table", "output", "bias", "output_bias")
@@ -39,6 +42,8 @@ class GloVe(CountTask):
 
     Pennington, Socher & Manning 2014, "GloVe: global vectors for word representation". The sum of
     the two tables is saved where the settings say so (§4.2), and the table of the words beside it.
+    The biases start from those that predict the counts best without vectors. Otherwise all vectors
+    first turn the same way, as what they have in common is what the biases lack.
     """
 
     tables = PARAMETERS
@@ -65,14 +70,16 @@ class GloVe(CountTask):
         self._tokens = corpus.tokens / max(corpus.cells, 1)
         if weights is None:
             size, dim = len(corpus.vocabulary), settings.dim
-            shapes = {"table": dim, "output": dim, "bias": 1, "output_bias": 1}
+            rows = partial(
+                initial_rows, settings.init, settings.seed, range(size), dim, settings.init_scale
+            )
+            biases = _fitted_biases(corpus, settings)[:, None].astype(np.float32)  # (V, 1)
             weights = {
-                name: initial_rows(
-                    settings.init, settings.seed, range(size), columns, settings.init_scale,
-                    stream=stream,
-                )
-                for stream, (name, columns) in enumerate(shapes.items())
-            }  # fmt: skip
+                "table": rows(),
+                "output": rows(stream=1),
+                "bias": biases,
+                "output_bias": biases.copy(),
+            }
         else:
             weights = {**weights, "table": weights.get("input", weights["table"])}
         self.parameters = {name: Tensor(weights[name], True) for name in PARAMETERS}
@@ -285,3 +292,24 @@ def _passes(counts: Counts) -> Iterator[Cells]:
             yield Cells(*(array[start : start + PASS] for array in part))
             for array in part:
                 drop_pages(array)
+
+
+def _fitted_biases(counts: Counts, settings: TrainSettings) -> Array:
+    """Return the biases (V,) that predict log counts best without vectors, nearly.
+
+    They start from those that make each pair as frequent as by chance; each sweep moves them half
+    way to the weighted mean of what the other bias leaves.
+    """
+    size = len(counts.vocabulary)
+    totals = np.maximum(totals_of(counts.parts, size), 1)  # (V,)
+    biases: Array = np.log(totals) - np.log(totals.sum()) / 2  # (V,)
+    for _ in range(SWEEPS):
+        errors, weights = np.zeros(size), np.zeros(size)  # (V,)
+        for rows, columns, found in _passes(counts):
+            logs = np.log(found)  # (n,)
+            each = glove_weights(logs, settings.x_max, settings.alpha)  # (n,)
+            left = logs - biases[rows] - biases[columns]
+            np.add.at(errors, rows, each * left)  # in their order, wherever a part ends
+            np.add.at(weights, rows, each)
+        biases += errors / np.maximum(weights, np.finfo(float).tiny) / 2
+    return biases
