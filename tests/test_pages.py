@@ -38,6 +38,7 @@ def shell(tmp_path: Path) -> dict[str, str]:
         "questions.md",
         "starting.md",
         "optimizers.md",
+        "counting.md",
         "compare.md",
     ],
 )
