@@ -33,6 +33,8 @@ Weighting = Literal["harmonic", "plain"]
 FREQUENT = 1024  # words whose pairs are counted in the dense block, as in GloVe's cooccur
 BLOCK = 1 << 15  # tokens whose pairs are made at once, so that they stay in a core's cache
 EXACT_DISTANCES = 16  # the unit is 1 / their least common multiple: a count is exact up to there
+AT_ONCE = 1 << 21  # pairs or cells that are sorted at once: more take longer, out of the cache
+MOST_RUNS = 256  # unless the memory asks for more
 LEAST_MEMORY = 128 << 20  # bytes, with what Python and NumPy need themselves
 BYTES_PER_PAIR = 48  # of a stretch: its cell, the sorted run, and the sums (44 measured)
 BYTES_PER_CELL = 56  # of a merge
@@ -141,8 +143,9 @@ def count_cells(
     usable = (memory - LEAST_MEMORY // 3) // workers - BYTES_PER_DENSE * (len(frequent) + 1) ** 2
     usable = max(usable, LEAST_MEMORY // (4 * workers))
     # 1. Count stretches of the corpus: a sorted run each, and dense blocks.
-    length = max(usable // (BYTES_PER_PAIR * window), 1)  # tokens of a stretch
     tokens = len(corpus.ids)
+    length = max(AT_ONCE // window, tokens // MOST_RUNS, 1)  # tokens of a stretch
+    length = max(min(length, usable // (BYTES_PER_PAIR * window)), 1)
     stretches = -(-tokens // length)
     workers = min(workers, stretches)
     dense = shared_array((workers, len(frequent) + 1, len(frequent) + 1), np.int64)
@@ -172,7 +175,7 @@ def count_cells(
     names = [folder / f"run.{each}" for each in (*range(stretches), "dense")]
     runs = [mapped(name, np.uint64) for name in names]
     row = 1 << (packing.unit_bits + packing.id_bits)  # between the first cells of two rows
-    bounds = _bounds(runs, max(usable // BYTES_PER_CELL, BLOCK), row)
+    bounds = _bounds(runs, max(min(AT_ONCE, usable // BYTES_PER_CELL), BLOCK), row)
     cuts = [[0, *np.searchsorted(run, bounds).tolist(), len(run)] for run in runs]
 
     def merge(member: int, task: int) -> None:
