@@ -28,7 +28,7 @@ from embedcli.counting import Cells, count_cells, rows_between
 from embedcli.errors import StoreError
 from embedcli.parallel import resolve_workers
 from embedcli.storage import files
-from embedcli.storage.arrays import map_npz, npz_chunks
+from embedcli.storage.arrays import drop_pages, map_npz, npz_chunks
 from embedcli.storage.bundle import MANIFEST, Member, open_bundle, require_types, write_bundle
 from embedcli.text.encode import encode
 from embedcli.text.tokenizer import Tokenizer
@@ -138,6 +138,8 @@ class Cooccurrences:
             )
             first = np.argsort(-best.counts, kind="stable")[:k]
             best = Cells(*(each[first] for each in best))
+            for array in part:
+                drop_pages(array)
         return [self._pair(*each) for each in zip(*(each.tolist() for each in best), strict=True)]
 
     def matrix(self) -> NDArray[np.float64]:
@@ -224,8 +226,10 @@ def count(
 def totals_of(parts: Sequence[Cells], words: int) -> NDArray[np.float64]:
     """Return the sum of each row: (V,)."""
     totals = np.zeros(words)
-    for rows, _, counts in parts:
+    for rows, columns, counts in parts:
         totals += np.bincount(rows, counts, words)
+        for array in (rows, columns, counts):
+            drop_pages(array)
     return totals
 
 

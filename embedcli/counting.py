@@ -35,9 +35,10 @@ BLOCK = 1 << 15  # tokens whose pairs are made at once, so that they stay in a c
 EXACT_DISTANCES = 16  # the unit is 1 / their least common multiple: a count is exact up to there
 AT_ONCE = 1 << 21  # pairs or cells that are sorted at once: more take longer, out of the cache
 MOST_RUNS = 256  # unless the memory asks for more
-LEAST_MEMORY = 128 << 20  # bytes, with what Python and NumPy need themselves
-BYTES_PER_PAIR = 48  # of a stretch: its cell, the sorted run, and the sums (44 measured)
-BYTES_PER_CELL = 56  # of a merge
+BASE_MEMORY = 96 << 20  # bytes that Python, NumPy and the vocabulary need, roughly
+LEAST_MEMORY = 256 << 20
+BYTES_PER_PAIR = 72  # of a stretch: its cell, the sorted run, and the sums
+BYTES_PER_CELL = 96  # of a merge
 BYTES_PER_DENSE = 24  # the dense block of a worker, and what it becomes in the end
 TASKS_AT_ONCE = 8  # for each worker, between two reports of progress
 
@@ -139,9 +140,8 @@ def count_cells(
         raise ConfigError(f"memory: found {found}; expected at least {least}")
     packing = _Packing.of(len(corpus.vocabulary), window, weighting)
     frequent = _frequent_words(corpus)  # (F,)
-    # A third of the least memory is for Python and NumPy.
-    usable = (memory - LEAST_MEMORY // 3) // workers - BYTES_PER_DENSE * (len(frequent) + 1) ** 2
-    usable = max(usable, LEAST_MEMORY // (4 * workers))
+    usable = (memory - BASE_MEMORY) // workers - BYTES_PER_DENSE * (len(frequent) + 1) ** 2
+    usable = max(usable, LEAST_MEMORY // (8 * workers))
     # 1. Count stretches of the corpus: a sorted run each, and dense blocks.
     tokens = len(corpus.ids)
     length = max(AT_ONCE // window, tokens // MOST_RUNS, 1)  # tokens of a stretch
@@ -154,6 +154,8 @@ def count_cells(
         stretch = range(task * length, min((task + 1) * length, tokens))
         packed = _count_stretch(corpus, stretch, window, packing, frequent, dense[member])
         packed.tofile(folder / f"run.{task}")
+        drop_pages(corpus.ids)
+        drop_pages(corpus.offsets)
 
     def report(done: int) -> None:
         if progress is not None:
@@ -305,7 +307,11 @@ def _bounds(runs: Sequence[Array], size: int, row: int) -> Array:
     `row` is the number by which the first cells of two rows differ; each part holds whole rows.
     """
     step = max(size // (2 * len(runs)), 1)
-    samples = np.sort(np.concatenate([run[step::step] for run in runs]))  # each for `step` cells
+    picked = []
+    for run in runs:
+        picked.append(run[step::step].copy())
+        drop_pages(run)
+    samples = np.sort(np.concatenate(picked))  # each for `step` cells
     inner = samples[:: max(size // step, 1)] // np.uint64(row) * np.uint64(row)
     return np.unique(inner[inner > 0])
 

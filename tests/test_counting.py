@@ -85,8 +85,8 @@ def test_memory_and_workers_do_not_change_a_byte(tmp_path, monkeypatch, frequent
     expected = [np.concatenate(each).tobytes() for each in zip(*whole_at_once, strict=True)]
     monkeypatch.setattr(counting, "FREQUENT", frequent)
     monkeypatch.setattr(counting, "BLOCK", 61)
-    monkeypatch.setattr(counting, "BYTES_PER_PAIR", 20_000)  # so that little fits the memory
-    monkeypatch.setattr(counting, "BYTES_PER_CELL", 20_000)
+    monkeypatch.setattr(counting, "BYTES_PER_PAIR", 60_000)  # so that little fits the memory
+    monkeypatch.setattr(counting, "BYTES_PER_CELL", 60_000)
     (tmp_path / "again").mkdir()
     parts = count_cells(corpus, 10, "harmonic", folder=tmp_path / "again", workers=workers)
     assert len(parts) > 2
@@ -116,14 +116,14 @@ def test_a_line_of_one_word_has_no_pairs(tmp_path):
 
 def test_too_little_memory_is_an_error(tmp_path):
     corpus = encoded(tmp_path, TWO)
-    with pytest.raises(ConfigError, match=r"memory: found 1\.0 MiB; expected at least 128"):
+    with pytest.raises(ConfigError, match=r"memory: found 1\.0 MiB; expected at least 256"):
         count_cells(corpus, 5, "plain", folder=tmp_path, memory=1 << 20)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_full_disk_is_an_error_that_is_explained(tmp_path, monkeypatch, workers):
     corpus = encoded(tmp_path, natural())
-    monkeypatch.setattr(counting, "BYTES_PER_PAIR", 20_000)
+    monkeypatch.setattr(counting, "BYTES_PER_PAIR", 60_000)
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

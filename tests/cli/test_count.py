@@ -57,7 +57,7 @@ def test_saved_counts(embed, stdin):
 @pytest.mark.parametrize(
     ("argv", "problem"),
     [
-        (["--memory", "64m"], "memory: found 64.0 MiB; expected at least 128.0 MiB"),
+        (["--memory", "64m"], "memory: found 64.0 MiB; expected at least 256.0 MiB"),
         (["--memory", "much"], "expected a size (512m, 2g)"),
         (["--word", "a", "--pair", "a", "b"], "give --word or --pair, not both"),
     ],
