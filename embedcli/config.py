@@ -453,6 +453,24 @@ class TrainSettings(TextSettings):
         minimum=0,
         maximum=1,
     )
+    max_n: int = word_setting(
+        0,
+        "Longest character n-gram that is a part of a word; 0: words have no parts.",
+        minimum=0,
+        maximum=50,
+    )
+    min_n: int = word_setting(
+        3,
+        "Shortest character n-gram that is a part of a word.",
+        minimum=1,
+        maximum=50,
+        needs=("max_n",),
+    )
+    ngram_unit: Literal["grapheme", "codepoint"] = word_setting(
+        "grapheme",
+        "What n counts: characters with their marks, or code points as in fastText.",
+        needs=("max_n",),
+    )
     # A multiple of 16 is fastest.
     tile: int = word_setting(
         128,
@@ -488,12 +506,14 @@ class TrainSettings(TextSettings):
         maximum=5,
         only={"task": TEXTS, "pool": ("mean", "sum")},
     )
-    buckets: int = head_setting(
+    # As in fastText, whose files have room for all of them; here only those that occur have rows.
+    buckets: int = setting(
         2_000_000,
         "Number of hashes of n-grams; those that share one have one vector.",
+        group="Task",
         minimum=1,
         maximum=10_000_000,
-        needs=("word_ngrams",),
+        needs=("word_ngrams", "max_n"),
     )
     hidden: int | None = head_setting(None, "Units of a hidden layer.", minimum=1, maximum=100_000)
     dropout: float = head_setting(0.0, "Share of pooled units to drop.", minimum=0, maximum=0.99)
@@ -626,6 +646,14 @@ class TrainSettings(TextSettings):
         pattern=r"[1-9][0-9]{0,8}[smh]?|off",
         form="seconds (30s), minutes (5m), hours (1h), a number of steps (1000), or off",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_n and self.min_n > self.max_n:
+            raise ConfigError(
+                f"min_n: found {self.min_n}; expected at most max_n, which is {self.max_n}",
+                f"--min-n {self.max_n}",
+            )
 
 
 def bytes_of(size: str) -> int:

@@ -14,6 +14,14 @@ A quantized model has, instead of table.npy, `table.NAME.npy` for each array of 
 `quantize`), and the manifest names their kind (`quantized`). Its trained and first_lines are empty,
 and word models have no head, so that they cannot be trained further.
 
+Where words are composed of parts, table.npy holds the composed vectors; and beside it
+
+    head.parts.npy     (R, D) float32, the rows of the parts; the first V are the words' own
+    parts.buckets.npy  (B,) int32, ascending: the buckets of the words' n-grams
+    parts.rows.npy     (B,) int32, the row of each; buckets that share a row are there as a sum
+
+with "parts" in the manifest, which says how words are cut: {"min_n", "max_n", "buckets", "unit"}.
+
 A folder of format 1 can be read. It holds the arrays of the head, with the labels, in `head.npz`,
 and all others in `state.npz`.
 """
@@ -31,7 +39,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedcli.config import TrainSettings, read_yaml, to_yaml
+from embedcli.config import TrainSettings, read_yaml, schema, to_yaml
 from embedcli.errors import StoreError
 from embedcli.quantize import QUANTIZERS, Int8Rows, ProductRows
 from embedcli.storage import files
@@ -48,14 +56,83 @@ from embedcli.storage.bundle import (
     require_whole,
     write_bundle,
 )
-from embedcli.table import EmbeddingTable
+from embedcli.table import EmbeddingTable, Part
 from embedcli.text.phrases import PHRASES, Phrases
+from embedcli.text.subwords import Subwords
 from embedcli.text.vocabulary import Vocabulary
 
 _REQUIRED = ("vocab.txt", "counts.npy", "config.yaml", "log.jsonl")
 _REQUIRED_BY_FORMAT = {1: ("head.npz", "state.npz"), 2: ("trained.npy", "first_lines.npy")}
 _BLOCK = 1 << 24
+_NGRAMS_AT_ONCE = 1 << 14
 _MAX_LOG = 1 << 26
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Which row of parts each n-gram of a model's words has, by its bucket."""
+
+    subwords: Subwords
+    buckets: NDArray[np.int32]  # (B,) ascending
+    rows: NDArray[np.int32]  # (B,)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a model folder that hold them."""
+        return {"parts.buckets": self.buckets, "parts.rows": self.rows}
+
+    def sizes(self, words: int) -> NDArray[np.float32]:
+        """Return how many n-grams, and words, share each row, (R,)."""
+        sizes = np.bincount(self.rows, minlength=words)
+        sizes[:words] += 1
+        return sizes.astype(np.float32)
+
+    def find(self, buckets: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows of buckets (N,), (N,); -1 for one that has none."""
+        if not len(self.buckets):
+            return np.full(len(buckets), -1)
+        places = np.minimum(np.searchsorted(self.buckets, buckets), len(self.buckets) - 1)
+        return np.where(self.buckets[places] == buckets, self.rows[places], -1).astype(np.int64)
+
+
+class SubwordComposer:
+    """Composes words of the n-grams that they share with a model's words (`table.Composer`).
+
+    A vector is the mean of those of the known n-grams; `rows` (R, D) are those of the parts.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, parts: Parts, rows: NDArray[np.float32]) -> None:
+        self._vocabulary, self._parts, self._rows = vocabulary, parts, rows
+        self._sizes = parts.sizes(len(vocabulary))  # (R,)
+
+    def compose(self, words: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return the vector of each word, (N, D), and whether it has a known n-gram, (N,)."""
+        vectors = np.zeros((len(words), self._rows.shape[1]), np.float32)  # (N, D)
+        owners, buckets = self._parts.subwords.hashed(words)  # (G,)
+        rows = self._parts.find(buckets)  # (G,)
+        owners, rows = owners[rows >= 0], rows[rows >= 0]
+        order = np.argsort(owners, kind="stable")
+        owners, rows = owners[order], rows[order]
+        for start in range(0, len(rows), _NGRAMS_AT_ONCE):
+            some = rows[start : start + _NGRAMS_AT_ONCE]
+            found, first = np.unique(owners[start : start + len(some)], return_index=True)
+            ngrams = self._rows[some] / self._sizes[some, None]  # (n, D)
+            vectors[found] += np.add.reduceat(ngrams, first, axis=0)
+        counts = np.bincount(owners, minlength=len(words))  # (N,)
+        vectors /= np.maximum(counts, 1).astype(np.float32)[:, None]
+        return vectors, counts > 0
+
+    def parts(self, word: str) -> list[Part]:
+        """Return the known n-grams of a word, after the word itself if the model has it."""
+        index = self._vocabulary.get(word)
+        ngrams = self._parts.subwords.spelled(word)
+        rows = self._parts.find(np.array([bucket for _, bucket in ngrams], np.int64)).tolist()
+        named = [(text, row) for (text, _), row in zip(ngrams, rows, strict=True) if row >= 0]
+        if index is not None:
+            named.insert(0, (word, index))
+        return [
+            Part(text, row, 1 / len(named), self._rows[row] / self._sizes[row])
+            for text, row in named
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +153,7 @@ class Model:
     corpus: str = ""  # fingerprint of the text
     start: Mapping[str, Any] = field(default_factory=dict)  # how the initial rows were made
     environment: Mapping[str, str] = field(default_factory=dict)  # what it was computed with
+    parts: Parts | None = None  # of which words are composed; their rows are head["parts"]
     bundle: Bundle | None = None  # the folder it was loaded from
 
     @property
@@ -102,6 +180,7 @@ def save_model(folder: Path, model: Model) -> str:
         "trained": model.trained,
         "first_lines": model.first_lines,
         **{f"head.{name}": array for name, array in model.head.items()},
+        **({} if model.parts is None else model.parts.arrays()),
         **{f"optimizer.{name}": array for name, array in model.optimizer.items()},
         **{f"buckets.{name}": array for name, array in model.buckets.items()},
     }
@@ -132,6 +211,8 @@ def save_model(folder: Path, model: Model) -> str:
         facts["environment"] = dict(model.environment)
     if model.buckets:
         facts["tables"] = {name: model.head[name].shape for name in model.buckets}
+    if model.parts is not None:
+        facts["parts"] = model.parts.subwords._asdict()
     return _digest(write_bundle(folder, "model", members, facts, keep_previous=True))
 
 
@@ -201,6 +282,7 @@ def load_model(folder: Path) -> Model:
         corpus=bundle.facts["corpus"],
         start=bundle.facts["start"],
         environment=_environment_of(bundle),
+        parts=_parts_of(bundle) if "parts" in bundle.facts else None,
         bundle=bundle,
     )
 
@@ -304,12 +386,45 @@ def _table_of(bundle: Bundle) -> EmbeddingTable:
         # Of vectors that came from a file it is not known how their text was cut.
         converted = bundle.facts["start"].get("from") == "file"
         spelling = None if converted else partial(_settings_of, bundle)
-        return EmbeddingTable(
-            Vocabulary.open(bundle.path("vocab.txt"), known),
-            vectors,
-            spelling,
-            phrases=partial(_phrases_of, bundle) if PHRASES in bundle.files else None,
-        )
+        vocabulary = Vocabulary.open(bundle.path("vocab.txt"), known)
+    composer = None
+    if "parts" in bundle.facts:
+        composer = partial(_composer_of, bundle, vocabulary)
+    phrases = partial(_phrases_of, bundle) if PHRASES in bundle.files else None
+    return EmbeddingTable(vocabulary, vectors, spelling, composer, phrases=phrases)
+
+
+def _composer_of(bundle: Bundle, vocabulary: Vocabulary) -> SubwordComposer:
+    """Open the parts of a model, to compose unknown words; raises StoreError."""
+    return SubwordComposer(vocabulary, _parts_of(bundle), bundle.array("head.parts"))
+
+
+def _parts_of(bundle: Bundle) -> Parts:
+    """Read which parts the words of a model are composed of; raises StoreError."""
+    with bundle.damage(MANIFEST):
+        require_types(bundle.facts, {"parts": dict})
+        found, specs = bundle.facts["parts"], schema(TrainSettings)
+        require_types(found, {"min_n": int, "max_n": int, "buckets": int, "unit": str}, "parts: ")
+        for name in ("min_n", "max_n", "buckets"):
+            specs[name].check(found[name])
+        specs["ngram_unit"].check(found["unit"])
+        subwords = Subwords(*(found[name] for name in Subwords._fields))
+    buckets, rows = bundle.array("parts.buckets"), bundle.array("parts.rows")
+    with bundle.damage("parts.buckets.npy"):
+        _require_array(buckets, (len(buckets),), "<i4")
+        if (np.diff(buckets) <= 0).any():
+            raise ValueError("buckets that are not in ascending order")
+    with bundle.damage("parts.rows.npy"):
+        _require_array(rows, (len(buckets),), "<i4")
+        if rows.min(initial=0) < 0:
+            raise ValueError("a row below 0")
+    vectors = bundle.array("head.parts")
+    with bundle.damage("head.parts.npy"):
+        words, dim = bundle.facts["shape"]
+        _require_array(vectors, (len(vectors), dim), "<f4")
+        if len(vectors) < max(words, rows.max(initial=-1) + 1):
+            raise ValueError(f"found {len(vectors)} rows; the words and parts.rows.npy need more")
+    return Parts(subwords, buckets, rows)
 
 
 def _digest(written: Mapping[str, File]) -> str:

@@ -61,6 +61,16 @@ class RowGrad:
         self.coalesced = True
         return self
 
+    def take(self, kept: Array) -> RowGrad:
+        """Return some of the rows, by a mask (N,)."""
+        return RowGrad(
+            self.ids[kept],
+            self.rows[kept],
+            self.shape,
+            self.curvature[kept],
+            coalesced=self.coalesced,
+        )
+
     def scaled(self, factor: float) -> RowGrad:
         """Return the gradient times a number; the curvature is unchanged."""
         return RowGrad(

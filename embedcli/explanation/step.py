@@ -75,6 +75,24 @@ class Weights:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PartOf:
+    """A row of which a word's vector is composed."""
+
+    text: str  # the word itself, or an n-gram of it
+    row: int  # of the parts; n-grams that occur in the same words share one
+    share: int  # n-grams, and words, that share the row, which is the sum of their vectors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composed:
+    """A word of the text, and its parts: its vector is the mean of theirs."""
+
+    token: str
+    id: int
+    parts: Sequence[PartOf]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """Everything that one step of learning on a text reads, computes and changes."""
 
@@ -100,6 +118,7 @@ class Step:
     weights: Mapping[str, Weights]  # all that the step reads of the parameters
     dropout: Rows | None  # what dropout multiplied the pooled units with
     folder: str | None  # where the model's arrays are .npy files
+    composed: Sequence[Composed] = ()  # the words whose vectors are composed of parts
 
     def _repr_svg_(self) -> str:
         from embedcli.views import explain_svg
@@ -175,6 +194,13 @@ def explain_step(
         for change in step.changes(name, found.by_name[name], gradient)
     ]
     changed = Counter(change.parameter for change in changes)
+    rows_of = {
+        name: gradient.shape[0]
+        for name, gradient in found.by_name.items()
+        if isinstance(gradient, RowGrad)
+    }
+    if model.parts is not None:
+        rows_of["parts"] = len(model.head["parts"])
     # 4. Describe it all by positions in the text, and by words.
     asked = [each.id for example in examples for each in example.candidates]
     met = [each.row for each in ngrams if each.row is not None]
@@ -207,17 +233,32 @@ def explain_step(
         rate=task.lr,
         number=step.number,
         changes=changes,
-        unchanged={
-            name: gradient.shape[0] - changed[name]
-            for name, gradient in found.by_name.items()
-            if isinstance(gradient, RowGrad)
-        },
+        unchanged={name: rows - changed[name] for name, rows in rows_of.items()},
         weights={
-            name: step.weights(name, read.get(name), name in trainable) for name in task.parameters
+            name: step.weights(name, read.get(name), name in trainable)
+            for name in task.parameters
+            if name != "parts"
         },
         dropout=task.dropout_mask(),
         folder=str(model.bundle.folder) if model.bundle and model.bundle.format > 1 else None,
+        composed=[
+            Composed(token=vocabulary.token(each), id=each, parts=parts_of(model, each))
+            for each in (picked.tolist() if model.parts is not None else ())
+        ],
     )
+
+
+def parts_of(model: Model, word: int | str) -> list[PartOf]:
+    """Return the parts of a word that a model composes; of an unknown word those that are known."""
+    table, parts = model.table, model.parts
+    if parts is None or table.composer is None:
+        return []
+    sizes = parts.sizes(len(table))  # (R,)
+    text = word if isinstance(word, str) else table.vocabulary.token(word)
+    return [
+        PartOf(text=part.text, row=part.row, share=int(sizes[part.row]))
+        for part in table.composer.parts(text)
+    ]
 
 
 def one_hot_difference(table: EmbeddingTable, ids: NDArray[Any]) -> float:
@@ -250,12 +291,15 @@ class _Stepper:
         self._weights = {name: tensor.data for name, tensor in task.parameters.items()}
         # How often the text has each row of the tables whose rows are pooled by counts.
         self._times = {"table": Counter(ids.tolist()), NGRAMS: Counter(n.row for n in ngrams)}
-        self._ngrams = {ngram.row: ngram.words for ngram in ngrams}
+        self._ngrams = {n.row: n.words for n in ngrams if n.row is not None}
 
     def changes(self, name: str, raw: Gradient, gradient: Gradient) -> Iterator[Change]:
         """Yield what changes of a parameter, in the order of its rows."""
         weights = self._weights[name]
-        if isinstance(gradient, RowGrad) and isinstance(raw, RowGrad):
+        if self._model.parts is not None and name == "table":
+            if isinstance(gradient, RowGrad) and isinstance(raw, RowGrad):
+                yield from self._composed(raw, gradient)
+        elif isinstance(gradient, RowGrad) and isinstance(raw, RowGrad):
             yield from self._rows(name, weights, raw, gradient)
         elif not isinstance(gradient, RowGrad):
             yield self._dense(name, np.array(weights), raw, gradient)
@@ -273,7 +317,55 @@ class _Stepper:
         state = self._state(name, rows, slice(None) if ids is None else ids) if trainable else {}
         return Weights(ids=ids, rows=rows, state=state, trained=trained)
 
-    def _rows(self, name: str, weights: Rows, raw: RowGrad, gradient: RowGrad) -> Iterator[Change]:
+    def _composed(self, raw: RowGrad, gradient: RowGrad) -> Iterator[Change]:
+        """Yield what changes of words whose vectors are composed, and of their parts."""
+        trained = gradient.take(gradient.curvature > 0)
+        words = [parts_of(self._model, each) for each in trained.ids.tolist()]
+        # 1. Give the gradient of each word to each of its n-grams, in their rows' sums.
+        owners = np.repeat(np.arange(len(words)), [len(parts) for parts in words])  # (G,)
+        every = [part for parts in words for part in parts]
+        shares = np.array([part.share for part in every], np.float32)  # (G,)
+        of_parts = RowGrad(
+            np.array([part.row for part in every]),
+            trained.rows[owners],
+            self._model.head["parts"].shape,
+            trained.curvature[owners] / shares,
+        )
+        named: dict[int, list[str]] = {}
+        for part in every:
+            named.setdefault(part.row, []).append(part.text)
+        names = {row: " ".join(dict.fromkeys(texts)) for row, texts in named.items()}
+        weights = self._model.head["parts"]
+        steps = list(self._rows("parts", weights, of_parts, of_parts.coalesce(), names))
+        # 2. A word's vector moves by the mean of how its n-grams move.
+        moves = {each.row: each.after - each.before for each in steps}
+        tokens = self._model.table.vocabulary.tokens(trained.ids)
+        for place, parts in enumerate(words):
+            move = sum(moves[part.row] / part.share for part in parts if part.row in moves)
+            row = int(trained.ids[place])
+            before = self._model.table.rows([row])[0]  # (D,)
+            yield Change(
+                parameter="table",
+                row=row,
+                name=tokens[place],
+                parts=self._parts("table", raw, row),
+                gradient=trained.rows[place],
+                curvature=float(trained.curvature[place]),
+                before=before,
+                after=(before + move / len(parts)).astype(np.float32),
+                state_before={},
+                state_after={},
+            )
+        yield from steps
+
+    def _rows(
+        self,
+        name: str,
+        weights: Rows,
+        raw: RowGrad,
+        gradient: RowGrad,
+        names: Mapping[int, str] | None = None,
+    ) -> Iterator[Change]:
         ids = gradient.ids  # (U,)
         local = RowGrad(
             np.arange(len(ids)), gradient.rows, (len(ids), weights.shape[1]), gradient.curvature
@@ -284,16 +376,17 @@ class _Stepper:
         state_after = {slot: array.copy() for slot, array in state_before.items()}
         self.optimizer.step_rows(after, state_after, local, self.rate, self.number)
         if name == NGRAMS:
-            tokens = [self._ngrams[row] for row in ids.tolist()]
-        else:
+            names = self._ngrams
+        elif names is None:
             tokens = self._model.table.vocabulary.tokens(ids)
+            names = dict(zip(ids.tolist(), tokens, strict=True))
         # A row that only pads a batch has a gradient of zeros and stays.
         for place, row in enumerate(ids.tolist()):
             if gradient.rows[place].any() or (after[place] != before[place]).any():
                 yield Change(
                     parameter=name,
                     row=row,
-                    name=tokens[place],
+                    name=names[row],
                     parts=self._parts(name, raw, row),
                     gradient=gradient.rows[place],
                     curvature=float(gradient.curvature[place]),

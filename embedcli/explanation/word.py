@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embedcli.config import TrainSettings, schema
+from embedcli.explanation.step import PartOf, parts_of
 from embedcli.model import Model
 from embedcli.nn.initializers import BLOCK, initial_rows
 from embedcli.table import EmbeddingTable, unit
 from embedcli.tasks import TASKS
+from embedcli.tasks.words import initial_parts
 
 _NEIGHBORS = 10
 _SAMPLED_BLOCKS = 16  # of the table, to find out how far a row usually moves
@@ -33,7 +35,7 @@ class Word:
     """A word and its row, before and after training; what was not saved is None."""
 
     token: str
-    id: int
+    id: int | None  # None: the table does not have it, and its vector is composed of its n-grams
     words: int  # V
     count: int | None
     share: float | None  # of the words of the corpus
@@ -49,6 +51,7 @@ class Word:
     now: NDArray[np.float32]  # (D,)
     neighbors_then: Sequence[Neighbor]
     neighbors_now: Sequence[Neighbor]
+    parts: Sequence[PartOf] = ()  # of which its vector is composed
 
     def _repr_svg_(self) -> str:
         from embedcli.views import explain_svg
@@ -60,10 +63,33 @@ class Word:
 def explain_word(model: Model, word: str, k: int = _NEIGHBORS) -> Word:
     """Return how training changed the row of a word.
 
-    The initial values of the table are drawn again from the seed, a block at a time. Raises
-    VocabularyError for a word that the table does not have.
+    The initial values of the table are drawn again from the seed, a block at a time. Of a word that
+    the table does not have, but can compose, only the parts, the vector and its neighbours are
+    known. Raises VocabularyError for any other.
     """
     table = model.table
+    if model.parts is not None and word not in table.vocabulary:
+        found = table.lookup([word])
+        return Word(
+            token=found.tokens[0],
+            id=None,
+            words=len(table),
+            count=None,
+            share=None,
+            rank=None,
+            first_line=None,
+            trained=0,
+            frozen=False,
+            solved=False,
+            now=found.vectors[0],
+            start=None,
+            moved=None,
+            turned=None,
+            usually_moved=None,
+            neighbors_now=_nearest(table, found.vectors, k),
+            neighbors_then=[],
+            parts=parts_of(model, found.tokens[0]),
+        )
     index = table.vocabulary.id_of(word)
     counts = table.vocabulary.counts
     count = None if counts is None else int(counts[index])
@@ -88,6 +114,7 @@ def explain_word(model: Model, word: str, k: int = _NEIGHBORS) -> Word:
         usually_moved=None if initial is None else _median_move(table, initial),
         neighbors_now=_neighbors(table, index, k),
         neighbors_then=[] if initial is None else _neighbors(initial, index, k),
+        parts=parts_of(model, index),
     )
 
 
@@ -98,9 +125,15 @@ class _InitialTable(EmbeddingTable):
         super().__init__(model.table.vocabulary, model.table.vectors)
         self._start = model.start
         self._tables = min(int(model.start.get("tables", 1)), 2)  # whose sum was saved
+        words = model.table.vocabulary
+        self._composition = TASKS[model.settings.task].composed_of(words, model.settings)
+        if self._composition is not None:
+            self._parts = initial_parts(model.settings, self._composition.sizes)
 
     def draw(self, rows: range) -> NDArray[np.float32]:
         """Return the rows of a range, (N, D)."""
+        if self._composition is not None:
+            return np.asarray(self._composition.compose(self._parts, np.array(rows)))
         of = self._start
         drawn = initial_rows(of["init"], of["seed"], rows, self.dim, of["scale"])
         for stream in range(1, self._tables):
@@ -124,7 +157,8 @@ class _InitialTable(EmbeddingTable):
 def _initial_table(model: Model) -> _InitialTable | None:
     """Return the table before training, or None where it cannot be drawn again."""
     known = {"init", "seed", "scale"} <= model.start.keys()
-    if not known or "vectors" in model.start:
+    updated = model.parts is not None and model.settings.update is not None
+    if not known or "vectors" in model.start or updated:
         return None
     specs = schema(TrainSettings)
     for name, key in (("init", "init"), ("seed", "seed"), ("init_scale", "scale")):
@@ -144,7 +178,14 @@ def _median_move(table: EmbeddingTable, initial: _InitialTable) -> float:
 
 
 def _neighbors(table: EmbeddingTable, index: int, k: int) -> list[Neighbor]:
-    found = table.nearest(table.rows([index]), k, exclude=[[index]])
+    return _nearest(table, table.rows([index]), k, index)
+
+
+def _nearest(
+    table: EmbeddingTable, vector: NDArray[np.float32], k: int, index: int = -1
+) -> list[Neighbor]:
+    """Return the k words nearest to a vector (1, D), other than the one with the index."""
+    found = table.nearest(vector, k, exclude=[[index]])
     pairs = zip(found.ids[0].tolist(), found.scores[0].tolist(), strict=True)
     return [
         Neighbor(table.vocabulary.token(each), each, score) for each, score in pairs if each >= 0

@@ -12,9 +12,11 @@ from embedcli.autodiff.tensor import Array, Gradient, Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError
 from embedcli.messages import Message
+from embedcli.nn.composition import Composition
 from embedcli.nn.losses import Total
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import ClassTargets, LabelKind, NumberTargets
+from embedcli.text.vocabulary import Vocabulary
 
 Targets = ClassTargets | NumberTargets | None
 Shapes = dict[str, tuple[int, ...]]
@@ -107,6 +109,8 @@ class Task:
     parameters: dict[str, Tensor]  # trained or kept; "table" is the (V, D) table
     resolved: Mapping[str, Any] = {}  # values of the task's settings that were `auto`
     buckets: Mapping[str, Array] = {}  # (G,) int64 by table: which hashes have the rows of n-grams
+    # Of which "parts" the rows of "table" are composed, which are then not trained themselves.
+    composition: Composition | None = None
 
     def __init__(
         self,
@@ -115,11 +119,13 @@ class Task:
         valid: EncodedCorpus | None = None,
         weights: Mapping[str, Array] | None = None,
         buckets: Mapping[str, Array] | None = None,
+        composition: Composition | None = None,
     ) -> None:
         """Make the task of what `source` returned, and a corpus to validate on.
 
         `weights` are all parameters to go on from; without, they are drawn. `buckets` are those of
         a model to go on from; without weights, rows for new n-grams come after theirs.
+        `composition` is given where `composed_of` returned one.
         """
         raise NotImplementedError
 
@@ -145,6 +151,11 @@ class Task:
         """Return the arrays of a model, "table" among them, given the parameters."""
         return parameters
 
+    @classmethod
+    def composed_of(cls, vocabulary: Vocabulary, settings: TrainSettings) -> Composition | None:
+        """Return the parts of which words are composed; None where they have none."""
+        return None
+
     @property
     def lr(self) -> float:
         """The learning rate, chosen if the setting is `auto`."""
@@ -161,8 +172,22 @@ class Task:
         raise NotImplementedError
 
     @property
+    def differentiated(self) -> Mapping[str, Tensor]:
+        """The parameters that a batch has gradients of."""
+        composed = () if self.composition is None else ("parts",)
+        return {
+            name: tensor
+            for name, tensor in self.parameters.items()
+            if (tensor.requires_grad and name not in composed) or (composed and name == "table")
+        }
+
+    @property
     def batches(self) -> int:
         """Batches of an epoch, the same in each."""
+        raise NotImplementedError
+
+    def looked_up(self, epoch: int, indices: range) -> Array:
+        """Return the ids of the words that batches look up in a composed table, ascending (U,)."""
         raise NotImplementedError
 
     def batch(self, epoch: int, index: int) -> Any:

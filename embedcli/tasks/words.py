@@ -13,6 +13,7 @@ from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import CorpusError
 from embedcli.messages import Message
+from embedcli.nn.composition import Composition
 from embedcli.nn.initializers import initial_rows
 from embedcli.nn.losses import Total
 from embedcli.nn.sampling import (
@@ -25,9 +26,12 @@ from embedcli.nn.sampling import (
 from embedcli.storage.arrays import drop_pages
 from embedcli.tasks.task import Candidate, Gradients, Loss, Shapes, Task
 from embedcli.text.encode import EncodedCorpus
+from embedcli.text.subwords import Subwords
+from embedcli.text.vocabulary import Vocabulary
 from embedcli.text.words import LARGE_CORPUS_TOKENS
 
 LARGE_CORPUS_SUBSAMPLE = 1e-4
+PARTS_SCALE = 20
 BAND = 8  # centres scored at once with all words around any of them: 16 take more time
 MANY_BATCHES = 256  # a small corpus is cut into so many,
 FEW_TOKENS = 64  # but not into batches of fewer tokens
@@ -52,7 +56,8 @@ class WordTask(Task):
     """A task over words and their neighbours; its subclasses say what is scored with what.
 
     "table" starts as the settings say, "output" from zeros as in word2vec.c; or both go on from
-    `weights`. Raises CorpusError where no line has two words.
+    `weights`. With `max_n` the rows of "table" are composed of "parts", which then start so. Raises
+    CorpusError where no line has two words.
     """
 
     tables = ("table", "output")
@@ -66,16 +71,35 @@ class WordTask(Task):
         valid: EncodedCorpus | None = None,
         weights: Mapping[str, Array] | None = None,
         buckets: Mapping[str, Array] | None = None,
+        composition: Composition | None = None,
     ) -> None:
         del valid, buckets  # there are no labels to compare with, and no n-grams
         self.settings = settings
         self._stream = WordStream(corpus, settings)
+        self.composition = composition
         if weights is None:
             size, dim = len(corpus.vocabulary), settings.dim
-            rows = initial_rows(settings.init, settings.seed, range(size), dim, settings.init_scale)
-            weights = {"table": rows, "output": np.zeros((size, dim), np.float32)}
-        self.parameters = {name: Tensor(array, True) for name, array in weights.items()}
+            rows, parts = np.zeros((size, dim), np.float32), {}
+            if composition is not None:
+                parts["parts"] = initial_parts(settings, composition.sizes)
+            else:
+                rows = initial_rows(
+                    settings.init, settings.seed, range(size), dim, settings.init_scale
+                )
+            weights = {"table": rows, "output": np.zeros((size, dim), np.float32), **parts}
+        self.parameters = {
+            name: Tensor(array, name != "table" or composition is None)
+            for name, array in weights.items()
+        }
         self.resolved = {"subsample": self._stream.subsample}
+
+    @classmethod
+    def composed_of(cls, vocabulary: Vocabulary, settings: TrainSettings) -> Composition | None:
+        """Return the character n-grams of words; None where `max_n` is 0."""
+        if not settings.max_n:
+            return None
+        words = vocabulary.tokens(slice(None))
+        return Composition.of(*Subwords.of(settings).hashed(words), len(words))
 
     @property
     def most_rows(self) -> Mapping[str, int]:
@@ -86,6 +110,10 @@ class WordTask(Task):
     def batches(self) -> int:
         """Batches of an epoch."""
         return self._stream.batches
+
+    def looked_up(self, epoch: int, indices: range) -> Array:
+        """Return the ids of the words that batches look up in the table, ascending (U,)."""
+        return self._stream.words(epoch, indices)
 
     def batch(self, epoch: int, index: int) -> WordBatch:
         """Make a batch."""
@@ -101,7 +129,7 @@ class WordTask(Task):
 
     def loss(self, batch: WordBatch) -> Total:
         """Put the loss on the tape: the plain version of `gradients`."""
-        table, output = self.parameters.values()
+        table, output = (self.parameters[name] for name in self.tables)
         loss = negative_sampling_loss(self.objective, table, output, batch.tiles)
         return Total(loss, batch.asked)
 
@@ -111,7 +139,7 @@ class WordTask(Task):
         Of a large batch the loss is an estimate, from some of the tiles; the gradients are exact.
         """
         every = MEASURED_EVERY if len(batch.tiles.negatives) >= MEASURED_EVERY else 1
-        table, output = (tensor.data for tensor in self.parameters.values())
+        table, output = (self.parameters[name].data for name in self.tables)
         total = negative_sampling_gradients(
             self.objective,
             table,
@@ -130,14 +158,17 @@ class WordTask(Task):
     def head_shapes(
         cls, settings: TrainSettings, words: int, labels: Sequence[str], head: Mapping[str, Array]
     ) -> Shapes:
-        """Return the shape of the output table."""
-        return {"output": (words, settings.dim)}
+        """Return the shape of the output table, and of the parts if words have any."""
+        shapes: Shapes = {"output": (words, settings.dim)}
+        if settings.max_n:
+            shapes["parts"] = (len(head["parts"]) if "parts" in head else words, settings.dim)
+        return shapes
 
     # What follows is for `embed explain`.
 
     def scores(self, batch: WordBatch) -> tuple[Array, Array]:
         """Score a batch's words and negative samples."""
-        table, output = (Tensor(tensor.data) for tensor in self.parameters.values())
+        table, output = (Tensor(self.parameters[name].data) for name in self.tables)
         positive, negative = self.objective.scores(table, output, batch.tiles)
         return positive.data, negative.data
 
@@ -213,6 +244,7 @@ class WordStream:
         chances = keep_chances(counts, self.subsample)  # (V,)
         expected = float(chances @ counts) / counts.sum()
         self._chances = chances.astype(np.float32) if self.subsample else None
+        self._words = len(counts)
         self._negatives = sampling_table(counts, settings.noise_power)
         length = max(2, round(settings.batch_size / expected))  # a word alone has no neighbours
         batches = max(-(-tokens // length), min(MANY_BATCHES, -(-tokens // FEW_TOKENS)))
@@ -234,14 +266,9 @@ class WordStream:
         """Make a batch: its number of tokens, and its tiles as `WordTask.weigh` takes them."""
         settings = self._settings
         window, tile = settings.window, settings.tile
-        rng = self._streams.at(settings.seed, epoch, index)
         # 1. Read the stretch, and thin out its frequent words.
-        start = index * self._length
-        tokens = np.array(self._ids[start : start + self._length])  # (L,)
-        kept = np.arange(len(tokens))  # (n,)
-        if self._chances is not None:
-            chances = np.take(self._chances, tokens)  # (L,)
-            kept = np.flatnonzero(rng.random(len(tokens), np.float32) < chances)  # (n,)
+        rng = self._streams.at(settings.seed, epoch, index)
+        start, tokens, kept = self._thinned(index, rng)
         # 2. Draw a window for each centre, which ends where its line does.
         first, last = np.searchsorted(self._offsets, (start + 1, start + len(tokens)))
         cuts = np.searchsorted(kept, np.asarray(self._offsets[first:last]) - start)
@@ -260,9 +287,43 @@ class WordStream:
             drop_pages(self._offsets)
         return len(tokens), Tiles(words, near, negatives, pairs)
 
+    def _thinned(self, index: int, rng: Generator) -> tuple[int, Array, Array]:
+        """Return where a stretch starts, its tokens (L,), and the indices of those kept, (n,)."""
+        start = index * self._length
+        tokens = np.array(self._ids[start : start + self._length])  # (L,)
+        kept = np.arange(len(tokens))  # (n,)
+        if self._chances is not None:
+            chances = np.take(self._chances, tokens)  # (L,)
+            kept = np.flatnonzero(rng.random(len(tokens), np.float32) < chances)  # (n,)
+        return start, tokens, kept
+
+    def words(self, epoch: int, indices: range) -> Array:
+        """Return the ids of the words of some batches, ascending (U,)."""
+        there = np.zeros(self._words, bool)  # (V,)
+        for index in indices:
+            _, tokens, kept = self._thinned(
+                index, self._streams.at(self._settings.seed, epoch, index)
+            )
+            there[tokens[kept]] = True
+        return np.flatnonzero(there)
+
     def _padded(self, size: int) -> int:
         tile = self._settings.tile
         return max(-(-size // tile), 1) * tile
+
+
+def initial_parts(settings: TrainSettings, sizes: Array) -> Array:
+    """Return the initial rows of parts, each as long as a sum of `sizes` (R,): (R, D) float32.
+
+    Where the setting says `word2vec`, vectors are 40 times as long as there, even from ±20 / D: the
+    mean of some twenty parts is then about as long as in `uniform`.
+    """
+    name, scale = settings.init, settings.init_scale
+    if name == "word2vec":
+        name, scale = "uniform", PARTS_SCALE / settings.dim
+    rows = initial_rows(name, settings.seed, range(len(sizes)), settings.dim, scale)
+    rows *= np.sqrt(sizes)[:, None]
+    return rows
 
 
 class Streams:

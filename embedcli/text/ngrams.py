@@ -41,12 +41,18 @@ def hash_texts(texts: Sequence[bytes]) -> NDArray[np.uint32]:
     return hashes
 
 
-def character_ngrams(texts: Sequence[bytes], shortest: int, longest: int) -> Iterator[Ngrams]:
+def character_ngrams(
+    texts: Sequence[bytes],
+    shortest: int,
+    longest: int,
+    begins: NDArray[np.bool_] | None = None,
+) -> Iterator[Ngrams]:
     """Yield the n-grams of `shortest` to `longest` characters of texts, one length at a time.
 
     The texts are words with the marks `<` and `>` around them, or empty. A character is a byte and
     the UTF-8 continuation bytes after it; a mark alone is no n-gram (fastText
-    `Dictionary::computeSubwords`).
+    `Dictionary::computeSubwords`). Or `begins` says at which bytes of the joined texts a character
+    begins, so that it may be a cluster of several code points.
 
     >>> marked = b"<ab>"
     >>> [marked[start:end] for each in character_ngrams([marked], 1, 3)
@@ -55,7 +61,8 @@ def character_ngrams(texts: Sequence[bytes], shortest: int, longest: int) -> Ite
     """
     text = b"".join(texts)
     signed = _signed(text)
-    begins = np.frombuffer(text, np.uint8) & 0xC0 != 0x80  # (bytes,)
+    if begins is None:
+        begins = np.frombuffer(text, np.uint8) & 0xC0 != 0x80  # (bytes,)
     starts = np.append(np.flatnonzero(begins), len(text))  # (C + 1,)
     owner = np.repeat(np.arange(len(texts)), [len(each) for each in texts])[starts[:-1]]  # (C,)
     edge = np.diff(owner, prepend=-1, append=-1) != 0  # (C + 1,)

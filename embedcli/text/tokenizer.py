@@ -127,7 +127,7 @@ _EMOJI = rf"\p{{Regional_Indicator}}{{2}}|{_PICTOGRAPH}(?:\u200d{_PICTOGRAPH})*+
 _SPACELESS_CLUSTER = rf"(?={_SPACELESS})\X\p{{M}}*+"
 _SPACELESS_RUN = rf"(?P<run>{_SPACELESS}(?:{_SPACELESS}|\p{{M}}|[\u200c\u200d])*+)"
 # A pair of flags' letters is taken first: \X looks back to the first of a row of them.
-_CLUSTER = regex.compile(r"\p{Regional_Indicator}{2}|\X")
+CLUSTER = regex.compile(r"\p{Regional_Indicator}{2}|\X")
 # The pattern of a word for Oniguruma, whose clusters end after a Burmese or Khmer virama, and for
 # text in which gershayim are spelt; and that of selectors of style, which are dropped before.
 PORTABLE_WORD = (
@@ -277,7 +277,7 @@ def _clusters(text: str) -> list[str]:
     return [
         cluster
         for piece in text.split()
-        for cluster in (piece if piece.isascii() else _CLUSTER.findall(piece))
+        for cluster in (piece if piece.isascii() else CLUSTER.findall(piece))
         if not _INVISIBLE.fullmatch(cluster)
     ]
 

@@ -47,22 +47,22 @@ def require_for_tables(
 ) -> None:
     """Raise StoreError, with values that would fit, where the tables do not fit memory or disk.
 
-    `memory` is the number of bytes free, if known. Memory holds the tables of weights, of the
-    optimizer and of the best epoch, and a copy of one table while it is moved to shared memory.
-    The disk holds a checkpoint, and the next checkpoint or the model.
+    `memory` is the number of bytes free, if known; `ngrams` is the number of rows of n-grams, if
+    that is known. Memory holds the tables of weights, of the optimizer and of the best epoch, and a
+    copy of one table while it is moved to shared memory. The disk holds a checkpoint, and the next
+    checkpoint or the model.
     """
-    tables, rows = _tables(settings), words + ngrams
-    column = rows * FLOAT  # bytes of one of the D columns of a table
+    rows = _rows(settings, words, ngrams)
     for where, free, bytes_per_dim in (
-        ("of memory", memory, (tables + 1) * column),
-        (f"on the disk of {folder}", files.free_space(folder), 2 * tables * column),
+        ("of memory", memory, (rows + words + ngrams) * FLOAT),
+        (f"on the disk of {folder}", files.free_space(folder), 2 * rows * FLOAT),
     ):
         needed = bytes_per_dim * settings.dim
         if free is not None and needed > free:
-            dim, fitting = free // bytes_per_dim, free * rows // needed
-            hint = f"--max-vocab {fitting} would fit"
-            if ngrams:
-                least = fitting - words
+            dim = free // bytes_per_dim
+            hint = f"--max-vocab {free * words // needed} would fit"
+            if settings.word_ngrams:
+                least = free * (words + ngrams) // needed - words
                 hint = f"--buckets {least} would fit" if least > 0 else "leave out --word-ngrams"
             raise StoreError(
                 f"{_describe(words, settings, ngrams)}: the run needs {files.readable(needed)} "
@@ -77,7 +77,10 @@ def require_for_gradients(task: Task, settings: TrainSettings, memory: int | Non
     `memory` is the number of bytes that were free before the task made its tables.
     """
     words, ngrams = len(task.parameters["table"]), sum(map(len, task.buckets.values()))
-    tables = (_tables(settings) + 1) * (words + ngrams) * FLOAT * settings.dim
+    if task.composition is not None:
+        ngrams = len(task.parameters["parts"]) - words
+    rows = _rows(settings, words, ngrams) + words + ngrams
+    tables = rows * FLOAT * settings.dim
     needed = _bytes_for_group(task, settings, settings.group)
     if memory is None or tables + needed <= memory:
         return
@@ -96,16 +99,20 @@ def require_for_gradients(task: Task, settings: TrainSettings, memory: int | Non
 
 def gradient_bytes(task: Task, group: int) -> int:
     """Return the bytes of the gradients of a group, with as many rows a batch as there can be."""
-    most = most_rows(task.parameters, task.most_rows)
+    most = most_rows(task.differentiated, task.most_rows)
     size = 0
-    for name, tensor in task.parameters.items():
+    for name, tensor in task.differentiated.items():
         if name in most:
             row = tensor.shape[1] * tensor.dtype.itemsize
             key, curvature, count = INT, FLOAT, INT
             size += most[name] * (row + key + curvature) + count
-        elif tensor.requires_grad:
+        else:
             size += tensor.data.nbytes + INT
-    return min(group, task.batches) * size
+    size *= min(group, task.batches)
+    if task.composition is not None:  # sums by word
+        words = min(len(task.parameters["table"]), min(group, task.batches) * most["table"])
+        size += words * (task.parameters["table"].shape[1] * FLOAT + FLOAT + INT)
+    return size
 
 
 def _bytes_for_group(task: Task, settings: TrainSettings, group: int) -> int:
@@ -116,18 +123,19 @@ def _bytes_for_group(task: Task, settings: TrainSettings, group: int) -> int:
         batches * rows * KEY_ARRAYS * INT
         if batches > 1
         else rows * task.parameters[name].shape[1] * APPLYING * FLOAT
-        for name, rows in most_rows(task.parameters, task.most_rows).items()
+        for name, rows in most_rows(task.differentiated, task.most_rows).items()
     )
     computing = workers * COMPUTING * gradient_bytes(task, 1)
     return gradient_bytes(task, group) + max(computing, applying)
 
 
-def _tables(settings: TrainSettings) -> int:
-    """Return how many (V, D) arrays a run keeps: weights, the optimizer's, the best epoch's."""
-    slots = len(make_optimizer(settings).slots)
+def _rows(settings: TrainSettings, words: int, ngrams: int) -> int:
+    """Return how many rows a run keeps: of weights, of the optimizer and of the best epoch."""
+    slots, copies = len(make_optimizer(settings).slots), 1 + (settings.patience is not None)
+    composed = words if settings.max_n else 0  # rows that are not trained themselves
     # A bias has but one number a word.
     wide = [name for name in TASKS[settings.task].tables if not name.endswith("bias")]
-    return len(wide) * (1 + slots + (settings.patience is not None))
+    return (len(wide) * words + ngrams) * (copies + slots) + composed * copies
 
 
 def _describe(words: int, settings: TrainSettings, ngrams: int) -> str:

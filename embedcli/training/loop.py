@@ -21,15 +21,18 @@ from embedcli.autodiff.rows import RowGrad
 from embedcli.autodiff.tensor import Array, Gradient
 from embedcli.config import TrainSettings
 from embedcli.errors import TrainingError
+from embedcli.nn.composition import WORDS_AT_ONCE
 from embedcli.nn.optimizers import clip_by_norm, learning_rate, make_optimizer
 from embedcli.parallel import Team, keep_freed_memory, resolve_workers, shared_array, trim_heap
 from embedcli.tasks.task import Task
+from embedcli.training.composed import ComposedWords
 from embedcli.training.gradients import Accumulator, LocalGradients, SharedGradients
 
 SMALL_RUN = 64  # batches; a shorter run is over before other processes would be of use
 TRIM_EVERY = 1024  # batches after which a process returns freed memory: new pages cost time
-GRADIENTS, UPDATES = 0, 1  # the two halves of a group's work
-COMMAND = struct.Struct("<qqq")  # half, epoch, group
+GRADIENTS, UPDATES = 0, 1  # the two halves of a group's work,
+COMPOSE, SPREAD = 2, 3  # before and after them where the table is composed of parts
+COMMAND = struct.Struct("<qqq")  # one of these, epoch, group
 
 
 class Step(NamedTuple):
@@ -132,21 +135,29 @@ class Training:
         self.groups = -(-task.batches // settings.group)  # of an epoch
         self.total = self.groups * settings.epochs
         self.workers = _useful_workers(task, settings)
-        self._frozen = frozen or {}
+        self.frozen = frozen or {}
         self._optimizer = make_optimizer(settings)
         self._trainable = {n: p for n, p in task.parameters.items() if p.requires_grad}
         self.state = self._place(state)
         self.state.finished |= task.solved
         slots = min(settings.group, task.batches)
-        self._gradients: Accumulator = LocalGradients(self._trainable)
+        self._differentiated = task.differentiated
+        self._gradients: Accumulator = LocalGradients(self._differentiated)
         if slots > 1:
-            self._gradients = SharedGradients(self._trainable, task.most_rows, slots, self.workers)
+            self._gradients = SharedGradients(
+                self._differentiated, task.most_rows, slots, self.workers
+            )
+        self._composed: ComposedWords | None = None
+        if task.composition is not None:
+            table, parts = self.state.parameters["table"], self.state.parameters["parts"]
+            most = min(slots * task.most_rows["table"], len(table))
+            self._composed = ComposedWords(task.composition, table, parts, most, self.workers)
         # One part a worker, as each has a fixed cost. Tables alternate, so that a worker with a
         # part of the table that takes longer gets one of the other next.
         self._parts = [
             (name, part)
             for part in range(self.workers)
-            for name in reversed(self._trainable)
+            for name in reversed([*self._differentiated])
             if part == 0 or name in task.tables
         ]
         self._computed = 0  # batches, by this process
@@ -171,6 +182,19 @@ class Training:
                     yield self._step(team)
             finally:
                 team.close()
+
+    def compose_table(self) -> None:
+        """Compose all vectors, not only those that the group before looked up."""
+        if self._composed is not None:
+            table = self.state.parameters["table"]
+            for start in range(0, len(table), WORDS_AT_ONCE):
+                words = np.arange(start, min(start + WORDS_AT_ONCE, len(table)))
+                self._composed.compose(self._not_frozen(words))
+
+    def _not_frozen(self, words: Array) -> Array:
+        """Return the words (U,) whose rows of the table are trained."""
+        frozen = self.frozen.get("table")
+        return words if frozen is None else words[~frozen[words]]
 
     @property
     def done(self) -> int:
@@ -206,6 +230,10 @@ class Training:
         state, settings = self.state, self.settings
         epoch, group = state.epoch, state.group
         indices, lr = self._indices(group), self._rate(epoch, group)
+        if self._composed is not None:
+            looked_up = self.task.looked_up(state.epochs_before + epoch, indices)
+            self._composed.begin(self._not_frozen(looked_up))
+            team.run(COMMAND.pack(COMPOSE, epoch, group), self._composed.shares)
         # 1. Compute the gradients of the group's batches, all from the same weights.
         team.run(COMMAND.pack(GRADIENTS, epoch, group), len(stretches(len(indices), self.workers)))
         reports = [_Report(*report) for report in self._reports[: len(indices)].tolist()]
@@ -219,6 +247,8 @@ class Training:
         # 2. Apply their sum, each part of a table by one worker.
         self.whole = False
         team.run(COMMAND.pack(UPDATES, epoch, group), len(self._parts))
+        if self._composed is not None:
+            team.run(COMMAND.pack(SPREAD, epoch, group), self._composed.shares)
         # 3. Account for it.
         loss, count = sum(r.loss for r in reports), sum(r.examples for r in reports)
         words = int(sum(r.words for r in reports))
@@ -282,6 +312,13 @@ class Training:
         if half == UPDATES:
             self._update(*self._parts[task], epoch, group)
             return
+        if self._composed is not None and half == COMPOSE:
+            self._composed.compose(self._composed.share(task))
+            return
+        if self._composed is not None and half == SPREAD:
+            for gradient in self._composed.gradients(task):
+                self._apply("parts", gradient, epoch, group)
+            return
         indices = self._indices(group)
         slots = stretches(len(indices), self.workers)[task]
         # Made one after the other they take half the time: their code stays in the cache.
@@ -317,12 +354,12 @@ class Training:
         """Leave a batch's gradients, and its report, where the other workers find them."""
         shared = self._gradients.batch(slot)
         clipped = self.settings.clip_norm is not None
-        found = LocalGradients(self._trainable) if clipped else shared
+        found = LocalGradients(self._differentiated) if clipped else shared
         with np.errstate(over="ignore", invalid="ignore"):  # numbers that are not finite are found
             loss = self.task.gradients(batch, found)
             finite = math.isfinite(loss.total) and found.finite()
             if clipped:
-                for name, gradient in settled(found.by_name, self.settings, self._frozen).items():
+                for name, gradient in settled(found.by_name, self.settings, self.frozen).items():
                     shared.put(name, gradient)
         shared.close()
         words = self.task.words(batch)
@@ -333,18 +370,26 @@ class Training:
 
     def _update(self, name: str, part: int, epoch: int, group: int) -> None:
         """Apply a part of the sum of the group's gradients of one parameter."""
-        tensor = self._trainable[name]
-        state, frozen = self.state.slots[name], self._frozen.get(name)
-        t = self.state.steps_before + epoch * self.groups + group + 1
-        lr = self._rate(epoch, group)
+        frozen = self.frozen.get(name)
         for total in self._gradients.sums(name, len(self._indices(group)), part):
             gradient = _without_frozen(total, frozen)
-            if isinstance(gradient, RowGrad):
-                self._optimizer.step_rows(tensor.data, state, gradient, lr, t)
-                if name == "table":
-                    self.state.trained[gradient.ids[gradient.curvature > 0]] += 1
-            else:
-                self._optimizer.step_dense(tensor.data, state, gradient, lr, t)
+            if name == "table" and isinstance(gradient, RowGrad):
+                trained = gradient.curvature > 0
+                self.state.trained[gradient.ids[trained]] += 1
+                if self._composed is not None:
+                    self._composed.take(gradient.take(trained))
+                    continue
+            self._apply(name, gradient, epoch, group)
+
+    def _apply(self, name: str, gradient: Gradient, epoch: int, group: int) -> None:
+        """Take the optimizer's step with the gradient of some rows, or of a whole parameter."""
+        weights, state = self.state.parameters[name], self.state.slots[name]
+        t = self.state.steps_before + epoch * self.groups + group + 1
+        lr = self._rate(epoch, group)
+        if isinstance(gradient, RowGrad):
+            self._optimizer.step_rows(weights, state, gradient, lr, t)
+        else:
+            self._optimizer.step_dense(weights, state, gradient, lr, t)
 
 
 @cache
@@ -386,14 +431,7 @@ def _without_frozen(gradient: Gradient, frozen: Array | None) -> Gradient:
     gradient = gradient.coalesce()
     if frozen is None:
         return gradient
-    free = np.flatnonzero(~frozen[gradient.ids])  # (N,)
-    return RowGrad(
-        gradient.ids[free],
-        gradient.rows[free],
-        gradient.shape,
-        gradient.curvature[free],
-        coalesced=gradient.coalesced,
-    )
+    return gradient.take(~frozen[gradient.ids])
 
 
 def _useful_workers(task: Task, settings: TrainSettings) -> int:

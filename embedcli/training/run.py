@@ -30,7 +30,7 @@ from embedcli.errors import (
     TrainingError,
     WorkerError,
 )
-from embedcli.model import Model, load_table, require_model_or_nothing, save_model
+from embedcli.model import Model, Parts, load_table, require_model_or_nothing, save_model
 from embedcli.parallel import available_memory, resolve_workers
 from embedcli.storage import files
 from embedcli.table import EmbeddingTable
@@ -39,6 +39,7 @@ from embedcli.text.encode import EncodedCorpus, encode
 from embedcli.text.labels import ClassTargets
 from embedcli.text.phrases import Phrases
 from embedcli.text.sources import STDIN, find_sources
+from embedcli.text.subwords import Subwords
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.text.words import Known
 from embedcli.training import limits
@@ -235,14 +236,17 @@ class _Run:
             checkpoint.require_shapes(len(vocabulary), _labels_of(corpus))
         # 3. The task with its parameters, and where they start from.
         memory = available_memory()
-        limits.require_for_tables(folder, len(vocabulary), settings, memory)
+        composition = TASKS[settings.task].composed_of(vocabulary, settings)
+        ngrams = 0 if composition is None else len(composition.sizes) - len(vocabulary)
+        limits.require_for_tables(folder, len(vocabulary), settings, memory, ngrams)
         buckets = None if self.earlier is None else self.earlier.buckets
         kind = TASKS[settings.task]
         (work / "task").mkdir()
         source = kind.source(
             corpus, settings, work / "task", lambda *sizes: report(Counting(*sizes))
         )
-        task = kind(source, settings, valid, buckets=buckets)
+        composed: dict[str, Any] = {} if composition is None else {"composition": composition}
+        task = kind(source, settings, valid, buckets=buckets, **composed)
         ngrams = sum(map(len, task.buckets.values()))
         if ngrams:
             limits.require_for_tables(folder, len(vocabulary), settings, memory, ngrams)
@@ -261,6 +265,9 @@ class _Run:
             self.found = copy_vectors(
                 Path(settings.vectors), rows, vocabulary, settings, words_before
             )
+            if composition is not None:
+                new = words_before + np.flatnonzero(self.found[words_before:] != ABSENT)
+                composition.settle(rows, task.parameters["parts"].data, new)
         frozen = {}
         if settings.freeze == "all":
             frozen["table"] = np.ones(len(vocabulary), np.bool_)  # (V,)
@@ -354,6 +361,7 @@ class _Run:
         """Write the checkpoint; no group of batches may be half applied."""
         began = time.monotonic()
         training, earlier = self.training, self.earlier
+        training.compose_table()
         arrays = training.state.arrays()
         if self.found is not None:
             arrays["found"] = self.found
@@ -376,6 +384,8 @@ class _Run:
 
     def _save(self) -> Trained:
         """Save the model and remove the checkpoint."""
+        training, composition = self.training, self.training.task.composition
+        training.compose_table()
         state, settings, earlier = self.training.state, self.settings, self.earlier
         start: dict[str, Any]
         if earlier is None:
@@ -393,6 +403,16 @@ class _Run:
         arrays = kind.finished(settings, state.parameters)
         if "input" in arrays:
             start["tables"] = 2
+        parts = None
+        if composition is not None:
+            if "table" in training.frozen:
+                composition.settle(
+                    state.parameters["table"],
+                    state.parameters["parts"],
+                    np.flatnonzero(training.frozen["table"]),
+                )
+            subwords = Subwords.of(settings)
+            parts = Parts(subwords, composition.buckets, composition.bucket_rows)
         model = Model(
             table=EmbeddingTable(self.corpus.vocabulary, arrays["table"]),
             settings=settings,
@@ -411,6 +431,7 @@ class _Run:
             corpus=corpus,
             start=start,
             environment=environment(),
+            parts=parts,
         )
         digest = save_model(self.folder, model)
         remove_checkpoint(self.folder)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from embedcli.config import TrainSettings, require_same, schema
 from embedcli.errors import ConfigError, StoreError, describe_malformed
-from embedcli.model import Model, load_settings, verify_model
+from embedcli.model import Model, Parts, load_settings, verify_model
+from embedcli.nn.composition import Composition
 from embedcli.nn.initializers import initial_rows
 from embedcli.nn.optimizers import make_optimizer
 from embedcli.storage.bundle import FORMAT, require_types
@@ -43,6 +44,9 @@ MUST_MATCH_MODEL = (
     "pad_side",
     "hidden",
     "multi_label",
+    "min_n",
+    "max_n",
+    "ngram_unit",
     "word_ngrams",
     "buckets",
     "phrases",
@@ -203,15 +207,19 @@ def updated_state(model: Model, task: Task, settings: TrainSettings) -> TrainSta
     task.require_compatible(model.head)
     # 1. The table: initial rows for new words, the model's rows for the others.
     table, start = parameters["table"], model.start
-    new = range(len(model.table), len(table))
-    table[new.start :] = initial_rows(
-        start["init"], start["seed"], new, table.shape[1], start["scale"]
-    )
+    composition, parts = task.composition, model.parts
+    if composition is None:
+        new = range(len(model.table), len(table))
+        table[new.start :] = initial_rows(
+            start["init"], start["seed"], new, table.shape[1], start["scale"]
+        )
     for first, block in model.table.blocks():
         table[first : first + len(block)] = block
+    if composition is not None and parts is not None:
+        rows = _copy_parts(model, parts, composition, parameters["parts"])  # (R,)
     # 2. The head.
     for name, array in parameters.items():
-        if name not in ("table", *task.of_this_text):
+        if name not in ("table", "parts", *task.of_this_text):
             _copy_leading_block(model.head.get(name), array, name)
     # 3. The optimizer's arrays. A setting may have given the optimizer one that it had not before.
     optimizer = make_optimizer(settings)
@@ -222,7 +230,10 @@ def updated_state(model: Model, task: Task, settings: TrainSettings) -> TrainSta
             slots[name] = optimizer.state_like(tensor.data)
             for slot, array in slots[name].items() if same_optimizer else ():
                 kept = f"{name}.{slot}"
-                if kept in model.optimizer:
+                if name == "parts" and kept in model.optimizer:
+                    known = rows >= 0  # (R,)
+                    array[known] = model.optimizer[kept][rows[known]]
+                elif kept in model.optimizer:
                     _copy_leading_block(model.optimizer[kept], array, kept)
     # 4. How often rows were trained, and the log.
     trained = np.zeros(len(table), np.int64)  # (V,)
@@ -233,6 +244,25 @@ def updated_state(model: Model, task: Task, settings: TrainSettings) -> TrainSta
     if same_optimizer:
         state.steps_before = last.get("steps", 0)
     return state
+
+
+def _copy_parts(
+    model: Model, parts: Parts, composition: Composition, out: NDArray[np.float32]
+) -> NDArray[np.int64]:
+    """Write the vectors of a model's parts to their rows (R, D); return their rows there, (R,).
+
+    Rows of new n-grams stay as they are, and have -1 there. n-grams that shared a row may have
+    several now, as new words have only some of them; those that share a row now did so before.
+    """
+    words = len(model.table)
+    rows = np.full(len(composition.sizes), -1)  # (R,)
+    rows[:words] = np.arange(words)
+    there = np.isin(composition.buckets, parts.buckets, assume_unique=True)  # (B,)
+    rows[composition.bucket_rows[there]] = parts.find(composition.buckets[there])
+    known = rows >= 0  # (R,)
+    shares = composition.sizes[known] / parts.sizes(words)[rows[known]]  # (N,)
+    out[known] = model.head["parts"][rows[known]] * shares[:, None]
+    return rows
 
 
 def _copy_leading_block(old: NDArray[Any] | None, new: NDArray[Any], name: str) -> None:

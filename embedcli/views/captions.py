@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from embedcli.explanation import Change, Step, Word
+    from embedcli.explanation import Change, PartOf, Step, Word
     from embedcli.messages import Catalogue
     from embedcli.tasks.task import Candidate, Example
 
@@ -119,11 +120,24 @@ def history(word: Word, say: Catalogue) -> list[str]:
     """Return where and how often a word occurs, how often it was trained, how far it moved."""
     if word.solved:
         return [_place(word, say), say("word.solved")]
+    if word.id is None:
+        return [say("word.composed", words=word.words, count=len(word.parts))]
     return [_place(word, say), _training(word, say), _move(word, say)]
 
 
+def parts(word: str, of: Sequence[PartOf], say: Catalogue) -> str:
+    """Return a word and its parts in a line."""
+    return f"{word} = " + ", ".join(part_cell(part, say) for part in of)
+
+
+def part_cell(part: PartOf, say: Catalogue) -> str:
+    """Return a part of a word, with its row, and how many share that."""
+    shown = f"{part.text} → {part.row}"
+    return shown if part.share == 1 else say("table.shared_row", part=shown, count=part.share)
+
+
 def _place(word: Word, say: Catalogue) -> str:
-    place = {"ordinal": word.id + 1, "words": word.words, "id": word.id}
+    place = {"ordinal": (word.id or 0) + 1, "words": word.words, "id": word.id}
     if word.first_line is None:
         sentence = say("word.place", **place)
     else:

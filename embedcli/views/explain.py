@@ -24,10 +24,11 @@ from embedcli.views.records import to_json
 from embedcli.views.terminal import json_text
 
 if TYPE_CHECKING:
-    from embedcli.explanation import Change, Step, Token, Word
+    from embedcli.explanation import Change, PartOf, Step, Token, Word
     from embedcli.messages import Catalogue
     from embedcli.tasks.task import Example
 
+PARTS_SHOWN = 60  # of a word
 ROWS_SHOWN = 20  # of each table's changes
 ANSWERS_SHOWN = 8  # context words, and negative samples, of each example
 
@@ -77,6 +78,8 @@ def word_record(word: Word) -> dict[str, Any]:
     """Return what became of a word as docs/explain.md describes it."""
     record: dict[str, Any] = to_json(word)
     del record["frozen"], record["solved"]
+    if not word.parts:
+        del record["parts"]
     return record
 
 
@@ -94,6 +97,10 @@ def step_blocks(step: Step, say: Catalogue, precision: int) -> Iterator[Block]:
         ngrams = [("–" if n.row is None else str(n.row), n.words, n.vector) for n in step.ngrams]
         yield _rows(ngrams[:ROWS_SHOWN], say, precision)
         yield from _rest(len(ngrams) - ROWS_SHOWN, "table.more_rows", say)
+    if step.composed:
+        yield paragraph(say("step.parts_explained"))
+        for each in step.composed:
+            yield Flow(_parts(each.token, each.parts, say), indent="  ")
     yield Heading(say("step.answer"), 3)
     yield paragraph(captions.answer(step, say))
     yield Heading(say("step.forward"), 4)
@@ -119,7 +126,10 @@ def word_blocks(word: Word, say: Catalogue, precision: int) -> Iterator[Block]:
     yield Line([Cell(word.token, "heading")])
     for sentence in captions.history(word, say):
         yield paragraph(sentence)
-    rows = [(str(word.id), say("table.now"), word.now)]
+    if word.parts:
+        yield Line([])
+        yield Flow(_parts(say("word.parts"), word.parts, say))
+    rows = [("" if word.id is None else str(word.id), say("table.now"), word.now)]
     if word.start is not None:
         rows.insert(0, (str(word.id), say("table.at_first"), word.start))
     yield Line([])
@@ -127,9 +137,21 @@ def word_blocks(word: Word, say: Catalogue, precision: int) -> Iterator[Block]:
     yield Line([])
     then = [f"{each.token} {each.cosine:.{precision}f}" for each in word.neighbors_then]
     now = [f"{each.token} {each.cosine:.{precision}f}" for each in word.neighbors_now]
+    if word.id is None:
+        yield Table([say("table.nearest_now")], [[each] for each in now], right=(False,))
+        return
     pairs = [list(pair) for pair in zip_longest(then, now, fillvalue="")]
     header = [say("table.nearest_at_first"), say("table.nearest_now")]
     yield Table(header, pairs, right=(False, False))
+
+
+def _parts(name: str, parts: Sequence[PartOf], say: Catalogue) -> list[str | Cell]:
+    """Show what a word is composed of."""
+    cells: list[str | Cell] = [Cell(name, "heading")]
+    cells += [captions.part_cell(part, say) for part in parts[:PARTS_SHOWN]]
+    if len(parts) > PARTS_SHOWN:
+        cells.append(say("table.more_answers", count=len(parts) - PARTS_SHOWN))
+    return cells
 
 
 def _token_cell(token: Token, say: Catalogue) -> str | Cell:

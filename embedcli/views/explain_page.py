@@ -39,9 +39,12 @@ WORDS_OF_PAGE = ("page.", "table.")  # messages that the script fills in
 
 
 def step_page(step: Step, say: Catalogue) -> str:
-    """Return the page of a step, to go through stage by stage; of one about counts, all drawn."""
+    """Return the page of a step, to go through stage by stage.
+
+    One about counts, or words composed of parts, is all drawn: the script knows plain rows alone.
+    """
     tables = "".join(_numbers_table(*each, say) for each in captions.by_parameter(step))
-    if captions.asks_counts(step):
+    if step.composed or captions.asks_counts(step):
         return _drawn_page(step, tables, say)
     script = (_FOLDER / "explain.js").read_text("utf-8")
     data = json_text(_data(step, say)).replace("<", "\\u003c")
@@ -54,7 +57,7 @@ def step_page(step: Step, say: Catalogue) -> str:
 def word_page(word: Word, say: Catalogue) -> str:
     """Return the page of what became of a word."""
     rows = [] if word.start is None else [("", say("table.at_first"), word.start)]
-    rows.append((str(word.id), say("table.now"), word.now))
+    rows.append(("" if word.id is None else str(word.id), say("table.now"), word.now))
     return _drawn_page(word, _table(say("table.row"), rows, say), say)
 
 

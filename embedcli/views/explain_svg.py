@@ -94,6 +94,10 @@ def _step_parts(step: Step, say: Catalogue) -> Iterator[Part]:
     if step.ngrams:
         yield Sentences(captions.ngrams(step, say))
         yield Figure(say("page.ngrams"), partial(_draw_ngrams, step=step, say=say))
+    if step.composed:
+        yield Sentences(say("step.parts_explained"))
+    for each in step.composed:
+        yield Sentences(captions.parts(each.token, each.parts, say), color=INK)
     yield Heading(say("step.answer"), 3)
     yield Sentences(captions.answer(step, say))
     yield Heading(say("step.forward"), 4)
@@ -118,9 +122,13 @@ def _step_parts(step: Step, say: Catalogue) -> Iterator[Part]:
 def _word_parts(word: Word, say: Catalogue) -> Iterator[Part]:
     for sentence in captions.history(word, say):
         yield Sentences(sentence, size=14, color=INK)
-    yield Heading(say("page.row_then_and_now"), 1)
+    if word.parts:
+        yield Sentences(captions.parts(word.token, word.parts, say))
+    key = "page.row_now" if word.id is None else "page.row_then_and_now"
+    yield Heading(say(key), 1)
     yield Figure(say("page.the_row"), partial(_draw_rows, word=word, say=say))
-    yield Heading(say("page.neighbors_then_and_now"), 2)
+    key = "page.neighbors_now" if word.id is None else "page.neighbors_then_and_now"
+    yield Heading(say(key), 2)
     yield Figure(say("page.the_neighbors"), partial(_draw_neighbors, word=word, say=say))
 
 
@@ -495,9 +503,9 @@ def _draw_neighbors(canvas: Canvas, word: Word, say: Catalogue) -> None:
     canvas.y += 14
     top, half = canvas.y, (WIDTH - 2 * MARGIN - 120) / 2
     places: dict[int, float] = {}
-    for column, (title, found) in enumerate(
-        ((say("table.at_first"), word.neighbors_then), (say("table.now"), word.neighbors_now))
-    ):
+    columns = [(say("table.at_first"), word.neighbors_then)] if word.id is not None else []
+    columns.append((say("table.now"), word.neighbors_now))
+    for column, (title, found) in enumerate(columns):
         canvas.y = top
         x = MARGIN + column * (half + 120)
         canvas.text(x, canvas.y, title, size=13, color=MUTED)
@@ -505,7 +513,7 @@ def _draw_neighbors(canvas: Canvas, word: Word, say: Catalogue) -> None:
         for each in found:
             _draw_neighbor(canvas, x, half, each)
             middle = canvas.y + 12
-            if column == 0:
+            if title != columns[-1][0]:
                 places[each.id] = middle
             elif each.id in places:
                 start = MARGIN + half + 6

@@ -158,8 +158,13 @@ NESTEROV = [MOMENTUM[0], "w[at] += {momentum} * velocity - rate * g"]
 def script(step: Step, library: str) -> str:
     """Return a script that takes the step of a saved model.
 
-    Raises ConfigError for a model that is no folder of `.npy` files.
+    Raises ConfigError for a model that is no folder of `.npy` files, or whose words have parts.
     """
+    if step.composed:
+        raise ConfigError(
+            "as: the words of the model are composed of character n-grams, which no script is "
+            "written for; expected a model without parts (max_n 0)"
+        )
     if step.folder is None:
         raise ConfigError(
             "as: the model is not a folder of .npy files, which a script could read; expected one "

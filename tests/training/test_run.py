@@ -78,6 +78,8 @@ VARIANTS = {
     "patience": {"valid_share": 0.3, "patience": 3, "lr": 0.5, "epochs": 12},
     "skipgram": {"task": "skipgram", "batch_size": 64},
     "cbow": {"task": "cbow", "batch_size": 64},
+    "subwords": {"task": "skipgram", "batch_size": 64, "min_n": 1, "max_n": 3},
+    "subwords adam": {"task": "cbow", "batch_size": 64, "max_n": 3, "optimizer": "adam"},
 }
 
 
@@ -115,7 +117,7 @@ def test_the_table_is_the_same_for_any_workers_with_or_without_cache_stopped_or_
 
 
 @pytest.mark.parametrize(
-    "variant", ["adam", "hidden", "flatten", "regress", "ngrams", "skipgram", "cbow"]
+    "variant", ["adam", "hidden", "flatten", "regress", "ngrams", "skipgram", "cbow", "subwords"]
 )
 def test_two_workers_learn_what_one_does(variant, train):
     settings = {"flatten": {"pool": "flatten", "length": 4}, **VARIANTS}[variant]

@@ -36,11 +36,16 @@ VARIANTS = {
     "ngrams": {"word_ngrams": 2, "optimizer": "adam"},
     "skipgram": {"task": "skipgram", "batch_size": 64, "dim": 6},
     "cbow": {"task": "cbow", "batch_size": 64},
+    "subwords": {"task": "skipgram", "batch_size": 64, "dim": 6, "min_n": 1, "max_n": 3},
+    "subwords adam": {"task": "cbow", "batch_size": 64, "max_n": 3, "optimizer": "adam"},
 }
 # Twice the counts are the same shares, but their powers may round to other noise words.
 ON_THE_SAME_TEXT = {
     **VARIANTS,
-    **{t: {**VARIANTS[t], "noise_power": 1.0} for t in ("cbow", "skipgram")},
+    **{
+        variant: {**VARIANTS[variant], "noise_power": 1.0}
+        for variant in ("cbow", "skipgram", "subwords", "subwords adam")
+    },
 }
 
 Train = Callable[..., Model]
@@ -71,7 +76,7 @@ def leads(old: np.ndarray, new: np.ndarray) -> bool:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_ids_labels_and_what_is_known_of_words_stay(variant, train):
-    supervised = variant not in ("skipgram", "cbow")
+    supervised = VARIANTS[variant].get("task") not in ("skipgram", "cbow")
     text, more = (each if supervised else re.sub("__label__. ", "", each) for each in (TEXT, MORE))
     old = train(text, "m", **VARIANTS[variant])
     new = train(more, "n", update="m")
