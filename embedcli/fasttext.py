@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from embedcli import metrics
 from embedcli.autodiff import ops
@@ -178,7 +179,8 @@ class FastTextPredictor:
         step = max(1, _SCORES_AT_ONCE // len(self.labels))
         labels, shares = [], []
         for start in range(0, len(texts.vectors), step):
-            outputs = self.outputs(Pooled(texts.vectors[start : start + step]))  # (b, C)
+            with threadpool_limits(1, user_api="blas"):  # threads cost more than such products
+                outputs = self.outputs(Pooled(texts.vectors[start : start + step]))  # (b, C)
             labels.append(metrics.top_k(outputs, k))  # (b, k)
             scores = np.take_along_axis(outputs, labels[-1], axis=1)
             if self.model.args.loss == SOFTMAX:
