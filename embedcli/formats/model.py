@@ -53,31 +53,58 @@ def of_table(table: EmbeddingTable) -> Model:
 
 
 def pruned(model: Model, ids: NDArray[np.int64]) -> Model:
-    """Return a model of some words, by ascending id; what is only for training is left out."""
+    """Return a model of some words, by ascending id; what is only for training is left out.
+
+    Word vectors are then plain: unknown words are not composed of parts any more.
+    """
     table = model.table
     kept = selected(table, ids.tolist())
-    return _without_training(
-        replace(model, trained=model.trained[ids], first_lines=model.first_lines[ids]),
-        table.like(kept.vocabulary, kept.vectors),
+    table = table.like(kept.vocabulary, kept.vectors)
+    trained, first_lines = model.trained[ids], model.first_lines[ids]
+    if _has_labels(model):
+        return replace(
+            model,
+            table=table,
+            trained=trained,
+            first_lines=first_lines,
+            optimizer={},
+            bundle=None,
+        )
+    return Model(
+        table=table,
+        settings=model.settings,
+        trained=trained,
+        first_lines=first_lines,
+        phrases=model.phrases,
+        log=model.log,
+        corpus=model.corpus,
+        start=model.start,
     )
 
 
 def quantized(model: Model, options: Options) -> Model:
-    """Return a model with rows in few bytes, as `options` say."""
+    """Return a model with rows in few bytes, as `options` say.
+
+    Word models keep of their head only the rows of parts, of which unknown words are composed.
+    """
     table = model.table
     for _ in write_blocks(table, Path("the model")):
         pass  # raises for numbers that are not finite
     rows = QUANTIZERS[options.quantizer].of(table.vectors, options.part_size)
+    head = model.head
+    if not _has_labels(model):
+        head = {name: array for name, array in head.items() if name == "parts"}
     nothing = np.zeros(0, np.int64)
-    return _without_training(
-        replace(model, trained=nothing, first_lines=nothing), table.like(table.vocabulary, rows)
+    return replace(
+        model,
+        table=table.like(table.vocabulary, rows),
+        head=head,
+        trained=nothing,
+        first_lines=nothing,
+        optimizer={},
+        bundle=None,
     )
 
 
-def _without_training(model: Model, table: EmbeddingTable) -> Model:
-    """Return a model with another table, without the state of its training.
-
-    The head of word models, rows that words were compared with, is left out too.
-    """
-    head = model.head if TASKS[model.settings.task].label_kind != "none" else {}
-    return replace(model, table=table, head=head, optimizer={}, bundle=None)
+def _has_labels(model: Model) -> bool:
+    return TASKS[model.settings.task].label_kind != "none"
