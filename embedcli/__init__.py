@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from embedcli.api import similarity as similarity
     from embedcli.api import tokenize as tokenize
     from embedcli.api import train as train
+    from embedcli.api import train_replicas as train_replicas
     from embedcli.api import tune as tune
     from embedcli.api import vectors as vectors
     from embedcli.comparison import ComparedWord as ComparedWord
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from embedcli.training.run import Counting as Counting
     from embedcli.training.run import Prepared as Prepared
     from embedcli.training.run import Reading as Reading
+    from embedcli.training.run import Replica as Replica
     from embedcli.training.run import Stopped as Stopped
     from embedcli.training.run import Trained as Trained
     from embedcli.tuning import Trial as Trial
@@ -88,9 +90,9 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _NAMES = {
-    "api": "analogy cache clear_cache compare convert count describe evaluate explain explain_word "
-    "from_gensim load lookup neighbors odd predict reproduce sample similarity tokenize train tune "
-    "vectors Cache",
+    "api": "analogy cache clear_cache compare convert count describe evaluate explain "
+    "explain_word from_gensim load lookup neighbors odd predict reproduce sample similarity "
+    "tokenize train train_replicas tune vectors Cache",
     "comparison": "ComparedWord TableComparison",
     "config": "CountSettings TextSettings TrainSettings",
     "cooccurrences": "Contexts Cooccurrences Pair Partner",
@@ -101,12 +103,12 @@ _NAMES = {
     "formats.base": "Options Read",
     "prediction": "Label Results",
     "reproduction": "Difference Reproduction",
-    "table": "Analogy Answers Comparison EmbeddingTable Found Nearest Neighbor Neighbors OddOneOut "
-    "Row",
+    "table": "Analogy Answers Comparison EmbeddingTable Found Nearest Neighbor Neighbors "
+    "OddOneOut Row",
     "text.tokenized": "Line Tokenized",
     "text.vocabulary": "Coverage Vocabulary",
     "training.loop": "Step",
-    "training.run": "Counting Prepared Reading Stopped Trained",
+    "training.run": "Counting Prepared Reading Replica Stopped Trained",
     "tuning": "Trial Tuned",
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -31,6 +31,7 @@ from embedcli.text.vocabulary import Coverage, Oov
 if TYPE_CHECKING:
     from embedcli import explanation
     from embedcli.comparison import TableComparison
+    from embedcli.config import TrainSettings
     from embedcli.cooccurrences import Cooccurrences
     from embedcli.description import Description
     from embedcli.evaluation import Analogies, Classification, Regression, Similarity
@@ -39,8 +40,7 @@ if TYPE_CHECKING:
     from embedcli.reproduction import Reproduction
     from embedcli.text.tokenized import OovId, Tokenized
     from embedcli.text.vocabulary import Vocabulary
-    from embedcli.training.loop import Step
-    from embedcli.training.run import Counting, Prepared, Reading, Trained
+    from embedcli.training.run import Report, Trained
     from embedcli.tuning import Trial, Tuned
 
 Evaluation = Literal["similarity", "analogy", "classify", "regress"]
@@ -59,7 +59,7 @@ def train(
     texts: Iterable[Any] | None = None,
     config: Source | None = None,
     resume: bool = False,
-    report: Callable[[Reading | Counting | Prepared | Step], None] | None = None,
+    report: Report | None = None,
     stop: Callable[[], bool] | None = None,
     **settings: Any,
 ) -> Trained:
@@ -84,9 +84,7 @@ def train(
     Raises ConfigError, CorpusError, StoreError or TrainingError; after the last, the last good
     state has been saved.
     """
-    from embedcli.config import TrainSettings, explicit, presets, read_yaml, schema
-    from embedcli.config import resolve as resolve_settings
-    from embedcli.training import run, update
+    from embedcli.training import run
 
     if texts is not None:
         from tempfile import TemporaryDirectory
@@ -97,8 +95,7 @@ def train(
             raise ConfigError("texts: found sources too; expected one of them")
         with TemporaryDirectory(prefix="embed-") as folder:
             path, tokens = write_texts(texts, Path(folder))
-            name = None if config is None else str(config)
-            given = explicit(TrainSettings, config=name, given=settings)
+            given = _explicit(config, settings)
             kept = {} if not tokens or "tokenizer" in given else TOKEN_SETTINGS
             return train(
                 path,
@@ -109,13 +106,63 @@ def train(
                 stop=stop,
                 **{**kept, **settings},
             )
-    say = report or (lambda _: None)
-    asked = stop or (lambda: False)
-    name = None if config is None else str(config)
-    given = explicit(TrainSettings, config=name, given=settings)
+    say, asked = report or (lambda _: None), stop or (lambda: False)
     if resume:
         places = None if sources is None else _places(sources)
-        return run.resume(places, Path(out), given, say, asked)
+        return run.resume(places, Path(out), _explicit(config, settings), say, asked)
+    places, chosen = _resolved(sources, config, settings)
+    return run.start(places, Path(out), chosen, say, asked)
+
+
+def train_replicas(
+    sources: Sources | None = None,
+    out: Source = "embeddings",
+    replicas: int | None = None,
+    *,
+    config: Source | None = None,
+    resume: bool = False,
+    report: Report | None = None,
+    stop: Callable[[], bool] | None = None,
+    **settings: Any,
+) -> list[Trained]:
+    """Train several models of one text, with successive seeds, in the folders `out`/1, `out`/2, ...
+
+    The text is read once; with the setting `resample` each model is trained on another bootstrap of
+    its lines. All else is as in `train`. `resume` continues what was stopped, or adds replicas up
+    to the number given; without a number there are as many as before. Raises as `train`, and
+    StoreError where `out` is not empty.
+    """
+    from embedcli.training import replicas as several
+
+    say, asked = report or (lambda _: None), stop or (lambda: False)
+    if resume:
+        places = None if sources is None else _places(sources)
+        given = _explicit(config, settings)
+        return several.resume(places, Path(out), given, replicas, say, asked)
+    if not replicas or replicas < 1:
+        raise ConfigError(f"replicas: found {replicas}; expected a whole number from 1")
+    places, chosen = _resolved(sources, config, settings)
+    return several.start(places, Path(out), chosen, replicas, say, asked)
+
+
+def _explicit(config: Source | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a training is given by a file or preset, and by name."""
+    from embedcli.config import TrainSettings, explicit
+
+    name = None if config is None else str(config)
+    return explicit(TrainSettings, config=name, given=settings)
+
+
+def _resolved(
+    sources: Sources | None, config: Source | None, settings: Mapping[str, Any]
+) -> tuple[list[Source], TrainSettings]:
+    """Return the text of a training, the sample where there is none, and its settings."""
+    from embedcli.config import TrainSettings, presets, read_yaml, schema
+    from embedcli.config import resolve as resolve_settings
+    from embedcli.training import update
+
+    name = None if config is None else str(config)
+    given = _explicit(config, settings)
     base: Mapping[str, Any] | None = None
     if given.get("update") is not None:
         if sources is None:
@@ -128,7 +175,7 @@ def train(
         if name is None and sources.name == "sample.txt":
             base = read_yaml(presets()["sample"], TrainSettings)
     chosen = resolve_settings(TrainSettings, config=name, given=settings, base=base)
-    return run.start(_places(sources), Path(out), chosen, say, asked)
+    return _places(sources), chosen
 
 
 def tune(

@@ -614,6 +614,11 @@ class TrainSettings(TextSettings):
         maximum=1024,
     )
     seed: int = setting(0, "Seed of all random numbers.", group="Run", minimum=0)
+    resample: bool = setting(
+        False,
+        "Train on a bootstrap of the text: as many lines, drawn with replacement by the seed.",
+        group="Run",
+    )
     valid: str | None = valid_setting(None, "File to validate on after each epoch.")
     valid_share: float = valid_setting(
         0.0, "Share of the corpus kept for validation.", minimum=0, maximum=0.9

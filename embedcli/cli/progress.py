@@ -32,21 +32,26 @@ class Progress:
         self._on_terminal = sys.stderr.isatty()
         self._bar: RichProgress | None = None
         self._shown = time.monotonic()
-        self._losses: dict[int, list[float]] = {}  # of the steps in each part of a training
         self.start("")
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Stop showing a work; the next one has a bar of its own."""
         if self._bar is not None:
             self._bar.live.transient = self._what != "train"
             self._bar.stop()
+            self._bar = None
 
     def start(self, what: str, done: int | None = None) -> None:
         """Begin to measure the time of a work, of which so much was done before."""
         self._what, self._started, self._first = what, time.monotonic(), done
         self._words = 0
+        self._losses: dict[int, list[float]] = {}  # of the steps in each part of a training
 
     def say(self, what: str, done: int, total: int, unit: str = "bytes") -> None:
         """Show how much was read, written or answered; `total` is 0 where it is not known."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from embedcli.text.phrases import Phrases
     from embedcli.training.loop import Step
     from embedcli.training.pretrained import Coverage
-    from embedcli.training.run import Counting, Prepared, Reading, Stopped, Trained
+    from embedcli.training.run import Counting, Prepared, Reading, Replica, Stopped, Trained
 
 MAX_SHARE = 0.003  # of the 500 most frequent words; above it stand function words
 
@@ -33,6 +33,7 @@ MAX_SHARE = 0.003  # of the 500 most frequent words; above it stand function wor
     "embed train reviews.txt --task classify --valid-share 0.1 --patience 2",
     "cat corpus.txt | embed train - --quiet",
     "embed train --resume --out model",
+    "embed train corpus.txt --replicas 5 --resample --out models",
 )
 @flags.with_settings(TrainSettings)
 def train(
@@ -56,6 +57,12 @@ def train(
         bool,
         typer.Option("--resume", help="Resume the run that was stopped before it wrote --out."),
     ] = False,
+    replicas: Annotated[
+        int | None,
+        flags.number(
+            "--replicas", help="Train this many models, with successive seeds: OUT/1, OUT/2, ..."
+        ),
+    ] = None,
     quiet: flags.Quiet = False,
 ) -> None:
     """Train a table on text and save it as a model folder.
@@ -63,60 +70,70 @@ def train(
     Flags override --config, which overrides the defaults of the task. The settings below are those
     of one task; `embed train --task classify --help` shows those of another. A setting that is
     `auto` is chosen from the text and reported. Ctrl-C saves the state of the run and prints how
-    to resume it; a second Ctrl-C leaves at once.
+    to resume it; a second Ctrl-C leaves at once. --replicas trains several models of one text, to
+    tell what is chance (docs/compare.md); with --resume it adds to those there are.
     """
     # Set before NumPy is imported: training uses one BLAS thread, and others cost time to start.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from embedcli import api
     from embedcli.cli.progress import Progress
     from embedcli.tasks import TASKS
-    from embedcli.training.run import Counting, Prepared, Reading, Stopped
+    from embedcli.training.run import Counting, Prepared, Reading, Replica, Stopped
 
     settings = flags.given(ctx)
     if not corpus and not resume and "update" not in settings:
         text = api.sample(config, settings)
         terminal.note(f"no corpus given: training on the sample, {text}", quiet=quiet)
+    several = replicas is not None or (resume and (out / "replicas.json").is_file())
+    shown = False
     with Progress(quiet) as progress, _StopSignals() as stop:
 
-        def report(event: Reading | Counting | Prepared | Step) -> None:
+        def report(event: Reading | Counting | Prepared | Replica | Step) -> None:
+            nonlocal shown
             if isinstance(event, Reading):
                 progress.say("read", *event)
             elif isinstance(event, Counting):
                 progress.say("count", *event, unit="words")
+            elif isinstance(event, Replica):
+                progress.end()
+                number = f"replica {event.number} of {event.replicas}"
+                terminal.note(f"{number}, seed {event.seed}", quiet=quiet)
             elif isinstance(event, Prepared):
-                _say_start(event, quiet)
+                if not shown or event.resumed is not None:  # each replica has the same text
+                    _say_start(event, quiet)
+                shown = True
                 stop.listen()
                 progress.start("train")
             else:
                 progress.step(event)
 
         try:
-            trained = api.train(
-                corpus or None,
-                out,
-                config=config,
-                resume=resume,
-                report=report,
-                stop=stop.asked,
-                **settings,
-            )
+            how: dict[str, Any] = {"config": config, "report": report, "stop": stop.asked}
+            if several:
+                every = api.train_replicas(
+                    corpus or None, out, replicas, resume=resume, **how, **settings
+                )
+            else:
+                every = [api.train(corpus or None, out, resume=resume, **how, **settings)]
         except Stopped as stopped:
             number = stop.got or signal.SIGINT
             _say_stopped(stopped, STOPS[number])
             raise typer.Exit(exit_code_of(number)) from None
         except BrokenPipeError:  # nobody reads the progress any more; the state is saved
             raise typer.Exit(exit_code_of(getattr(signal, "SIGPIPE", 13))) from None
-    rows, dim = trained.table.vectors.shape
-    path = terminal.visible(str(trained.folder / "table.npy"))
-    sys.stdout.write(f"{path}  {rows} × {dim} float32\nsha256 {trained.digest}\n")
+    for trained in every:
+        rows, dim = trained.table.vectors.shape
+        path = terminal.visible(str(trained.folder / "table.npy"))
+        sys.stdout.write(f"{path}  {rows} × {dim} float32\nsha256 {trained.digest}\n")
     if not quiet:
         if sys.stderr.isatty():
             terminal.note(progress.loss_curve())
         model = "" if out == flags.EMBEDDINGS else f" --model {shlex.quote(str(out))}"
-        word = shlex.quote(_telling_word(trained))
-        labelled = TASKS[trained.settings.task].label_kind != "none"
+        word = shlex.quote(_telling_word(every[0]))
+        labelled = TASKS[every[0].settings.task].label_kind != "none"
         ask = "predict FILE" if labelled else f"neighbors {word}"
-        for command in (f"lookup {word}", ask, "show-table --rows 0:5"):
+        more = [ask] if several else [f"lookup {word}", ask, "show-table --rows 0:5"]
+        for command in more:
             terminal.note(f"try: embed {command}{model}")
 
 
@@ -133,7 +150,7 @@ class _StopSignals:
     def listen(self) -> None:
         """Start; until then, as while the text is read, a signal acts at once."""
         for number in STOPS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
+            if number not in self._before and signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._ask)
 
     def _ask(self, number: int, frame: object) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.autodiff.tensor import Array
+from embedcli.text.spool import take_lines
 
 _TEXTS_AT_ONCE = 256  # when a network is applied without training
 
@@ -34,12 +35,7 @@ class Texts:
 
     def take(self, indices: Array) -> Texts:
         """Copy some of the texts, in the order of their indices."""
-        firsts = self.offsets[indices]  # (B,)
-        lengths = self.offsets[indices + 1] - firsts  # (B,)
-        offsets = np.concatenate([[0], np.cumsum(lengths)])  # (B+1,)
-        places = np.repeat(firsts - offsets[:-1], lengths)  # (N,)
-        places += np.arange(offsets[-1])
-        return Texts(np.take(self.ids, places), offsets, self.composed)
+        return Texts(*take_lines(self.ids, self.offsets, indices), self.composed)
 
     def parts(self, size: int = _TEXTS_AT_ONCE) -> Iterator[Texts]:
         """Yield the texts, `size` at a time."""

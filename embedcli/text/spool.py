@@ -91,6 +91,21 @@ class Spool:
         return mapped(self.offsets_path, np.int64)
 
 
+def take_lines(
+    numbers: NDArray[Any], offsets: NDArray[np.int64], lines: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Copy some lines of numbers (N,) with offsets (L + 1,), in the order of `lines` (B,).
+
+    Returns their numbers (n,) and offsets (B + 1,).
+    """
+    firsts = offsets[lines]  # (B,)
+    lengths = offsets[lines + 1] - firsts  # (B,)
+    taken = np.concatenate([[0], np.cumsum(lengths)])  # (B + 1,)
+    places = np.repeat(firsts - taken[:-1], lengths)  # (n,)
+    places += np.arange(taken[-1])
+    return np.take(numbers, places), taken
+
+
 def mapped(path: Path, dtype: DTypeLike) -> NDArray[Any]:
     """Memory-map a file of numbers, read-only."""
     if path.stat().st_size == 0:

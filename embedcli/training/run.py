@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +39,7 @@ from embedcli.tasks import TASKS
 from embedcli.text.encode import EncodedCorpus, encode
 from embedcli.text.labels import ClassTargets
 from embedcli.text.phrases import Phrases
+from embedcli.text.resample import resample
 from embedcli.text.sources import STDIN, find_sources
 from embedcli.text.subwords import Subwords
 from embedcli.text.vocabulary import Vocabulary
@@ -112,6 +114,15 @@ class Trained:
         return charts.curves(self.log, str(self.folder))
 
 
+class Replica(NamedTuple):
+    """A replica begins: its number from 1, how many there are, its seed, and its folder."""
+
+    number: int
+    replicas: int
+    seed: int
+    folder: Path
+
+
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
     """A run was stopped on request after `step` of `total` steps, and can be resumed."""
 
@@ -123,7 +134,7 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
         self.from_stdin = from_stdin  # the text must be given again
 
 
-Report = Callable[[Reading | Counting | Prepared | Step], None]
+Report = Callable[[Reading | Counting | Prepared | Replica | Step], None]
 Stop = Callable[[], bool]
 
 
@@ -131,6 +142,28 @@ def start(
     sources: Sequence[str | Path], folder: Path, settings: TrainSettings, report: Report, stop: Stop
 ) -> Trained:
     """Train on text and save the model in `folder`; see `api.train`."""
+    require_usable(settings)
+    require_place(folder)
+    require_model_or_nothing(folder)
+    with files.Lock(folder):
+        _require_no_checkpoint(folder)
+        with files.working_folder(folder) as work:
+            text = RunText(absolute(sources), work, report)
+            return Run(text, folder, settings, None, report).train(report, stop)
+
+
+def require_usable(settings: TrainSettings) -> None:
+    """Raise ConfigError where copies of a text would be trained and validated on."""
+    if settings.resample and settings.valid_share:
+        raise ConfigError(
+            f"valid_share: found {settings.valid_share:g} with resample, which would put copies of "
+            "one text on both sides",
+            "--valid FILE",
+        )
+
+
+def require_place(folder: Path) -> None:
+    """Raise StoreError for a folder that cannot be replaced."""
     place = Path(os.path.realpath(folder))
     if place == Path.cwd() or place in Path.cwd().parents:
         raise StoreError(
@@ -142,17 +175,16 @@ def start(
             f"{str(folder)!r}: a disk is mounted here, so the folder cannot be replaced",
             f"choose a folder on it, as --out {folder / 'model'}",
         )
-    require_model_or_nothing(folder)
-    with files.Lock(folder):
-        if has_checkpoint(folder):
-            raise StoreError(
-                f"{checkpoint_folder(folder)}: holds a run that was stopped",
-                f"embed train --resume continues it; to start anew, remove the folder, "
-                f"or choose another --out than {folder}",
-            )
-        with files.working_folder(folder) as work:
-            run = _Run(_absolute(sources), folder, settings, None, work, report)
-            return run.train(report, stop)
+
+
+def _require_no_checkpoint(folder: Path) -> None:
+    """Raise StoreError where a run that was stopped is kept; the caller holds the folder's lock."""
+    if has_checkpoint(folder):
+        raise StoreError(
+            f"{checkpoint_folder(folder)}: holds a run that was stopped",
+            f"embed train --resume continues it; to start anew, remove the folder, "
+            f"or choose another --out than {folder}",
+        )
 
 
 def resume(
@@ -172,46 +204,90 @@ def resume(
     with files.Lock(folder):
         has_checkpoint(folder)  # removes what a killed process left of another one
         checkpoint = Checkpoint.load(folder)
-        require_same(
-            [name for name in given if name not in MAY_CHANGE_ON_RESUME],
-            given,
-            checkpoint.settings,
-            "the run to go on with",
-            "leave them out to go on; remove the checkpoint to start anew",
-        )
-        changed = {name: value for name, value in given.items() if name in MAY_CHANGE_ON_RESUME}
-        places = checkpoint.sources if sources is None else _absolute(sources)
-        if STDIN in places and sys.stdin.isatty():
-            raise CorpusError(
-                "-: the text came by standard input, and is needed again",
-                "embed train --resume < TEXT",
-            )
+        settings = same_settings(given, checkpoint.settings)
+        places = checkpoint.sources if sources is None else absolute(sources)
+        require_not_typed(places)
         with files.working_folder(folder) as work:
-            settings = replace(checkpoint.settings, **changed)
-            run = _Run(places, folder, settings, checkpoint, work, report)
-            return run.train(report, stop)
+            text = RunText(places, work, report)
+            return Run(text, folder, settings, checkpoint, report).train(report, stop)
 
 
-def _absolute(sources: Sequence[str | Path]) -> list[str]:
+def same_settings(given: Mapping[str, Any], kept: TrainSettings) -> TrainSettings:
+    """Return the settings of a run that is resumed, some of which may change.
+
+    Raises ConfigError where another one is given with another value.
+    """
+    require_same(
+        [name for name in given if name not in MAY_CHANGE_ON_RESUME],
+        given,
+        kept,
+        "the run to go on with",
+        "leave them out to go on; remove the checkpoint to start anew",
+    )
+    changed = {name: value for name, value in given.items() if name in MAY_CHANGE_ON_RESUME}
+    return replace(kept, **changed)
+
+
+def require_not_typed(places: Sequence[str]) -> None:
+    """Raise CorpusError where a text that came by standard input would be read from a terminal."""
+    if STDIN in places and sys.stdin.isatty():
+        raise CorpusError(
+            "-: the text came by standard input, and is needed again",
+            "embed train --resume < TEXT",
+        )
+
+
+def absolute(sources: Sequence[str | Path]) -> list[str]:
+    """Return sources with absolute paths, for a checkpoint."""
     names = map(str, sources)
     return [name if name in (STDIN, "") else str(Path.cwd() / name) for name in names]
 
 
-class _Run:
+class RunText:
+    """The text of a run or of several replicas, which is read when it is first asked for."""
+
+    def __init__(self, sources: Sequence[str], work: Path, report: Report) -> None:
+        self.sources, self.work = sources, work
+        self._report = report
+        self._read: tuple[EncodedCorpus, EncodedCorpus | None, dict[str, Any]] | None = None
+
+    def read(
+        self, settings: TrainSettings, known: Known | None, phrases: Phrases | None
+    ) -> tuple[EncodedCorpus, EncodedCorpus | None, dict[str, Any]]:
+        """Return the text as ids, that to validate on, and the facts of both for a checkpoint."""
+        if self._read is None:
+            corpus = _encoded(
+                self.sources,
+                settings,
+                self.work / "corpus",
+                known=known,
+                phrases=phrases,
+                report=self._report,
+            )
+            valid = None
+            if settings.valid is not None:
+                folder = self.work / "valid"
+                valid = _encoded(
+                    [settings.valid], settings, folder, corpus.vocabulary, phrases=corpus.phrases
+                )
+            self._read = corpus, valid, _text_facts(self.sources, settings, corpus, valid)
+        return self._read
+
+
+class Run:
     """One run, from the text that was read to the model that is saved."""
 
     def __init__(
         self,
-        sources: Sequence[str],
+        text: RunText,
         folder: Path,
         settings: TrainSettings,
         checkpoint: Checkpoint | None,
-        work: Path,
         report: Report,
     ) -> None:
         """Prepare the run: read the text, make its state, and report what it starts from."""
-        self.sources, self.folder, self.given = sources, folder, settings
-        limits.require_for_ids(folder, sources, settings)
+        self.sources, self.folder, self.given = text.sources, folder, settings
+        limits.require_for_ids(folder, text.sources, settings)
         # 1. The model that is updated. A resumed run needs only what the checkpoint holds of it.
         model, self.earlier = None, None
         if checkpoint is not None:
@@ -222,17 +298,12 @@ class _Run:
         known = None if self.earlier is None else self.earlier.known
         # 2. The text, as ids.
         phrases = None if self.earlier is None else self.earlier.phrases
-        self.corpus = corpus = _encoded(
-            sources, settings, work / "corpus", known=known, phrases=phrases, report=report
-        )
-        vocabulary, valid = corpus.vocabulary, None
-        if settings.valid is not None:
-            valid = _encoded(
-                [settings.valid], settings, work / "valid", vocabulary, phrases=corpus.phrases
-            )
-        self.text = _text_facts(sources, settings, corpus, valid)
+        corpus, valid, self.text = text.read(settings, known, phrases)
+        if settings.resample:
+            corpus = resample(corpus, settings.seed, text.work)
+        self.corpus, vocabulary = corpus, corpus.vocabulary
         if checkpoint is not None:
-            _require_same_text(checkpoint.text, self.text)
+            require_same_text(checkpoint.text, self.text)
             checkpoint.require_shapes(len(vocabulary), _labels_of(corpus))
         # 3. The task with its parameters, and where they start from.
         memory = available_memory()
@@ -241,10 +312,10 @@ class _Run:
         limits.require_for_tables(folder, len(vocabulary), settings, memory, ngrams)
         buckets = None if self.earlier is None else self.earlier.buckets
         kind = TASKS[settings.task]
-        (work / "task").mkdir()
-        source = kind.source(
-            corpus, settings, work / "task", lambda *sizes: report(Counting(*sizes))
-        )
+        task_folder = text.work / "task"
+        shutil.rmtree(task_folder, ignore_errors=True)  # of the replica before
+        task_folder.mkdir()
+        source = kind.source(corpus, settings, task_folder, lambda *sizes: report(Counting(*sizes)))
         composed: dict[str, Any] = {} if composition is None else {"composition": composition}
         task = kind(source, settings, valid, buckets=buckets, **composed)
         ngrams = sum(map(len, task.buckets.values()))
@@ -492,7 +563,7 @@ def _text_facts(
     }
 
 
-def _require_same_text(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def require_same_text(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise CorpusError, naming the files that differ, unless two texts are the same."""
     if all(now[key] == before.get(key) for key in MUST_MATCH_ON_RESUME):
         return

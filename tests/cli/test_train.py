@@ -288,3 +288,17 @@ def test_the_rate_is_chosen_by_the_number_of_labels_and_reported(embed, tmp_path
     assert re.search(rf"auto: .*, lr {lr}$", found.err, re.MULTILINE)
     assert f"{labels} labels; the rarest, t0, has 1 text\n" in found.err
     assert f"lr: {lr}\n" in (tmp_path / "embeddings/config.yaml").read_text()
+
+
+def test_replicas(embed, tmp_path):
+    (tmp_path / "text.txt").write_text("a good day\na bad day\nno day\n" * 9)
+    short = ("--dim", "4", "--epochs", "2")
+    found = embed("train", "text.txt", *short, "--replicas", "2", "--resample", "--out", "m")
+    assert found.code == 0, found.err
+    lines = found.out.splitlines()
+    assert lines[0] == "m/1/table.npy  5 × 4 float32" and lines[2].startswith("m/2/")
+    assert "replica 2 of 2, seed 1" in found.err and found.err.count("27 lines") == 1
+    more = embed("train", "--resume", "--replicas", "3", "--out", "m")
+    assert more.out.splitlines()[:4] == lines
+    assert "replica 3 of 3, seed 2" in more.err and "replica 1" not in more.err
+    assert embed("train", "text.txt", "--replicas", "0", "--out", "n").code == 1
