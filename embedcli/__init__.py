@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from embedcli.api import describe as describe
     from embedcli.api import evaluate as evaluate
     from embedcli.api import explain as explain
+    from embedcli.api import explain_pair as explain_pair
     from embedcli.api import explain_word as explain_word
     from embedcli.api import from_gensim as from_gensim
     from embedcli.api import load as load
@@ -91,8 +92,8 @@ __version__ = "0.2.0"
 
 _NAMES = {
     "api": "analogy cache clear_cache compare convert count describe evaluate explain "
-    "explain_word from_gensim load lookup neighbors odd predict reproduce sample similarity "
-    "tokenize train train_replicas tune vectors Cache",
+    "explain_pair explain_word from_gensim load lookup neighbors odd predict reproduce sample "
+    "similarity tokenize train train_replicas tune vectors Cache",
     "comparison": "ComparedWord TableComparison",
     "config": "CountSettings TextSettings TrainSettings",
     "cooccurrences": "Contexts Cooccurrences Pair Partner",

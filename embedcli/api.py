@@ -243,7 +243,7 @@ def reproduce(
     model: Source = "embeddings",
     sources: Sources | None = None,
     *,
-    report: Callable[[Reading | Counting | Prepared | Step], None] | None = None,
+    report: Report | None = None,
 ) -> Reproduction:
     """Train a model again from its own settings and compare every file; the model stays.
 
@@ -564,6 +564,20 @@ def explain_word(word: str, model: Source = "embeddings") -> explanation.Word:
 
     opened = load_model(Path(model))
     return explain(opened, opened.table.lookup([word]).tokens[0])
+
+
+def explain_pair(
+    first: str, second: str, model: Source = "embeddings", *, k: int = 10
+) -> explanation.Pair:
+    """Split the cosine of two words among the context words of the output table.
+
+    `k` words of each kind are listed. See `explanation.explain_pair`. Raises VocabularyError, and
+    StoreError for a model without an output table.
+    """
+    from embedcli.explanation import explain_pair as explain
+    from embedcli.model import load_model
+
+    return explain(load_model(Path(model)), (first, second), k)
 
 
 def convert(

@@ -1,4 +1,4 @@
-"""One step of training, or one word, explained: `explain`."""
+"""One step of training, one word, or two words explained: `explain`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from embedcli.views import terminal
 from embedcli.views.scripts import LIBRARIES
 
 FORMATS = ("text", "json", "svg", "html")
+PAIR = 2
 
 
 @examples(
@@ -24,10 +25,15 @@ FORMATS = ("text", "json", "svg", "html")
     'embed explain "nice to see you again" --as numpy | python -',
     'embed explain "a moving film" --model reviews --label positive',
     "embed explain --word king",
+    "embed explain king queen",
 )
 def explain(
-    text: Annotated[
-        str | None, typer.Argument(metavar="TEXT", help="Text to take one training step on.")
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="TEXT",
+            help="Text to take one training step on; or two words, to say why they are similar.",
+        ),
     ] = None,
     word: Annotated[
         str | None, typer.Option(metavar="WORD", help="Explain what became of a word instead.")
@@ -85,28 +91,35 @@ def explain(
     It shows the tokens and ids, the rows that were looked up, the target and where it comes from,
     the loss, the gradient of each row, the rows before and after the step, and what does not
     change. With --as, a script that computes the same. With --word, the history of a word: where
-    it occurs, how often it was trained, how far its row moved, its neighbours then and now. The
-    JSON is described in docs/explain.md.
+    it occurs, how often it was trained, how far its row moved, its neighbours then and now. With
+    two words, which context words make them similar. The JSON is described in docs/explain.md.
     """
-    if (text is None) == (word is None):
-        raise typer.BadParameter("give a text, or --word WORD")
-    if library is not None and (word is not None or output is not None):
-        raise typer.BadParameter("goes with a text, without --format", param_hint="--as")
-    if word is not None and label:
-        raise typer.BadParameter("goes with a text, not with --word", param_hint="--label")
+    given = texts or []
+    if (not given) == (word is None):
+        raise typer.BadParameter("give a text, two words, or --word WORD")
+    if len(given) > PAIR:
+        raise typer.BadParameter(
+            f"found {len(given)} texts; expected one, in quotation marks, or two words"
+        )
+    if library is not None and (len(given) != 1 or output is not None):
+        raise typer.BadParameter("goes with one text, without --format", param_hint="--as")
+    if label and len(given) != 1:
+        raise typer.BadParameter("goes with one text", param_hint="--label")
     from embedcli import api
-    from embedcli.explanation import Step, Word
+    from embedcli.explanation import Pair, Step, Word
     from embedcli.messages import catalogue
     from embedcli.views import blocks, scripts
     from embedcli.views import explain as views
 
     ending = "" if out is None else out.suffix[1:].lower()
     output = output or (ending if ending in FORMATS else "text")
-    found: Step | Word
+    found: Step | Word | Pair
     if word is not None:
         found = api.explain_word(word, model)
+    elif len(given) == PAIR:
+        found = api.explain_pair(given[0], given[1], model)
     else:
-        found = api.explain(text or "", model, labels=label or (), seed=seed, oov=oov)
+        found = api.explain(given[0], model, labels=label or (), seed=seed, oov=oov)
     if library is not None and isinstance(found, Step):
         written = scripts.script(found, library)
     elif output != "text" or out is not None:

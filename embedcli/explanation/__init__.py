@@ -1,5 +1,6 @@
-"""What training does, laid open: one step of learning on a text, and what became of a word."""
+"""What training does, laid open: a step of learning on a text, a word, and why two are similar."""
 
+from embedcli.explanation.pair import Context, Pair, explain_pair
 from embedcli.explanation.step import Change, Composed, PartOf, Step, Token, explain_step
 from embedcli.explanation.word import Neighbor, Word, explain_word
 from embedcli.tasks.task import Candidate, Example
@@ -8,12 +9,15 @@ __all__ = [
     "Candidate",
     "Change",
     "Composed",
+    "Context",
     "Example",
     "Neighbor",
+    "Pair",
     "PartOf",
     "Step",
     "Token",
     "Word",
+    "explain_pair",
     "explain_step",
     "explain_word",
 ]

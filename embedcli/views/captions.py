@@ -6,19 +6,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from embedcli.explanation import Change, PartOf, Step, Word
+    from embedcli.explanation import Change, Context, Pair, PartOf, Step, Word
     from embedcli.messages import Catalogue
     from embedcli.tasks.task import Candidate, Example
 
     Draws = tuple[Candidate, int]
 
 LOOK_UPS_SHOWN = 3  # of a row; a longer sum is shown alone
+_LEAST_REST = 1e-4  # of a cosine, that is told
 
 
 def title(step: Step, say: Catalogue) -> str:
@@ -169,3 +170,28 @@ def _move(word: Word, say: Catalogue) -> str:
         return say("word.moved_alone", moved=moved, cosine=cosine)
     key = "word.moved_little" if moved / median < 0.5 else "word.moved"
     return say(key, moved=moved, cosine=cosine, median=median)
+
+
+def pair(of: Pair, say: Catalogue) -> Iterator[str]:
+    """Return what the cosine of two words is made of, and what that does not say."""
+    first, second = of.words
+    yield say("pair.cosine", first=first, second=second, cosine=of.cosine, contexts=of.contexts)
+    yield say("pair.parts", toward=of.toward, away=of.away, opposed=of.opposed)
+    if abs(of.rest) >= _LEAST_REST:
+        yield say("pair.rest", rest=of.rest)
+    yield say("pair.is_not")
+
+
+def contexts(of: Pair) -> list[tuple[str, Sequence[Context]]]:
+    """Return the title of each kind of context words, as a key, and the words."""
+    kinds = {
+        "pair.toward": of.drawn_to,
+        "pair.away": of.kept_from,
+        "pair.opposed": of.opposing,
+    }
+    return [(key, found) for key, found in kinds.items() if found]
+
+
+def share(part: float, whole: float) -> str:
+    """Return a part as a share of the whole; nothing where the whole is 0."""
+    return f"{part / whole:+.2%}" if whole else ""

@@ -1,4 +1,4 @@
-"""Views of an explained step and word: blocks for people, and the JSON of docs/explain.md."""
+"""Views of what is explained: blocks for people, and the JSON of docs/explain.md."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ from embedcli.views.records import to_json
 from embedcli.views.terminal import json_text
 
 if TYPE_CHECKING:
-    from embedcli.explanation import Change, PartOf, Step, Token, Word
+    from embedcli.explanation import Change, Context, Pair, PartOf, Step, Token, Word
     from embedcli.messages import Catalogue
     from embedcli.tasks.task import Example
+
+    Explained = Step | Word | Pair
 
 PARTS_SHOWN = 60  # of a word
 ROWS_SHOWN = 20  # of each table's changes
 ANSWERS_SHOWN = 8  # context words, and negative samples, of each example
 
 
-def formatted(of: Step | Word, output: str, precision: int = 4, language: str | None = None) -> str:
+def formatted(of: Explained, output: str, precision: int = 4, language: str | None = None) -> str:
     """Return an explanation as text, json, svg or html; the language is that of `catalogue`."""
     if output == "text":
         return plain_text(blocks_of(of, precision, language))
@@ -50,17 +52,16 @@ def formatted(of: Step | Word, output: str, precision: int = 4, language: str | 
     return explain_svg.svg(of, say)
 
 
-def blocks_of(of: Step | Word, precision: int = 4, language: str | None = None) -> Iterator[Block]:
+def blocks_of(of: Explained, precision: int = 4, language: str | None = None) -> Iterator[Block]:
     """Show an explanation, part by part."""
-    step: Any = of
-    view = step_blocks if hasattr(of, "tokens") else word_blocks
-    return view(step, catalogue(language), precision)
+    of_any: Any = of
+    return _VIEWS[type(of).__name__](of_any, catalogue(language), precision)
 
 
-def record_of(of: Step | Word) -> dict[str, Any]:
+def record_of(of: Explained) -> dict[str, Any]:
     """Return an explanation as docs/explain.md describes it."""
-    step: Any = of
-    return step_record(step) if hasattr(of, "tokens") else word_record(step)
+    of_any: Any = of
+    return _RECORDS[type(of).__name__](of_any)
 
 
 def step_record(step: Step) -> dict[str, Any]:
@@ -152,6 +153,31 @@ def _parts(name: str, parts: Sequence[PartOf], say: Catalogue) -> list[str | Cel
     if len(parts) > PARTS_SHOWN:
         cells.append(say("table.more_answers", count=len(parts) - PARTS_SHOWN))
     return cells
+
+
+def pair_blocks(pair: Pair, say: Catalogue, precision: int) -> Iterator[Block]:
+    """Show which context words make two words similar."""
+    yield Line([Cell("  ".join(pair.words), "heading")])
+    for sentence in captions.pair(pair, say):
+        yield paragraph(sentence)
+    for key, contexts in captions.contexts(pair):
+        yield Heading(say(key))
+        yield _contexts(pair, contexts, say, precision)
+
+
+def _contexts(pair: Pair, contexts: Sequence[Context], say: Catalogue, precision: int) -> Table:
+    rows: list[Row] = [
+        [
+            context.token,
+            f"{context.part:+.{precision}f}",
+            captions.share(context.part, pair.cosine),
+            *(f"{score:+.2f}" for score in context.scores),
+        ]
+        for context in contexts
+    ]
+    header = [say("pair.context"), say("pair.part"), say("pair.share")]
+    header += [say("pair.score", word=word) for word in pair.words]
+    return Table(header, rows, right=(False, *[True] * 4))
 
 
 def _token_cell(token: Token, say: Catalogue) -> str | Cell:
@@ -287,3 +313,16 @@ def _before_and_after(change: Change, say: Catalogue) -> Iterator[tuple[str, str
 
 def _index(change: Change, say: Catalogue) -> str:
     return say("table.all") if change.row is None else str(change.row)
+
+
+# By the name of the record's class, which need not be imported.
+_VIEWS: dict[str, Callable[[Any, Catalogue, int], Iterator[Block]]] = {
+    "Step": step_blocks,
+    "Word": word_blocks,
+    "Pair": pair_blocks,
+}
+_RECORDS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "Step": step_record,
+    "Word": word_record,
+    "Pair": to_json,
+}

@@ -24,7 +24,7 @@ from embedcli.views.canvas import Canvas
 from embedcli.views.terminal import escaped, json_text, numbers, visible
 
 if TYPE_CHECKING:
-    from embedcli.explanation import Change, Example, Step, Word
+    from embedcli.explanation import Change, Example, Pair, Step, Word
     from embedcli.messages import Catalogue
 
 _FOLDER = Path(__file__).parent
@@ -54,14 +54,17 @@ def step_page(step: Step, say: Catalogue) -> str:
     return _page(f"“{step.text}”", body, say, policy, f"{scripts}<script>{script}</script>")
 
 
-def word_page(word: Word, say: Catalogue) -> str:
-    """Return the page of what became of a word."""
+def word_page(of: Word | Pair, say: Catalogue) -> str:
+    """Return the page of what became of a word, or of why two words are similar."""
+    word: Any = of
+    if not hasattr(of, "now"):
+        return _drawn_page(of, "", say)
     rows = [] if word.start is None else [("", say("table.at_first"), word.start)]
     rows.append(("" if word.id is None else str(word.id), say("table.now"), word.now))
-    return _drawn_page(word, _table(say("table.row"), rows, say), say)
+    return _drawn_page(of, _table(say("table.row"), rows, say), say)
 
 
-def _drawn_page(of: Step | Word, tables: str, say: Catalogue) -> str:
+def _drawn_page(of: Step | Word | Pair, tables: str, say: Catalogue) -> str:
     """Return a page without a script: text that fits any width, figures that scroll."""
     title, *drawn = explain_svg.parts(of, say)
     body = [f"<h1>{escaped(title.words)}</h1>\n"]

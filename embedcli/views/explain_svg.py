@@ -24,7 +24,16 @@ from embedcli.views.canvas import (
 from embedcli.views.colors import INK, PAPER, RIGHT, WORD_COLORS, WRONG, ink_on, largest_of, tint
 
 if TYPE_CHECKING:
-    from embedcli.explanation import Candidate, Change, Example, Neighbor, Step, Word
+    from embedcli.explanation import (
+        Candidate,
+        Change,
+        Context,
+        Example,
+        Neighbor,
+        Pair,
+        Step,
+        Word,
+    )
     from embedcli.messages import Catalogue
 
 NUMBERS_SHOWN = 100  # of a row
@@ -82,6 +91,8 @@ def parts(of: Any, say: Catalogue) -> tuple[Title, *tuple[Part, ...]]:
     """Return what is drawn of an explained step or word, from the top down."""
     if hasattr(of, "tokens"):
         return (Title(f"“{of.text}”"), *_step_parts(of, say))
+    if hasattr(of, "words") and hasattr(of, "contexts"):
+        return (Title(" · ".join(of.words)), *_pair_parts(of, say))
     return (Title(of.token), *_word_parts(of, say))
 
 
@@ -130,6 +141,31 @@ def _word_parts(word: Word, say: Catalogue) -> Iterator[Part]:
     key = "page.neighbors_now" if word.id is None else "page.neighbors_then_and_now"
     yield Heading(say(key), 2)
     yield Figure(say("page.the_neighbors"), partial(_draw_neighbors, word=word, say=say))
+
+
+def _pair_parts(pair: Pair, say: Catalogue) -> Iterator[Part]:
+    for sentence in captions.pair(pair, say):
+        yield Sentences(sentence, size=14, color=INK)
+    largest = max(abs(each.part) for _, found in captions.contexts(pair) for each in found)
+    for number, (key, found) in enumerate(captions.contexts(pair), 1):
+        yield Heading(say(key), number)
+        draw = partial(_draw_contexts, pair=pair, contexts=found, largest=largest)
+        yield Figure(say(key), draw)
+
+
+def _draw_contexts(canvas: Canvas, pair: Pair, contexts: Sequence[Context], largest: float) -> None:
+    """Draw the parts of context words as bars."""
+    left, width = MARGIN + 190, 480.0
+    for each in contexts:
+        color = RIGHT if each.part > 0 else WRONG
+        name = clipped(each.token, 14, 176)
+        canvas.text(left - 12, canvas.y + 15, name, size=14, anchor="end")
+        length = max(2, width * abs(each.part) / largest)
+        canvas.box(left, canvas.y, length, 20, fill=color, radius=4)
+        words = f"{each.part:+.4f}  {captions.share(each.part, pair.cosine)}"
+        canvas.text(left + length + 10, canvas.y + 15, words, size=12, color=color, mono=True)
+        canvas.y += 26
+    canvas.y += 8
 
 
 def _word_colors(step: Step) -> dict[int, str]:
