@@ -23,13 +23,16 @@ if TYPE_CHECKING:
     from embedcli.api import explain_word as explain_word
     from embedcli.api import from_gensim as from_gensim
     from embedcli.api import load as load
+    from embedcli.api import load_ensemble as load_ensemble
     from embedcli.api import lookup as lookup
     from embedcli.api import neighbors as neighbors
+    from embedcli.api import neighbors_of as neighbors_of
     from embedcli.api import odd as odd
     from embedcli.api import predict as predict
     from embedcli.api import reproduce as reproduce
     from embedcli.api import sample as sample
     from embedcli.api import similarity as similarity
+    from embedcli.api import stable_neighbors as stable_neighbors
     from embedcli.api import tokenize as tokenize
     from embedcli.api import train as train
     from embedcli.api import train_replicas as train_replicas
@@ -45,6 +48,9 @@ if TYPE_CHECKING:
     from embedcli.cooccurrences import Pair as Pair
     from embedcli.cooccurrences import Partner as Partner
     from embedcli.description import Description as Description
+    from embedcli.ensemble import Ensemble as Ensemble
+    from embedcli.ensemble import StableNeighbor as StableNeighbor
+    from embedcli.ensemble import StableNeighbors as StableNeighbors
     from embedcli.errors import ConfigError as ConfigError
     from embedcli.errors import CorpusError as CorpusError
     from embedcli.errors import EmbedError as EmbedError
@@ -92,12 +98,14 @@ __version__ = "0.2.0"
 
 _NAMES = {
     "api": "analogy cache clear_cache compare convert count describe evaluate explain "
-    "explain_pair explain_word from_gensim load lookup neighbors odd predict reproduce sample "
-    "similarity tokenize train train_replicas tune vectors Cache",
+    "explain_pair explain_word from_gensim load load_ensemble lookup neighbors neighbors_of odd "
+    "predict reproduce sample similarity stable_neighbors tokenize train train_replicas tune "
+    "vectors Cache",
     "comparison": "ComparedWord TableComparison",
     "config": "CountSettings TextSettings TrainSettings",
     "cooccurrences": "Contexts Cooccurrences Pair Partner",
     "description": "Description",
+    "ensemble": "Ensemble StableNeighbor StableNeighbors",
     "errors": "ConfigError CorpusError EmbedError FormatError StoreError TrainingError "
     "VocabularyError WorkerError",
     "evaluation": "Analogies Classification Regression Section Similarity",

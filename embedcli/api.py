@@ -29,11 +29,14 @@ from embedcli.table import (
 from embedcli.text.vocabulary import Coverage, Oov
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from embedcli import explanation
     from embedcli.comparison import TableComparison
     from embedcli.config import TrainSettings
     from embedcli.cooccurrences import Cooccurrences
     from embedcli.description import Description
+    from embedcli.ensemble import Ensemble, StableNeighbors
     from embedcli.evaluation import Analogies, Classification, Regression, Similarity
     from embedcli.formats.base import Options, Read
     from embedcli.prediction import Results
@@ -368,16 +371,70 @@ def lookup(words: Iterable[str], model: Model = "embeddings", *, oov: Oov | None
 
 
 def neighbors(
-    words: str | Sequence[str],
+    words: str | Sequence[str] = (),
+    model: Model = "embeddings",
+    *,
+    k: int = 10,
+    metric: Metric = "cosine",
+    plus: Sequence[str] = (),
+    minus: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    oov: Oov | None = None,
+) -> Answers[Neighbors]:
+    """Find the k words nearest to each of `words`: `EmbeddingTable.neighbors`."""
+    return _table(model).neighbors(
+        words, k, metric, plus=plus, minus=minus, exclude=exclude, oov=oov
+    )
+
+
+def neighbors_of(
+    vectors: Source | ArrayLike,
     model: Model = "embeddings",
     *,
     k: int = 10,
     metric: Metric = "cosine",
     exclude: Sequence[str] = (),
-    oov: Oov | None = None,
 ) -> Answers[Neighbors]:
-    """Find the k words nearest to each of `words`: `EmbeddingTable.neighbors`."""
-    return _table(model).neighbors(words, k, metric, exclude=exclude, oov=oov)
+    """Find the k words nearest to vectors: `EmbeddingTable.neighbors_of`.
+
+    `vectors` are an array, (Q, D) or (D,), or a file: `.npy`, or lines of numbers with blanks
+    between, which may begin with a name. Raises FormatError or VocabularyError.
+    """
+    from embedcli.formats.queries import read_queries
+
+    table = _table(model)
+    if isinstance(vectors, str | Path):
+        labels, rows = read_queries(Path(vectors), table.dim)
+        return table.neighbors_of(rows, labels, k, metric, exclude=exclude)
+    return table.neighbors_of(vectors, None, k, metric, exclude=exclude)
+
+
+def stable_neighbors(
+    words: str | Sequence[str],
+    models: Models,
+    *,
+    k: int = 10,
+    metric: Metric = "cosine",
+    plus: Sequence[str] = (),
+    minus: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    oov: Oov | None = None,
+) -> Answers[StableNeighbors]:
+    """Find the words nearest to each of `words` in several models: `Ensemble.neighbors`.
+
+    `models` are several models, or a folder of them, as `train_replicas` makes. Each neighbour has
+    the mean of its scores, their range, and in how many models it is among the k nearest.
+    """
+    return load_ensemble(models).neighbors(
+        words, k, metric, plus=plus, minus=minus, exclude=exclude, oov=oov
+    )
+
+
+def load_ensemble(models: Models) -> Ensemble:
+    """Open several models, or all of a folder of models; raises StoreError or FormatError."""
+    from embedcli.ensemble import Ensemble
+
+    return Ensemble(_tables(models))
 
 
 def analogy(

@@ -90,7 +90,7 @@ class Neighbor(NamedTuple):
     score: float
 
 
-class _Answer:
+class Answer:
     """A record that answers a question; notebooks show it as a table."""
 
     def _repr_html_(self) -> str:
@@ -100,7 +100,7 @@ class _Answer:
 
 
 @dataclass(frozen=True)
-class Neighbors(_Answer):
+class Neighbors(Answer):
     """The words nearest to a word, the nearest first; none where the word is unknown."""
 
     token: str
@@ -108,7 +108,7 @@ class Neighbors(_Answer):
 
 
 @dataclass(frozen=True)
-class Analogy(_Answer):
+class Analogy(Answer):
     """The words A, B and C, and the words D so that A is to B as C is to D, the best first."""
 
     tokens: tuple[str, ...]
@@ -116,7 +116,7 @@ class Analogy(_Answer):
 
 
 @dataclass(frozen=True)
-class Comparison(_Answer):
+class Comparison(Answer):
     """Two words and their cosine, dot product or negative distance."""
 
     tokens: tuple[str, ...]
@@ -124,7 +124,7 @@ class Comparison(_Answer):
 
 
 @dataclass(frozen=True)
-class OddOneOut(_Answer):
+class OddOneOut(Answer):
     """The word that fits least to the others, and the cosine of each with the mean of all."""
 
     tokens: tuple[str, ...]
@@ -241,6 +241,16 @@ class Nearest(NamedTuple):
 
     ids: NDArray[np.int64]
     scores: NDArray[np.float32]
+
+
+class Queries(NamedTuple):
+    """Vectors to search with, (Q, D), and for each its name and the ids that must not be found."""
+
+    labels: list[str]
+    vectors: NDArray[np.float32]
+    excluded: list[list[int]]
+    missing: NDArray[np.bool_]  # (Q,) its word is unknown: it has no neighbours
+    found: Found  # the words that were asked for
 
 
 class EmbeddingTable:
@@ -474,24 +484,90 @@ class EmbeddingTable:
 
     def neighbors(
         self,
-        words: str | Sequence[str],
+        words: str | Sequence[str] = (),
         k: int = 10,
         metric: Metric = "cosine",
         *,
+        plus: Sequence[str] = (),
+        minus: Sequence[str] = (),
         exclude: Sequence[str] = (),
         oov: Oov | None = None,
     ) -> Answers[Neighbors]:
         """Find the k words nearest to each of `words`, other than the word and those of `exclude`.
 
-        Scores are cosines, dot products or negative distances. `oov` is as in `lookup`; a word of
-        zeros has no neighbours.
+        With `plus` and `minus` the words nearest to the sum of the unit vectors of the word and of
+        those in `plus`, less those in `minus`; none of these words is found. Without `words` that
+        is one question. Scores are cosines, dot products or negative distances. `oov` is as in
+        `lookup`; a word of zeros has no neighbours.
         """
+        asked = self.queries(words, plus=plus, minus=minus, exclude=exclude, oov=oov)
+        near = self.nearest(asked.vectors, k, metric, asked.excluded)
+        near.ids[asked.missing] = -1
+        return _answers(map(Neighbors, asked.labels, self._named(near)), asked.found)
+
+    def queries(
+        self,
+        words: str | Sequence[str],
+        *,
+        plus: Sequence[str] = (),
+        minus: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        oov: Oov | None = None,
+    ) -> Queries:
+        """Return what `neighbors` searches with: the arguments are those of `neighbors`."""
         found = self.lookup([words] if isinstance(words, str) else words, oov)
         banned = self.lookup(exclude, "error" if oov in (None, "error") else "skip").ids.tolist()
-        left_out = [[each, *banned] for each in found.ids.tolist()]
-        near = self.nearest(found.vectors, k, metric, left_out)
-        near.ids[found.ids == UNKNOWN] = -1
-        return _answers(map(Neighbors, found.tokens, self._named(near)), found)
+        labels, vectors = list(found.tokens), found.vectors
+        excluded = [[each, *banned] for each in found.ids.tolist()]
+        missing = found.ids == UNKNOWN  # (Q,)
+        if plus or minus:
+            # The word and all that is added are scaled to length 1, as in `analogy`.
+            near, far = self.lookup(plus, oov), self.lookup(minus, oov)
+            change = unit(near.vectors).sum(axis=0) - unit(far.vectors).sum(axis=0)  # (D,)
+            if not labels:
+                labels, vectors = [""], np.zeros((1, self.dim), np.float32)  # (1, D)
+                excluded, missing = [banned], np.zeros(1, bool)
+                found = replace(near, known=near.known + far.known,
+                                unknown=near.unknown + far.unknown)  # fmt: skip
+            vectors = unit(vectors) + change  # (Q, D)
+            ids = [*near.ids.tolist(), *far.ids.tolist()]
+            excluded = [[*each, *ids] for each in excluded]
+            signs = "".join(f" + {token}" for token in near.tokens)
+            signs += "".join(f" - {token}" for token in far.tokens)
+            labels = [f"{label}{signs}".removeprefix(" + ").strip() for label in labels]
+        return Queries(labels, vectors, excluded, missing, found)
+
+    def neighbors_of(
+        self,
+        vectors: ArrayLike,
+        labels: Sequence[str] | None = None,
+        k: int = 10,
+        metric: Metric = "cosine",
+        *,
+        exclude: Sequence[str] = (),
+    ) -> Answers[Neighbors]:
+        """Find the k words nearest to vectors (Q, D) that may come from elsewhere.
+
+        Each answer is named after its label, or "vector 1" and so on. Raises VocabularyError for
+        vectors of another length.
+        """
+        wanted = np.atleast_2d(np.asarray(vectors, np.float32))  # (Q, D)
+        labels = labels or [f"vector {number}" for number in range(1, len(wanted) + 1)]
+        if wanted.shape != (len(labels), self.dim):
+            raise VocabularyError(
+                f"found vectors of {wanted.shape[-1]} numbers; those of the table have {self.dim}"
+            )
+        banned = self.lookup(exclude, "error").ids.tolist()
+        near = self.nearest(wanted, k, metric, [banned] * len(wanted))
+        return Answers(tuple(map(Neighbors, labels, self._named(near))), len(labels), 0)
+
+    def scores(
+        self, queries: NDArray[np.float32], ids: NDArray[np.int64], metric: Metric = "cosine"
+    ) -> NDArray[np.float32]:
+        """Score the rows of ids (N,) for query vectors (Q, D), as `nearest` does: (Q, N)."""
+        wanted = unit(queries) if metric == "cosine" else queries
+        with np.errstate(all="ignore"):  # rows may hold numbers that are not finite
+            return _scores(self.rows(ids), wanted, metric)
 
     def analogy(
         self,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -37,20 +38,45 @@ Words = Annotated[
         help="Words; none: from standard input, one question per line, or at a prompt.",
     ),
 ]
-# Answers some questions about a table, of which each is a list of words.
-Ask = Callable[["EmbeddingTable", list[list[str]], Any], "Answers[Any]"]
+# Answers some questions about a table, or several, of which each is a list of words.
+Ask = Callable[[Any, list[list[str]], Any], "Answers[Any]"]
 
 
 @examples(
     "embed neighbors king",
     "embed neighbors king queen -k 3 --format json",
     "embed neighbors king --metric euclidean --exclude queen",
+    "embed neighbors king --plus woman --minus man",
+    "embed neighbors --vector phrase.npy",
+    "embed neighbors king -m seed-1 -m seed-2 -m seed-3",
 )
 def neighbors(
     words: Words = None,
-    model: flags.Model = flags.EMBEDDINGS,
+    models: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="PATH",
+            callback=lambda given: list(map(Path, given or ())),
+            help="Model folder, file of vectors, or folder of models; repeatable, for how sure the "
+            "neighbours are. [env var: EMBED_MODEL]",
+        ),
+    ] = None,
     k: K = 10,
     metric: Metric = "cosine",
+    plus: Annotated[
+        list[str] | None,
+        typer.Option(metavar="WORD", help="Word whose vector is added; repeatable."),
+    ] = None,
+    minus: Annotated[
+        list[str] | None,
+        typer.Option(metavar="WORD", help="Word whose vector is subtracted; repeatable."),
+    ] = None,
+    vector: Annotated[
+        Path | None,
+        flags.path("--vector", help="Find the words nearest to the vectors in a file instead."),
+    ] = None,
     exclude: Annotated[
         list[str] | None,
         typer.Option(metavar="WORD", help="Word to leave out of the results; repeatable."),
@@ -62,16 +88,35 @@ def neighbors(
     """Find the words nearest to a word.
 
     The score is the cosine, the dot product, or the negative distance. A word of zeros (--oov
-    zero) has no neighbours. JSON: a list of {"token", "neighbors": [{"token", "score"}]}. TSV: the
-    word, a neighbour, its score.
+    zero) has no neighbours. With --plus and --minus vectors of length 1 are added and subtracted.
+    --vector reads a .npy file, or lines of numbers. With several models the neighbours are those of
+    the mean score, each with the range of its scores and in how many models it is among the -k
+    nearest; a folder of models, as `embed train --replicas` makes, is all of them. JSON: a list of
+    {"token", "neighbors": [{"token", "score"}]}. TSV: the word, a neighbour, its score; of several
+    models the mean, lowest and highest score, in how many it is, and the number of models.
     """
     from embedcli import api
 
-    def ask(table: EmbeddingTable, questions: list[list[str]], oov: Any) -> Answers[Any]:
-        words = [word for (word,) in questions]
-        return api.neighbors(words, table, k=k, metric=metric, exclude=exclude or (), oov=oov)
+    places = models or [Path(os.environ.get("EMBED_MODEL") or flags.EMBEDDINGS)]
+    several = len(places) > 1 or bool(api.models_in(places[0]))
+    if vector is not None and (words or plus or minus or several):
+        raise typer.BadParameter("goes with one model, and without words", param_hint="--vector")
+    how: dict[str, Any] = {"k": k, "metric": metric, "exclude": exclude or ()}
+    if vector is not None:
+        found = api.neighbors_of(vector, places[0], **how)
+        _print(found, output)
+        return
+    how |= {"plus": plus or (), "minus": minus or ()}
 
-    _answer(ask, words, 1, model, oov, output, quiet)
+    def ask(tables: Any, questions: list[list[str]], oov: Any) -> Answers[Any]:
+        words = [word for (word,) in questions if word]
+        found: Answers[Any] = tables.neighbors(words, oov=oov, **how)
+        return found
+
+    if not words and (plus or minus):
+        words = [""]  # one question, of what is added and subtracted alone
+    opened = api.load_ensemble(places) if several else api.load(places[0])
+    _answer(ask, words, 1, opened, oov, output, quiet)
 
 
 @examples(
@@ -102,7 +147,7 @@ def analogy(
     def ask(table: EmbeddingTable, questions: list[list[str]], oov: Any) -> Answers[Any]:
         return api.analogy(questions, table, k=k, method=method, oov=oov)
 
-    _answer(ask, words, 3, model, oov, output, quiet)
+    _answer(ask, words, 3, api.load(model), oov, output, quiet)
 
 
 @examples(
@@ -126,7 +171,7 @@ def similarity(
     def ask(table: EmbeddingTable, questions: list[list[str]], oov: Any) -> Answers[Any]:
         return api.similarity(questions, table, metric=metric, oov=oov)
 
-    _answer(ask, words, 2, model, oov, output, quiet)
+    _answer(ask, words, 2, api.load(model), oov, output, quiet)
 
 
 @examples("embed odd king queen prince river", "embed odd --format json apple pear bread cat")
@@ -147,27 +192,25 @@ def odd(
     def ask(table: EmbeddingTable, questions: list[list[str]], oov: Any) -> Answers[Any]:
         return api.odd(questions, table, oov=oov)
 
-    _answer(ask, words, None, model, oov, output, quiet)
+    _answer(ask, words, None, api.load(model), oov, output, quiet)
 
 
 def _answer(
     ask: Ask,
     words: list[str] | None,
     size: int | None,
-    model: Path,
+    table: Any,
     oov: str | None,
     output: str,
     quiet: bool,
 ) -> None:
-    """Ask questions of `size` words each about a table, and print the answers as they come.
+    """Ask questions of `size` words each about one table or several, and print the answers.
 
     At a prompt an unknown word is reported at once, and the next question is awaited.
     """
-    from embedcli import api
     from embedcli.cli.progress import Progress
     from embedcli.text.vocabulary import Coverage
 
-    table = api.load(model)
     at_prompt = not words and sys.stdin.isatty()
     coverage, asked = Coverage(), 0
     # A bar would be between the answers on a terminal.
@@ -189,16 +232,21 @@ def _answer(
             yield from found
 
     with progress:
-        if output == "json":
-            terminal.write_json(records.to_json(each, digits=6) for each in answers())
-        else:
-            for answer in answers():
-                if output == "tsv":
-                    sys.stdout.writelines(map(terminal.raw, records.answer_tsv(answer)))
-                else:
-                    blocks.show([records.answer(answer)])
+        _print(answers(), output)
     if (coverage.unknown or asked > 1 or not words) and not at_prompt:
         terminal.say_found(coverage, quiet=quiet)
+
+
+def _print(answers: Iterable[Any], output: str) -> None:
+    """Print answers as they come."""
+    if output == "json":
+        terminal.write_json(records.to_json(each, digits=6) for each in answers)
+        return
+    for answer in answers:
+        if output == "tsv":
+            sys.stdout.writelines(map(terminal.raw, records.answer_tsv(answer)))
+        else:
+            blocks.show([records.answer(answer)])
 
 
 def _questions(

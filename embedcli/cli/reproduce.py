@@ -15,7 +15,7 @@ from embedcli.views import terminal
 
 if TYPE_CHECKING:
     from embedcli.training.loop import Step
-    from embedcli.training.run import Counting, Prepared, Reading
+    from embedcli.training.run import Counting, Prepared, Reading, Replica
 
 
 @examples(
@@ -48,19 +48,19 @@ def reproduce(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from embedcli import api
     from embedcli.cli.progress import Progress
-    from embedcli.training.run import Counting, Prepared, Reading
+    from embedcli.training.run import Counting, Prepared, Reading, Replica
     from embedcli.views import blocks, records
 
     with Progress(quiet) as progress:
 
-        def report(event: Reading | Counting | Prepared | Step) -> None:
+        def report(event: Reading | Counting | Prepared | Replica | Step) -> None:
             if isinstance(event, Reading):
                 progress.say("read", *event)
             elif isinstance(event, Counting):
                 progress.say("count", *event, unit="words")
             elif isinstance(event, Prepared):
                 progress.start("train")
-            else:
+            elif not isinstance(event, Replica):
                 progress.step(event)
 
         found = api.reproduce(model, corpus or None, report=report)

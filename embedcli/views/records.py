@@ -11,13 +11,14 @@ from embedcli.views.terminal import numbers, spelled, tsv_line
 
 if TYPE_CHECKING:
     from embedcli.description import Description
+    from embedcli.ensemble import StableNeighbors
     from embedcli.evaluation import Analogies, Classification
     from embedcli.prediction import Label
     from embedcli.reproduction import Reproduction
     from embedcli.table import EmbeddingTable, Neighbor
     from embedcli.table import Row as TableRow
 
-Answer = Any  # Neighbors, Analogy, Comparison or OddOneOut
+Answer = Any  # Neighbors, StableNeighbors, Analogy, Comparison or OddOneOut
 COMPUTED = ("accuracy", "semantic", "syntactic", "total")  # properties of what was measured
 IF_COMPOSED = ("composed", "composed_words")  # only where vectors were composed of parts
 LARGEST_MATRIX = 8  # labels of a confusion matrix that is shown; JSON has any
@@ -91,9 +92,21 @@ def answer(of: Answer) -> Block:
     tokens, found = _parts(of)
     if found is None:
         return Line([*tokens, Cell(f"{of.score:.6g}", "heading")])
+    if hasattr(of, "models"):
+        return _stable(of)
     cells = [[f"{score: .4f}", word] for word, score in found]
     title, right = "  ".join(tokens), (True, False)
     return Table(["score", "word"], cells, right=right, title=title, layout="list")
+
+
+def _stable(of: StableNeighbors) -> Table:
+    """Show neighbours in several models: mean, range, in how many they are among the k nearest."""
+    cells = [
+        [f"{mean: .4f}", f"{low: .4f} to {high: .4f}", f"{among}/{of.models}", word]
+        for word, mean, low, high, among in of.neighbors
+    ]
+    title = f"{of.token}  (mean and range; in how many of {of.models} models among the {of.k})"
+    return Table(["", "", "", ""], cells, (True, True, True, False), title=title, layout="list")
 
 
 def answer_tsv(of: Answer) -> Iterator[str]:
@@ -102,7 +115,10 @@ def answer_tsv(of: Answer) -> Iterator[str]:
     if found is None:
         yield tsv_line([*tokens, f"{of.score:.6g}"])
     else:
-        yield from (tsv_line([*tokens, word, f"{score:.6g}"]) for word, score in found)
+        for word, *scores in found:
+            numbers = (f"{score:.6g}" for score in scores)
+            models = [of.models] if hasattr(of, "models") else []
+            yield tsv_line([*tokens, word, *numbers, *models])
 
 
 def _parts(of: Answer) -> tuple[Sequence[str], Sequence[Neighbor] | None]:

@@ -61,7 +61,8 @@ QUESTIONS = ": family\nnice bad see hear\n: gram1\nsee hear you that\nsee hear y
 COMMANDS_OF = {
     "`lookup`": ["lookup see nobody --oov zero"],
     "`show-table`": ["show-table", "show-table --model v.txt"],
-    "`neighbors`": ["neighbors see nobody --oov zero", "neighbors see --metric euclidean"],
+    "`neighbors`": ["neighbors see nobody --oov zero", "neighbors --plus see --minus nice"],
+    "`neighbors` of several models": ["neighbors see nobody -m both --oov zero"],
     "`analogy`": ["analogy nice bad see", "analogy nice bad see --method 3cosmul"],
     "`similarity`": ["similarity nice bad nice nobody --oov zero"],
     "`odd`": ["odd nice bad see"],

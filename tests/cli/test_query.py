@@ -272,3 +272,36 @@ def test_lines_of_blanks_ask_nothing(embed, royals, stdin):
 def test_json_of_no_question(embed, royals, stdin):
     stdin("")
     assert embed("neighbors", "--format", "json").out == "[]\n"
+
+
+def test_neighbors_of_sums(embed, royals):
+    found = embed("neighbors", "king", "--plus", "woman", "--minus", "man", "-k", "1")
+    assert found.out.startswith("king + woman - man\n") and "queen" in found.out
+    alone = embed("neighbors", "--plus", "king", "--minus", "man", "-k", "1", "--format", "tsv")
+    assert alone.out.startswith("king - man\t") and alone.err == ""
+    assert embed("neighbors", "king", "--plus", "kong").code == 1
+
+
+def test_neighbors_of_a_vector(embed, royals, tmp_path):
+    embed("lookup", "king")
+    (tmp_path / "v.txt").write_text("mine 1 0 1\n")
+    assert embed("neighbors", "--vector", "v.txt", "-k", "1").out == "mine\n   1.0000  king\n"
+    for more in (("king",), ("--plus", "king"), ("-m", "a", "-m", "b")):
+        wrong = embed("neighbors", *more, "--vector", "v.txt")
+        assert wrong.code == 2 and "--vector" in wrong.err
+    (tmp_path / "v.txt").write_text("1 0\n")
+    short = embed("neighbors", "--vector", "v.txt")
+    assert short.code == 1 and "v.txt:1: found 2 numbers; expected 3" in short.err
+
+
+def test_neighbors_in_several_models(embed, royals, tmp_path):
+    (tmp_path / "other.txt").write_text("king 1 0 1\nqueen 1 1 .9\nriver -1 0 0\nman 1 0 0\n")
+    found = embed("neighbors", "king", "-m", "embeddings", "-m", "other.txt", "-k", "2")
+    assert found.out.splitlines()[0].startswith("king  (mean and range; in how many of 2 models")
+    assert found.out.splitlines()[1].endswith("2/2  queen")
+    tsv = embed("neighbors", "king", "-m", "embeddings", "-m", "other.txt", "--format", "tsv")
+    assert [len(line.split("\t")) for line in tsv.out.splitlines()] == [7, 7, 7]
+    (tmp_path / "models").mkdir()
+    (tmp_path / "embeddings").rename(tmp_path / "models/1")
+    one = embed("neighbors", "king", "-m", "models", "-k", "1")
+    assert "1/1  prince" in one.out
