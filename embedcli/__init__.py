@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from embedcli.api import evaluate as evaluate
     from embedcli.api import explain as explain
     from embedcli.api import explain_pair as explain_pair
+    from embedcli.api import explain_predictions as explain_predictions
     from embedcli.api import explain_word as explain_word
     from embedcli.api import from_gensim as from_gensim
     from embedcli.api import load as load
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from embedcli.api import train_replicas as train_replicas
     from embedcli.api import tune as tune
     from embedcli.api import vectors as vectors
+    from embedcli.attribution import Attribution as Attribution
+    from embedcli.attribution import Contribution as Contribution
     from embedcli.comparison import ComparedWord as ComparedWord
     from embedcli.comparison import TableComparison as TableComparison
     from embedcli.config import CountSettings as CountSettings
@@ -98,9 +101,10 @@ __version__ = "0.2.0"
 
 _NAMES = {
     "api": "analogy cache clear_cache compare convert count describe evaluate explain "
-    "explain_pair explain_word from_gensim load load_ensemble lookup neighbors neighbors_of odd "
-    "predict reproduce sample similarity stable_neighbors tokenize train train_replicas tune "
-    "vectors Cache",
+    "explain_pair explain_predictions explain_word from_gensim load load_ensemble lookup "
+    "neighbors neighbors_of odd predict reproduce sample similarity stable_neighbors tokenize "
+    "train train_replicas tune vectors Cache",
+    "attribution": "Attribution Contribution",
     "comparison": "ComparedWord TableComparison",
     "config": "CountSettings TextSettings TrainSettings",
     "cooccurrences": "Contexts Cooccurrences Pair Partner",

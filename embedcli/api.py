@@ -492,6 +492,29 @@ def predict(
     return Results(lines, predictor.coverage)
 
 
+def explain_predictions(
+    sources: Sources,
+    model: Source = "embeddings",
+    *,
+    k: int = 1,
+    threshold: float = 0.0,
+    oov: Oov | None = None,
+    **columns: Any,
+) -> Results:
+    """Say what the prediction of each line of text is made of: a contribution of every word.
+
+    The lines are tuples of `Attribution`s, of the labels or numbers that `predict` returns. The
+    arguments are those of `predict`. Raises StoreError for a model without labels.
+    """
+    from embedcli.attribution import explain_lines
+    from embedcli.model import load_model
+    from embedcli.prediction import Predictor, Results
+
+    predictor = Predictor(load_model(Path(model)), oov=oov, columns=columns)
+    lines = explain_lines(predictor, _places(sources), k, threshold)
+    return Results(lines, predictor.coverage)
+
+
 def vectors(
     sources: Sources,
     model: Model = "embeddings",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,8 +14,11 @@ from embedcli.cli import flags
 from embedcli.cli.app import examples
 from embedcli.config import TextSettings
 from embedcli.views import records, terminal
-from embedcli.views.blocks import show
+from embedcli.views.blocks import Line, show
 from embedcli.views.records import prediction_record
+
+if TYPE_CHECKING:
+    from embedcli.attribution import Attribution
 
 Texts = Annotated[
     list[str] | None,
@@ -26,6 +30,8 @@ Texts = Annotated[
     "embed predict reviews.txt",
     "echo 'a warm and lovely film' | embed predict -k 2",
     "embed predict --format json < reviews.txt",
+    "echo 'a warm and lovely film' | embed predict --why",
+    "embed predict reviews.txt --why --out why.html",
 )
 @flags.with_settings(TextSettings, only=flags.COLUMNS)
 def predict(
@@ -37,20 +43,42 @@ def predict(
         float, flags.share("--threshold", help="Smallest probability of a label.")
     ] = 0.0,
     oov: flags.OovOfText = None,
+    why: Annotated[
+        bool, typer.Option("--why", help="Show what each word contributes to the prediction.")
+    ] = False,
     output: Annotated[
         str, flags.one_of("--format", "table", "json", "tsv", help="Format of the output.")
     ] = "table",
+    out: Annotated[
+        Path | None,
+        flags.path("--out", "-o", help="Write a page of --why: FILE.html."),
+    ] = None,
     quiet: flags.Quiet = False,
 ) -> None:
     """Predict labels or numbers of text, line by line.
 
     Prints one line for each line of the text. JSON: for each line a list of {"label",
     "probability"}, or of numbers. TSV: label, probability, label, ...; or numbers.
+
+    --why splits each score into contributions of the words (and word n-grams) and the bias: exactly
+    where no layer is hidden, otherwise gradient times input. Words are coloured on a terminal. TSV:
+    line, label, kind of the part, its text, its contribution.
     """
     from embedcli import api
     from embedcli.cli.progress import Progress
 
     columns = flags.given(ctx)
+    if out is not None and (not why or out.suffix.lower() != ".html"):
+        raise typer.BadParameter(
+            "goes with --why, and a name that ends in .html", param_hint="--out"
+        )
+    if why:
+        found = api.explain_predictions(
+            files or ["-"], model, k=k, threshold=threshold, oov=oov, **columns
+        )
+        _show_why(found.lines, output, out, ", ".join(files or ["standard input"]))
+        terminal.say_found(found.coverage, quiet=quiet)
+        return
     found = api.predict(files or ["-"], model, k=k, threshold=threshold, oov=oov, **columns)
     with Progress(quiet or sys.stdout.isatty()) as progress:
         for number, line in enumerate(found.lines):
@@ -64,6 +92,27 @@ def predict(
                 show([records.prediction(line)])
             progress.say("predicted", number, 0, "lines")
     terminal.say_found(found.coverage, quiet=quiet)
+
+
+def _show_why(
+    lines: Iterator[Sequence[Attribution]], output: str, out: Path | None, title: str
+) -> None:
+    from embedcli.views import attribution as views
+
+    if out is not None:
+        from embedcli.storage import files
+
+        with files.atomic_write(out) as file:
+            file.write(views.html(lines, title).encode())
+        return
+    for number, line in enumerate(lines, 1):
+        if output == "json":
+            values = [views.record_of(each) for each in line]
+            sys.stdout.write(terminal.json_text(values) + "\n")
+        elif output == "tsv":
+            sys.stdout.writelines(map(terminal.raw, views.tsv(number, line)))
+        else:
+            show(views.blocks_of(line) if line else [Line([])])
 
 
 @examples(
@@ -101,7 +150,6 @@ def vectors(
     first. A text without a known word is all zeros. JSON: a list of {"line", "vector"}. TSV: the
     numbers. npy: one float32 array (texts, D).
     """
-    from pathlib import Path
     from tempfile import TemporaryDirectory
 
     from embedcli import api

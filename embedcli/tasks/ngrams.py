@@ -12,7 +12,7 @@ them out (loss of TREC .320 against .329, of SST-2 .50 against .57).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,6 +27,20 @@ from embedcli.text.vocabulary import Vocabulary
 NGRAMS = "ngrams"  # the name of the table among a task's parameters
 
 END_OF_TEXT = "</s>"
+
+
+def ngram_texts(words: Sequence[str], longest: int) -> list[str]:
+    """Return the n-grams of a text's words and its end, of 2 to `longest` words, shorter first.
+
+    >>> ngram_texts(["not", "good"], 2)
+    ['not good', 'good </s>']
+    """
+    followed = [*words, END_OF_TEXT]
+    return [
+        " ".join(followed[start : start + length])
+        for length in range(2, longest + 1)
+        for start in range(len(followed) - length + 1)
+    ]
 
 
 @dataclass(frozen=True)

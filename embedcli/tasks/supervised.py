@@ -30,7 +30,7 @@ from embedcli.errors import ConfigError
 from embedcli.nn.initializers import glorot, initial_rows
 from embedcli.nn.layers import POOLS, Dense, Embedding, cut
 from embedcli.nn.losses import LOSSES, Total
-from embedcli.tasks.ngrams import END_OF_TEXT, NGRAMS, WordNgrams
+from embedcli.tasks.ngrams import NGRAMS, WordNgrams, ngram_texts
 from embedcli.tasks.task import Candidate, Example, Ngram, Shapes, Task
 from embedcli.tasks.texts import Texts
 from embedcli.text.vocabulary import Vocabulary
@@ -296,12 +296,7 @@ class Supervised(Task):
         of = self.network.ngrams
         if of is None:
             return []
-        followed = [*words, END_OF_TEXT]
-        texts = [
-            " ".join(followed[start : start + length])
-            for length in range(2, of.longest + 1)
-            for start in range(len(followed) - length + 1)
-        ]
+        texts = ngram_texts(words, of.longest)
         buckets = of.of_texts(self.network.read(self._texts)).ids.tolist()
         rows, table = of.row_of[buckets].tolist(), self.parameters[NGRAMS].data
         return [

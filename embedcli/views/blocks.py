@@ -147,6 +147,50 @@ class Flow(NamedTuple):
         return f"<p>{gap.join(map(_html, self.cells))}</p>\n"
 
 
+class Shaded(NamedTuple):
+    """Texts with a number each, one after the other; colours show the numbers, or the numbers do.
+
+    `largest` is the number with the strongest colour.
+    """
+
+    cells: Sequence[tuple[str, float]]
+    largest: float
+    precision: int = 4
+
+    def _shades(self) -> list[int]:
+        found: list[int] = colors.shades([value for _, value in self.cells], self.largest).tolist()
+        return found
+
+    def plain(self) -> Iterator[str]:
+        """Yield the lines, each text with its number."""
+        texts = [f"{text} {value:+.{self.precision}f}" for text, value in self.cells]
+        return Flow(texts, indent="  ").plain()
+
+    def rich(self) -> Any:
+        """Return the texts, each on a colour by its number."""
+        from rich.text import Text
+
+        lines, line, taken = [], Text("  "), 2
+        for (text, _), shade in zip(self.cells, self._shades(), strict=True):
+            shown = visible(text)
+            if taken > len("  ") and taken + width(shown) + 1 > columns_of_page():
+                lines.append(line)
+                line, taken = Text("  "), 2
+            line.append(shown, colors.heat_style(shade))
+            line.append(" ")
+            taken += width(shown) + 1
+        return Text("\n").join([*lines, line])
+
+    def html(self) -> str:
+        """Return a paragraph, each text on a colour by its number, which the pointer shows."""
+        spans = (
+            f'<span style="{colors.veil_css(shade)};padding:1px 4px;border-radius:3px" '
+            f'title="{value:+.{self.precision}f}">{escaped(text)}</span>'
+            for (text, value), shade in zip(self.cells, self._shades(), strict=True)
+        )
+        return f'<p style="line-height:2">{" ".join(spans)}</p>\n'
+
+
 def paragraph(words: str) -> Flow:
     """Return a sentence or more, wrapped at spaces."""
     return Flow(visible(words).split(), gap=" ")

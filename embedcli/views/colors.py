@@ -152,3 +152,9 @@ def heat_css(shade: int) -> str:
     """Return the CSS of a number's cell: on blue, white or orange."""
     cell = tint(WARM if shade > 0 else COLD, abs(shade) / LEVELS)
     return f"background:{cell};color:{ink_on(cell)}"
+
+
+def veil_css(shade: int) -> str:
+    """Return the CSS of text on a transparent blue or orange, for light and for dark pages."""
+    alpha = round(190 * abs(shade) / LEVELS)
+    return f"background:{WARM if shade > 0 else COLD}{alpha:02x}"

@@ -51,7 +51,7 @@ def step_page(step: Step, say: Catalogue) -> str:
     scripts = f'<script type="application/json" id="data">{data}</script>\n'
     body = "".join(_stages(step, say)) + tables
     policy = f"style-src {_digest(_style())}; script-src {_digest(script)}"
-    return _page(f"“{step.text}”", body, say, policy, f"{scripts}<script>{script}</script>")
+    return page(f"“{step.text}”", body, say, policy, f"{scripts}<script>{script}</script>")
 
 
 def word_page(of: Word | Pair, say: Catalogue) -> str:
@@ -78,10 +78,17 @@ def _drawn_page(of: Step | Word | Pair, tables: str, say: Catalogue) -> str:
         else:
             body.append(f"<p>{escaped(part.words)}</p>\n")
     # Each figure has its style with it.
-    return _page(title.words, "".join(body) + tables, say, "style-src 'unsafe-inline'")
+    return page(title.words, "".join(body) + tables, say)
 
 
-def _page(title: str, body: str, say: Catalogue, policy: str, scripts: str = "") -> str:
+def page(
+    title: str,
+    body: str,
+    say: Catalogue,
+    policy: str = "style-src 'unsafe-inline'",
+    scripts: str = "",
+) -> str:
+    """Return a page with the style of all explanations; `policy` says which styles it may have."""
     template = Template((_FOLDER / "explain.html").read_text("utf-8"))
     return template.substitute(
         language=say.language,

@@ -79,6 +79,7 @@ COMMANDS_OF = {
     "`count --word`": ["count text.txt --word see"],
     "`reproduce`": ["reproduce embeddings text.txt"],
     "`predict`": ["predict text.txt", "predict text.txt -k 2"],
+    "`predict --why`": ["predict text.txt --why", "predict text.txt --why --model numbers"],
     "`vectors`": ["vectors nice see"],
     "`evaluate` of word pairs": ["evaluate pairs.txt"],
     "`evaluate` of analogies": ["evaluate questions.txt"],
