@@ -175,19 +175,21 @@ def _move(word: Word, say: Catalogue) -> str:
 def pair(of: Pair, say: Catalogue) -> Iterator[str]:
     """Return what the cosine of two words is made of, and what that does not say."""
     first, second = of.words
-    yield say("pair.cosine", first=first, second=second, cosine=of.cosine, contexts=of.contexts)
-    yield say("pair.parts", toward=of.toward, away=of.away, opposed=of.opposed)
+    yield say(
+        "two_words.cosine", first=first, second=second, cosine=of.cosine, contexts=of.contexts
+    )
+    yield say("two_words.parts", toward=of.toward, away=of.away, opposed=of.opposed)
     if abs(of.rest) >= _LEAST_REST:
-        yield say("pair.rest", rest=of.rest)
-    yield say("pair.is_not")
+        yield say("two_words.rest", rest=of.rest)
+    yield say("two_words.is_not")
 
 
 def contexts(of: Pair) -> list[tuple[str, Sequence[Context]]]:
     """Return the title of each kind of context words, as a key, and the words."""
     kinds = {
-        "pair.toward": of.drawn_to,
-        "pair.away": of.kept_from,
-        "pair.opposed": of.opposing,
+        "two_words.toward": of.drawn_to,
+        "two_words.away": of.kept_from,
+        "two_words.opposed": of.opposing,
     }
     return [(key, found) for key, found in kinds.items() if found]
 

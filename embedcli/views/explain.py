@@ -175,8 +175,8 @@ def _contexts(pair: Pair, contexts: Sequence[Context], say: Catalogue, precision
         ]
         for context in contexts
     ]
-    header = [say("pair.context"), say("pair.part"), say("pair.share")]
-    header += [say("pair.score", word=word) for word in pair.words]
+    header = [say("two_words.context"), say("two_words.part"), say("two_words.share")]
+    header += [say("two_words.score", word=word) for word in pair.words]
     return Table(header, rows, right=(False, *[True] * 4))
 
 
