@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from embedcli.api import load as load
     from embedcli.api import load_ensemble as load_ensemble
     from embedcli.api import lookup as lookup
+    from embedcli.api import map_words as map_words
     from embedcli.api import neighbors as neighbors
     from embedcli.api import neighbors_of as neighbors_of
     from embedcli.api import odd as odd
@@ -69,6 +70,9 @@ if TYPE_CHECKING:
     from embedcli.evaluation import Similarity as Similarity
     from embedcli.formats.base import Options as Options
     from embedcli.formats.base import Read as Read
+    from embedcli.mapping import Arrangement as Arrangement
+    from embedcli.mapping import Attribute as Attribute
+    from embedcli.mapping import Map as Map
     from embedcli.prediction import Label as Label
     from embedcli.prediction import Results as Results
     from embedcli.reproduction import Difference as Difference
@@ -102,8 +106,8 @@ __version__ = "0.2.0"
 _NAMES = {
     "api": "analogy cache clear_cache compare convert count describe evaluate explain "
     "explain_pair explain_predictions explain_word from_gensim load load_ensemble lookup "
-    "neighbors neighbors_of odd predict reproduce sample similarity stable_neighbors tokenize "
-    "train train_replicas tune vectors Cache",
+    "map_words neighbors neighbors_of odd predict reproduce sample similarity "
+    "stable_neighbors tokenize train train_replicas tune vectors Cache",
     "attribution": "Attribution Contribution",
     "comparison": "ComparedWord TableComparison",
     "config": "CountSettings TextSettings TrainSettings",
@@ -114,6 +118,7 @@ _NAMES = {
     "VocabularyError WorkerError",
     "evaluation": "Analogies Classification Regression Section Similarity",
     "formats.base": "Options Read",
+    "mapping": "Arrangement Attribute Map",
     "prediction": "Label Results",
     "reproduction": "Difference Reproduction",
     "table": "Analogy Answers Comparison EmbeddingTable Found Nearest Neighbor Neighbors "

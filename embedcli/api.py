@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from embedcli.ensemble import Ensemble, StableNeighbors
     from embedcli.evaluation import Analogies, Classification, Regression, Similarity
     from embedcli.formats.base import Options, Read
+    from embedcli.mapping import Map
     from embedcli.prediction import Results
     from embedcli.reproduction import Reproduction
     from embedcli.text.tokenized import OovId, Tokenized
@@ -658,6 +659,41 @@ def explain_pair(
     from embedcli.model import load_model
 
     return explain(load_model(Path(model)), (first, second), k)
+
+
+def map_words(
+    model: Model = "embeddings",
+    *,
+    words: int = 20_000,
+    layout: Literal["auto", "pca", "tsne"] = "auto",
+    colors: Source | None = None,
+    report: Callable[[str, int, int, str], None] | None = None,
+) -> Map:
+    """Map the `words` most frequent words of a table: places in a plane, and exact neighbours.
+
+    `layout` is "tsne", "pca", or "auto": t-SNE, but PCA for fewer than 30 words; vectors of one or
+    two numbers are drawn as they are. `colors` is a TSV of values to colour words by. `report` is
+    told what is being done, how much of it is done, the total, and the unit. In a notebook the
+    record is a picture. See `mapping.map_words`. Raises ConfigError, CorpusError, VocabularyError,
+    StoreError or FormatError.
+    """
+    from embedcli import mapping
+    from embedcli.model import load_model
+
+    trained, name = None, "table"
+    if not isinstance(model, EmbeddingTable):
+        name = Path(model).name or str(model)
+        if is_model(Path(model)):
+            trained = load_model(Path(model))
+    return mapping.map_words(
+        _table(model) if trained is None else trained.table,
+        name,
+        words=words,
+        layout=layout,
+        model=trained,
+        colors=None if colors is None else Path(colors),
+        report=report or (lambda *_: None),
+    )
 
 
 def convert(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -686,27 +685,39 @@ class EmbeddingTable:
         k = min(k, len(self))
         ids = np.full((queries, k), -1, np.int64)  # (Q, k)
         best = np.full((queries, k), -np.inf, np.float32)  # (Q, k)
+        if not k:
+            return Nearest(ids, best)
         # Every (query, id) that must not be found, (P, 2).
         pairs = [(query, int(each)) for query, of in enumerate(exclude or []) for each in of]
         banned = np.array(pairs, np.int64).reshape(-1, 2)
-        threads: AbstractContextManager[object] = nullcontext()
-        if queries <= _FEW_QUERIES:
-            # Products of few queries wait for memory, which more threads make little faster; and
-            # on a busy machine the threads wait for each other at every block: a search then took
-            # seven times as long.
-            from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-            threads = threadpool_limits(1, user_api="blas")
-        with np.errstate(all="ignore"), threads:  # rows may hold numbers that are not finite
-            for first in range(0, queries if k else 0, _QUERIES):
-                part = slice(first, first + _QUERIES)
-                for start, block in self.blocks():
-                    scores = score(block, part)  # (Q, B)
-                    scores[np.isnan(scores)] = -np.inf
-                    places = banned - (first, start)  # (P, 2)
-                    inside = ((places >= 0) & (places < scores.shape)).all(axis=1)
-                    scores[tuple(places[inside].T)] = -np.inf
-                    _merge(ids[part], best[part], scores, start)
+        @np.errstate(all="ignore")  # rows may hold numbers that are not finite
+        def search(part: slice) -> None:
+            for start, block in self.blocks():
+                scores = score(block, part)  # (Q, B)
+                scores[np.isnan(scores)] = -np.inf
+                places = banned - (part.start, start)  # (P, 2)
+                inside = ((places >= 0) & (places < scores.shape)).all(axis=1)
+                scores[tuple(places[inside].T)] = -np.inf
+                _merge(ids[part], best[part], scores, start)
+
+        # Products of few queries wait for memory, which more threads make little faster; and on a
+        # busy machine the threads of BLAS wait for each other at every block: a search then took
+        # seven times as long. Threads of Python share many queries out, and find the same numbers.
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+        with threadpool_limits(1, user_api="blas"):
+            if queries <= _FEW_QUERIES:
+                search(slice(0, queries))
+            else:
+                from concurrent.futures import ThreadPoolExecutor
+
+                from embedcli.parallel import cores
+
+                size = min(_QUERIES, -(-queries // cores()))
+                with ThreadPoolExecutor(cores()) as threads:
+                    firsts = range(0, queries, size)
+                    list(threads.map(search, [slice(each, each + size) for each in firsts]))
         found = np.isfinite(best)
         ids[~found], best[~found] = -1, np.nan
         return Nearest(ids, best)

@@ -40,6 +40,7 @@ def shell(tmp_path: Path) -> dict[str, str]:
         "optimizers.md",
         "counting.md",
         "compare.md",
+        "map.md",
     ],
 )
 def test_page_shows_what_is_printed(

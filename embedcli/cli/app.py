@@ -33,6 +33,7 @@ COMMANDS = {
     "evaluate": "evaluate",
     "compare": "compare",
     "info": "info",
+    "map": "map",
     "explain": "explain",
     "convert": "convert",
     "cache": "cache",

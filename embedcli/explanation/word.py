@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from embedcli.config import TrainSettings, schema
 from embedcli.explanation.step import PartOf, parts_of
+from embedcli.initial import InitialTable, initial_table
 from embedcli.model import Model
-from embedcli.nn.initializers import BLOCK, initial_rows
+from embedcli.nn.initializers import BLOCK
 from embedcli.table import EmbeddingTable, unit
 from embedcli.tasks import TASKS
-from embedcli.tasks.words import initial_parts
 
 _NEIGHBORS = 10
 _SAMPLED_BLOCKS = 16  # of the table, to find out how far a row usually moves
-_BLOCK_ROWS = 16 * BLOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,7 @@ def explain_word(model: Model, word: str, k: int = _NEIGHBORS) -> Word:
     counts = table.vocabulary.counts
     count = None if counts is None else int(counts[index])
     now = table.rows([index])[0]  # (D,)
-    initial = _initial_table(model)
+    initial = initial_table(model)
     start = None if initial is None else initial.rows([index])[0]  # (D,)
     return Word(
         token=word,
@@ -118,55 +116,7 @@ def explain_word(model: Model, word: str, k: int = _NEIGHBORS) -> Word:
     )
 
 
-class _InitialTable(EmbeddingTable):
-    """The table before training; its rows are drawn when they are needed."""
-
-    def __init__(self, model: Model) -> None:
-        super().__init__(model.table.vocabulary, model.table.vectors)
-        self._start = model.start
-        self._tables = min(int(model.start.get("tables", 1)), 2)  # whose sum was saved
-        words = model.table.vocabulary
-        self._composition = TASKS[model.settings.task].composed_of(words, model.settings)
-        if self._composition is not None:
-            self._parts = initial_parts(model.settings, self._composition.sizes)
-
-    def draw(self, rows: range) -> NDArray[np.float32]:
-        """Return the rows of a range, (N, D)."""
-        if self._composition is not None:
-            return np.asarray(self._composition.compose(self._parts, np.array(rows)))
-        of = self._start
-        drawn = initial_rows(of["init"], of["seed"], rows, self.dim, of["scale"])
-        for stream in range(1, self._tables):
-            drawn += initial_rows(
-                of["init"], of["seed"], rows, self.dim, of["scale"], stream=stream
-            )
-        return drawn
-
-    def rows(self, ids: ArrayLike) -> NDArray[np.float32]:
-        """Return the rows of ids, (N, D)."""
-        ranges = [range(each, each + 1) for each in np.asarray(ids).tolist()]
-        return np.concatenate(list(map(self.draw, ranges)))
-
-    def blocks(self, size: int | None = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Yield the table in blocks of rows."""
-        del size
-        for start in range(0, len(self), _BLOCK_ROWS):
-            yield start, self.draw(range(start, min(start + _BLOCK_ROWS, len(self))))
-
-
-def _initial_table(model: Model) -> _InitialTable | None:
-    """Return the table before training, or None where it cannot be drawn again."""
-    known = {"init", "seed", "scale"} <= model.start.keys()
-    updated = model.parts is not None and model.settings.update is not None
-    if not known or "vectors" in model.start or updated:
-        return None
-    specs = schema(TrainSettings)
-    for name, key in (("init", "init"), ("seed", "seed"), ("init_scale", "scale")):
-        specs[name].check(model.start[key])
-    return _InitialTable(model)
-
-
-def _median_move(table: EmbeddingTable, initial: _InitialTable) -> float:
+def _median_move(table: EmbeddingTable, initial: InitialTable) -> float:
     """Return the median distance that rows moved, over blocks spread evenly over the table."""
     blocks = -(-len(table) // BLOCK)
     moves = []

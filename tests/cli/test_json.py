@@ -16,7 +16,7 @@ from embedcli.cli.app import COMMANDS
 PAGE = (Path(embedcli.__file__).parent.parent / "docs/json.md").read_text(encoding="utf-8")
 HEADING = re.compile(r"^(####?) (.*)$", re.MULTILINE)
 ROW = re.compile(r"^\| `(\w+)` \| ([^|]+) \| [^|]*\|$", re.MULTILINE)
-ELSEWHERE = {"explain"}  # docs/explain.md
+ELSEWHERE = {"map", "explain"}  # docs/map.md and docs/explain.md
 SILENT = {"train", "convert"}  # print no JSON
 
 Table = dict[str, str]

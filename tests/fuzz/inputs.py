@@ -622,6 +622,8 @@ ASKED = [
     ["evaluate", "questions", "--format", "json"],
     ["evaluate", "labels.txt", "--task", "classify"],
     ["evaluate", "numbers.txt", "--task", "regress", "--format", "json"],
+    ["map", "--format", "html"], ["map", "--format", "svg", "--words", "3"],
+    ["map", "--format", "json", "--layout", "tsne"], ["map", "--format", "tsv"],
     ["explain", "the king can't see"], ["explain", "a warm film", "--format", "json"],
     ["explain", "a warm film", "--label", "good", "--format", "html"],
     ["explain", "a film", "--label", "1", "--label", "2", "--format", "svg"],

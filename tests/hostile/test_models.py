@@ -144,6 +144,7 @@ def test_numbers_that_are_not_finite_do_no_harm(folder, value, capsys, monkeypat
         ["similarity", "a", "film", "--format", "json"],
         ["show-table", "--sort", "norm"],
         ["predict", "corpus.txt", "--format", "json"],
+        ["map", "--format", "html"],
         ["explain", "a warm film", "--format", "html"],
         ["explain", "--word", "film", "--format", "svg"],
         ["vectors", "a film", "--format", "json"],

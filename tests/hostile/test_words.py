@@ -111,6 +111,8 @@ SHOWN = [
     ("similarity", *EVERY[:2]),
     ("odd", *EVERY),
     ("vectors", *EVERY),
+    ("map", "--format", "json"),
+    ("map", "--out", f"{WORDS[0]}.tsv"),
     ("explain", TEXT),
     ("explain", "--word", WORDS[0]),
     ("explain", "--word", f"no{WORDS[0]}"),

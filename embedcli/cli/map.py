@@ -1,0 +1,93 @@
+"""A picture of a whole table: `map`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from embedcli.cli import flags
+from embedcli.cli.app import examples
+from embedcli.cli.progress import Progress
+from embedcli.views import terminal
+
+FORMATS = ("html", "svg", "tsv", "json")
+PAGE = Path("map.html")
+
+
+@examples(
+    "embed map",
+    "embed map --model glove.6B.50d.txt --words 50000 --out glove.html",
+    "embed map --layout pca --out map.svg",
+    "embed map --colors topics.tsv",
+    "embed map --format tsv | sort -k5",
+)
+def map(  # noqa: A001 - the name of the command
+    model: flags.Model = flags.EMBEDDINGS,
+    words: Annotated[
+        int, flags.number("--words", help="Number of words to draw, by count; up to 200000.")
+    ] = 20_000,
+    layout: Annotated[
+        Literal["auto", "pca", "tsne"],
+        flags.one_of(
+            "--layout",
+            "auto",
+            "pca",
+            "tsne",
+            help="How words are placed; auto: t-SNE, but PCA for fewer than 30 words.",
+        ),
+    ] = "auto",
+    colors: Annotated[
+        Path | None,
+        flags.path(
+            "--colors",
+            help="TSV of values to colour words by: a line of names, then a word and its values.",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        flags.one_of(
+            "--format",
+            *FORMATS,
+            help="Format of the output. [default: by the name of --out, or html]",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        flags.path(
+            "--out",
+            "-o",
+            help="Write to this file. [default: map.html; standard output with --format]",
+        ),
+    ] = None,
+    quiet: flags.Quiet = False,
+) -> None:
+    """Draw the words of a table as a map that opens in a browser.
+
+    The page is one file that needs no network. It finds a word and its exact neighbours in the
+    whole table, colours words by count, cluster, script and more, and draws axes of meaning such as
+    `woman - man`. Vectors of one or two numbers are drawn as they are. TSV: index, token, count, x,
+    y, and how many of its 10 nearest the picture keeps. The JSON is described in docs/map.md.
+    """
+    from embedcli import api
+    from embedcli.views import map_svg as views
+
+    ending = "" if out is None else out.suffix[1:].lower()
+    if out is None and output is None:
+        out = PAGE
+    output = output or (ending if ending in FORMATS else "html")
+    with Progress(quiet) as progress:
+        found = api.map_words(model, words=words, layout=layout, colors=colors, report=progress.say)
+    page = views.formatted(found, output)
+    if out is None:
+        sys.stdout.write(terminal.raw(page) if output == "tsv" else page)
+    else:
+        from embedcli.storage import files
+
+        with files.atomic_write(out) as file:
+            file.write(page.encode())
+        sys.stdout.write(f"{terminal.visible(str(out))}  {views.summary(found)}\n")
+        if output == "html":
+            terminal.note("open it in a browser", quiet=quiet)
+    if found.zeros:
+        terminal.note(f"{found.zeros:,} words with a vector of zeros are left out", quiet=quiet)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.mapping import maps
+
+
+@pytest.fixture
+def hindi(tmp_path):
+    return maps.hindi(tmp_path / "embeddings")
+
+
+@pytest.mark.parametrize(
+    "argv, path, start",
+    [
+        ((), "map.html", "<!doctype html>"),
+        (("--out", "a.svg"), "a.svg", "<svg"),
+        (("--out", "a.tsv"), "a.tsv", "0\tराजा\t1200\t"),
+        (("--out", "a.json"), "a.json", '{"model": "embeddings"'),
+        (("--out", "a.page", "--format", "svg"), "a.page", "<svg"),
+        (("--out", "a.page"), "a.page", "<!doctype html>"),
+    ],
+)
+def test_a_map_is_written_to_a_file(embed, hindi, tmp_path, argv, path, start):
+    found = embed("map", *argv, "--layout", "pca")
+    assert found.code == 0
+    assert found.out.startswith(f"{path}  400 of 400 words; PCA keeps ")
+    assert (tmp_path / path).read_text(encoding="utf-8").startswith(start)
+    assert ("open it in a browser" in found.err) == (start == "<!doctype html>")
+
+
+def test_a_map_is_written_to_standard_output(embed, hindi, tmp_path):
+    found = embed("map", "--format", "json", "--words", "30")
+    assert found.code == 0
+    assert len(json.loads(found.out)["points"]) == 30
+    assert not (tmp_path / "map.html").exists()
+
+
+def test_vectors_from_a_file_are_drawn(embed, hindi):
+    assert embed("convert", "embeddings", "v.txt").code == 0
+    found = embed("map", "--model", "v.txt", "--words", "50", "--quiet")
+    assert found.out.startswith("map.html  50 of 400 words")
+    assert found.err == ""
+
+
+def test_colours_of_a_file(embed, hindi, tmp_path):
+    (tmp_path / "c.tsv").write_text("word\tage\nking\t3\n")
+    assert embed("map", "--colors", "c.tsv", "--words", "40").code == 0
+    assert '"name": "age"' in (tmp_path / "map.html").read_text(encoding="utf-8")
+    found = embed("map", "--colors", "none.tsv")
+    assert found.code == 1
+    assert "none.tsv" in found.err
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (("--words", "0"), "words: found 0; expected 1 to 200,000"),
+        (("--layout", "umap"), "expected auto, pca, tsne"),
+        (("--out", "no/such/map.html"), "no/such"),
+        (("--model", "nowhere"), "nowhere"),
+    ],
+)
+def test_errors(embed, hindi, argv, message):
+    found = embed("map", *argv)
+    assert found.code in (1, 2)
+    assert message in found.err

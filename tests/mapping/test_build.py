@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedcli import api
+from embedcli.errors import ConfigError, CorpusError, VocabularyError
+from embedcli.mapping import build, map_words
+from embedcli.mapping.attributes import script_of
+from embedcli.model import load_model
+from embedcli.nn.initializers import initial_rows
+from embedcli.table import EmbeddingTable
+from embedcli.text.vocabulary import Vocabulary
+
+
+def table_of(number: int, dim: int = 8, counts: bool = True) -> EmbeddingTable:
+    """A table of random rows whose later words are the more frequent ones."""
+    rows = np.random.default_rng(0).normal(0, 1, (number, dim)).astype(np.float32)
+    words = [f"w{i}" for i in range(number)]
+    return EmbeddingTable(Vocabulary(words, np.arange(1, number + 1) if counts else None), rows)
+
+
+def test_the_most_frequent_words_are_drawn():
+    found = map_words(table_of(50), "m", words=20)
+    assert list(found.tokens) == [f"w{i}" for i in range(49, 29, -1)]
+    assert list(map_words(table_of(50, counts=False), "m", words=3).tokens) == ["w0", "w1", "w2"]
+
+
+def test_neighbors_are_those_of_the_whole_table():
+    table = table_of(400)
+    found = map_words(table, "m", words=100)
+    answers = table.neighbors(list(found.tokens), k=10)
+    for i, answer in enumerate(answers):
+        near = [(each.token, each.score) for each in answer.neighbors]
+        tokens = table.vocabulary.tokens(found.near.ids[i])
+        assert [token for token, _ in near] == list(tokens)
+        np.testing.assert_allclose(found.near.scores[i], [score for _, score in near], atol=1e-6)
+    small = EmbeddingTable(Vocabulary(list(found.tokens)), found.vectors)
+    for i, answer in enumerate(small.neighbors(list(found.tokens), k=10)):
+        tokens = [found.tokens[place] for place in found.near_on_map.ids[i]]
+        assert tokens == [each.token for each in answer.neighbors]
+
+
+def test_kept_neighbors_are_counted(monkeypatch):
+    monkeypatch.setattr(build, "_DISTANCES", 1 << 10)
+    rng = np.random.default_rng(0)
+    places = rng.normal(0, 1, (120, 2))
+    near = np.stack([rng.permutation(np.delete(np.arange(120), i))[:7] for i in range(120)])
+    near[3, 2:] = -1
+    expected = []
+    for i in range(120):
+        apart = ((places - places[i]) ** 2).sum(axis=1)
+        apart[i] = np.inf
+        expected.append(len(set(np.argsort(apart)[:7]) & set(near[i].tolist())))
+    assert build.kept_neighbors(places, near).tolist() == expected
+
+
+def test_layouts_by_size_and_dim():
+    kinds = {
+        number: [each.name for each in map_words(table_of(number), "m").arrangements]
+        for number in (1, 2, 3, 29, 30)
+    }
+    assert kinds == {1: ["pca"], 2: ["pca"], 3: ["pca"], 29: ["pca"], 30: ["tsne", "pca"]}
+    for number in (1, 2, 3):
+        found = map_words(table_of(number), "m", layout="tsne")
+        assert found.arrangements[0].name == "tsne"
+        assert np.isfinite(found.arrangements[0].places).all()
+    assert [each.name for each in map_words(table_of(40), "m", layout="pca").arrangements] == [
+        "pca"
+    ]
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_two_numbers_are_drawn_as_they_are(dim):
+    table = table_of(40, dim)
+    (drawn,) = map_words(table, "m").arrangements
+    assert drawn.name == "rows"
+    np.testing.assert_array_equal(drawn.places[:, :dim], table.vectors[::-1])
+
+
+def test_words_of_zeros_are_left_out():
+    table = table_of(40)
+    table.vectors[5] = 0
+    found = map_words(table, "m")
+    assert found.zeros == 1
+    assert "w5" not in list(found.tokens)
+    table.vectors[:] = 0
+    with pytest.raises(VocabularyError, match="no vector other than zeros"):
+        map_words(table, "m")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_refused(value):
+    table = table_of(40)
+    table.vectors[7, 3] = value
+    with pytest.raises(VocabularyError, match=r"m: the vector of 'w7' \(row 7\)") as caught:
+        map_words(table, "m")
+    assert caught.value.hint == "--words 32 leaves it out"
+    assert len(map_words(table, "m", words=32)) == 32
+
+
+@pytest.mark.parametrize("words", [0, 200_001])
+def test_sizes_are_checked(words):
+    with pytest.raises(ConfigError, match="expected 1 to 200,000"):
+        map_words(table_of(3), "m", words=words)
+
+
+def test_equal_rows_are_drawn():
+    table = table_of(60)
+    table.vectors[:] = table.vectors[0]
+    found = map_words(table, "m")
+    assert np.isfinite(found.arrangements[0].places).all()
+
+
+def test_the_same_table_gives_the_same_map():
+    one, two = (map_words(table_of(700), "m") for _ in range(2))
+    for a, b in zip(one.arrangements, two.arrangements, strict=True):
+        assert a.places.tobytes() == b.places.tobytes()
+    for x, y in zip(one.attributes, two.attributes, strict=True):
+        assert x.values.tobytes() == y.values.tobytes()
+        assert x.categories == y.categories
+
+
+def test_clusters_are_found():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(3), 40)
+    rows = rng.normal(0, 5, (3, 10))[groups] + rng.normal(0, 0.3, (120, 10))
+    table = EmbeddingTable(Vocabulary([f"w{i}" for i in range(120)]), rows.astype(np.float32))
+    (cluster,) = [each for each in map_words(table, "m").attributes if each.name == "cluster"]
+    assert len(cluster.categories) == 4  # a group may be two clusters, but none holds two groups
+    assert all(len(set(groups[cluster.values == code])) == 1 for code in range(4))
+
+
+@pytest.mark.parametrize(
+    "word, script",
+    [
+        ("king", "Latin"),
+        ("राजा", "Devanagari"),
+        ("東京", "Cjk"),
+        ("123", "none"),
+        ("\ue000", "none"),
+    ],
+)
+def test_scripts(word, script):
+    assert script_of(word) == script
+
+
+TALE = "the king and the queen saw the river\nthe man and the woman saw the sea\n" * 20
+REVIEWS = "__label__good a warm film\n__label__bad a dull film\n__label__bad dull and long\n" * 10
+
+
+def model_of(folder: Path, text: str, **settings):
+    (folder / "text.txt").write_text(text, encoding="utf-8")
+    api.train(
+        folder / "text.txt", folder / "m", dim=6, epochs=2, workers=1, cache=False, **settings
+    )
+    return load_model(folder / "m")
+
+
+def attributes_of(found) -> dict:
+    return {each.name: each for each in found.attributes}
+
+
+def test_a_model_tells_of_its_training(tmp_path):
+    model = model_of(tmp_path, TALE)
+    found = api.map_words(tmp_path / "m")
+    attributes = attributes_of(found)
+    assert list(attributes) == [
+        "cluster", "count", "times trained", "distance moved", "norm", "script",
+    ]  # fmt: skip
+    ids = found.ids
+    assert attributes["count"].values.tolist() == model.table.vocabulary.counts[ids].tolist()
+    assert attributes["times trained"].values.tolist() == model.trained[ids].tolist()
+    of = model.start
+    start = initial_rows(of["init"], of["seed"], range(len(model.table)), 6, of["scale"])
+    moved = np.linalg.norm(model.table.vectors - start, axis=1)[ids]
+    np.testing.assert_allclose(attributes["distance moved"].values, moved, rtol=1e-5)
+
+
+def test_a_classifier_tells_the_weight_of_each_label(tmp_path):
+    model = model_of(tmp_path, REVIEWS, task="classify")
+    attributes = attributes_of(api.map_words(tmp_path / "m"))
+    found = api.map_words(tmp_path / "m")
+    scores = model.table.vectors[found.ids] @ model.head["output.weight"]
+    for label, column in zip(model.labels, scores.T, strict=True):
+        np.testing.assert_allclose(attributes[f"label {label}"].values, column, rtol=1e-5)
+        assert attributes[f"label {label}"].signed
+
+
+def test_a_hidden_layer_gives_no_word_a_weight(tmp_path):
+    model_of(tmp_path, REVIEWS, task="classify", hidden=6)
+    assert not [name for name in attributes_of(api.map_words(tmp_path / "m")) if "label" in name]
+
+
+def test_words_are_coloured_by_a_file(tmp_path):
+    path = tmp_path / "colors.tsv"
+    path.write_text("word\tage\ttopic\nw1\t3.5\triver\r\nw2\t\tsea\nother\t1\tx\nw0\t-1\triver\n")
+    attributes = attributes_of(map_words(table_of(4), "m", colors=path))
+    age, topic = attributes["age"], attributes["topic"]  # words are w3, w2, w1, w0
+    np.testing.assert_array_equal(age.values, np.array([np.nan, np.nan, 3.5, -1], np.float32))
+    assert topic.categories == ("river", "sea")
+    assert topic.values.tolist() == [-1, 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("word\n", "colors.tsv:1: found 1 columns; expected a TSV"),
+        ("", "colors.tsv:1: found 1 columns"),
+        ("word\ta\nw1\t1\t2\n", "colors.tsv:2: found 3 columns; expected 2"),
+    ],
+)
+def test_files_of_colours_are_checked(tmp_path, text, message):
+    path = tmp_path / "colors.tsv"
+    path.write_text(text)
+    with pytest.raises(CorpusError, match=message):
+        map_words(table_of(4), "m", colors=path)
+    with pytest.raises(CorpusError, match=r"none\.tsv"):
+        map_words(table_of(4), "m", colors=tmp_path / "none.tsv")
