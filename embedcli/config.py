@@ -629,6 +629,13 @@ class TrainSettings(TextSettings):
         minimum=1,
         needs=("valid", "valid_share"),
     )
+    snapshots: int = trained_setting(
+        0,
+        "Snapshots of the most frequent words to keep, for the film of `embed map`.",
+        group="Run",
+        minimum=0,
+        maximum=100,
+    )
     update: str | None = setting(
         None,
         "Model to train further on new text; its ids and settings stay.",

@@ -5,6 +5,7 @@
     trained.npy      (V,) int64                  log.jsonl     loss and metrics of every epoch
     first_lines.npy  (V,) int64                  labels.json   labels of a classifier, in order
                                                  phrases.txt   pairs joined in the text, if any
+    snapshots.npy, snapshot_shares.npy           rows at moments of the training, if they were kept
     head.NAME.npy    head or output table        manifest.json see `storage.bundle`; and the shape,
     optimizer.PARAMETER.SLOT.npy                   the corpus, how the initial rows were made, and
     buckets.NAME.npy (G,) int64, where head.NAME     the shapes of tables of n-grams (`tables`)
@@ -62,6 +63,7 @@ from embedcli.text.subwords import Subwords
 from embedcli.text.vocabulary import Vocabulary
 
 _REQUIRED = ("vocab.txt", "counts.npy", "config.yaml", "log.jsonl")
+SNAPSHOT_WORDS = 20_000  # whose rows a snapshot holds, at most: as many as a map draws
 _REQUIRED_BY_FORMAT = {1: ("head.npz", "state.npz"), 2: ("trained.npy", "first_lines.npy")}
 _BLOCK = 1 << 24
 _NGRAMS_AT_ONCE = 1 << 14
@@ -154,6 +156,8 @@ class Model:
     start: Mapping[str, Any] = field(default_factory=dict)  # how the initial rows were made
     environment: Mapping[str, str] = field(default_factory=dict)  # what it was computed with
     parts: Parts | None = None  # of which words are composed; their rows are head["parts"]
+    snapshots: NDArray[np.float16] | None = None  # (S, W, D) rows of the most frequent words
+    snapshot_shares: NDArray[np.float32] | None = None  # (S,) of the steps done before each
     bundle: Bundle | None = None  # the folder it was loaded from
 
     @property
@@ -194,6 +198,8 @@ def save_model(folder: Path, model: Model) -> str:
     else:
         members["table.npy"] = _table_chunks(table)
         size += 4 * len(table) * table.dim
+    if model.snapshots is not None and model.snapshot_shares is not None:
+        arrays |= {"snapshots": model.snapshots, "snapshot_shares": model.snapshot_shares}
     words = table.vocabulary.to_bytes()
     size += len(words) + sum(array.nbytes for array in arrays.values())
     files.require_space(folder, size, "the model")
@@ -248,6 +254,11 @@ def load_model(folder: Path) -> Model:
                 if "quantized" in bundle.facts and not array.size:
                     arrays[name] = array = np.zeros(len(table), "<i8")
                 _require_array(array, (len(table),), "<i8")
+            elif name == "snapshots":
+                rows = (len(array), min(len(table), SNAPSHOT_WORDS), table.dim)
+                _require_array(array, rows, "<f2")
+            elif name == "snapshot_shares":
+                _require_array(array, (len(arrays["snapshots"]),), "<f4")
     for name in ("counts", "trained", "first_lines"):
         with bundle.damage(_file_of(name, bundle)):
             counts = table.vocabulary.counts if name == "counts" else arrays[name]
@@ -283,6 +294,8 @@ def load_model(folder: Path) -> Model:
         start=bundle.facts["start"],
         environment=_environment_of(bundle),
         parts=_parts_of(bundle) if "parts" in bundle.facts else None,
+        snapshots=arrays.get("snapshots"),
+        snapshot_shares=arrays.get("snapshot_shares"),
         bundle=bundle,
     )
 

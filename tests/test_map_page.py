@@ -234,6 +234,36 @@ def test_other_addresses_do_no_harm(open_page, folder, fragment):
     assert page.locator("aside h2").inner_text() == "hindi"
 
 
+def test_the_film_goes_from_chance_to_the_map(open_page, tmp_path):
+    text = "the king and the queen saw the river\nthe man and the woman saw the sea\n" * 30
+    (tmp_path / "text.txt").write_text(text)
+    settings = {"dim": 4, "epochs": 5, "group": 1, "snapshots": 4}
+    api.train(tmp_path / "text.txt", tmp_path / "m", batch_size=32, **settings)
+    found = api.map_words(tmp_path / "m", layout="tsne")
+    (tmp_path / "m.html").write_text(map_page.html(found), encoding="utf-8")
+    page = drawn(open_page(tmp_path / "m.html"))
+    assert page.locator("#moment").inner_text() == "trained"
+    slider = page.locator("#frame")
+    slider.fill("0")
+    assert page.locator("#moment").inner_text() == "by chance"
+    page.wait_for_url(re.compile("frame=0"))
+    slider.fill("2.5")
+    assert "% trained" in page.locator("#moment").inner_text()
+    page.get_by_role("button", name="Play the training").click()
+    page.wait_for_selector("#moment:text-is('trained')")
+    page.get_by_role("button", name="Play the training").wait_for()
+    page.get_by_label("Layout").select_option("pca")
+    assert not page.locator("#film").is_visible()
+    assert (
+        drawn(open_page(tmp_path / "m.html", fragment="frame=1.00")).locator("#frame").input_value()
+        == "1"
+    )
+
+
+def test_maps_without_snapshots_have_no_film(page):
+    assert not page.locator("#film").is_visible()
+
+
 def test_words_can_be_read_as_a_list(page):
     page.get_by_role("button", name="List").focus()
     page.keyboard.press("Enter")

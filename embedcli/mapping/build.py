@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,14 @@ from embedcli.table import EmbeddingTable, Nearest, lengths
 from embedcli.text.vocabulary import Vocabulary
 
 Kind = Literal["auto", "pca", "tsne"]
+Drawing = Literal["tsne", "pca", "rows"]
 Report = Callable[[str, int, int, str], None]
 
 WORDS = 20_000  # on a map, by default
 MOST_WORDS = 200_000
 NEIGHBORS = 10  # listed for a word, and compared with those in the picture
 _FEWEST_FOR_TSNE = 30  # words; fewer are shown as well by their principal components
+_FRAME_STEPS = 40  # of t-SNE, from the places of the next frame
 _QUERIES = 4096  # whose neighbours are searched at a time
 _DISTANCES = 1 << 18  # computed at a time: they stay in the cache
 
@@ -40,10 +42,17 @@ class Arrangement:
     its k nearest in the picture.
     """
 
-    name: Literal["tsne", "pca", "rows"]
+    name: Drawing
     places: NDArray[np.float64]  # (N, 2)
     kept: NDArray[np.int64]  # (N,)
     share: float  # of all true neighbours that are kept
+
+
+class Frame(NamedTuple):
+    """Where the words are drawn at a moment of the training, and the share of it that is done."""
+
+    done: float  # 0 to 1
+    places: NDArray[np.float64]  # (N, 2)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -64,6 +73,7 @@ class Map:
     near: Nearest  # (N, k)
     near_on_map: Nearest  # (N, k)
     attributes: tuple[Attribute, ...]
+    frames: tuple[Frame, ...] = ()  # of the first arrangement; the last is that arrangement
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -121,7 +131,7 @@ def map_words(
     near_on_map = Nearest(close.ids[:, :NEIGHBORS], close.scores[:, :NEIGHBORS])
     # 3. Where they are drawn.
     places, explained = layouts.principal_components(vectors)
-    drawn: dict[Literal["tsne", "pca", "rows"], NDArray[np.float64]] = {"pca": places}
+    drawn: dict[Drawing, NDArray[np.float64]] = {"pca": places}
     if table.dim <= 2:
         drawn = {"rows": np.zeros((len(ids), 2))}
         drawn["rows"][:, : table.dim] = vectors
@@ -144,11 +154,12 @@ def map_words(
         near=near,
         near_on_map=near_on_map,
         attributes=tuple(attributes(table, ids, vectors, model, colors)),
+        frames=tuple(_frames(drawn, there, model, report)),
     )
 
 
 def _arrangement(
-    name: Literal["tsne", "pca", "rows"], places: NDArray[np.float64], near: NDArray[np.int64]
+    name: Drawing, places: NDArray[np.float64], near: NDArray[np.int64]
 ) -> Arrangement:
     kept = kept_neighbors(places, near)
     return Arrangement(name, places, kept, float(kept.sum() / max(np.count_nonzero(near >= 0), 1)))
@@ -181,6 +192,38 @@ def kept_neighbors(places: NDArray[np.float64], near: NDArray[np.int64]) -> NDAr
     with ThreadPoolExecutor(cores()) as threads:
         list(threads.map(count, range(0, number, block)))
     return kept
+
+
+def _frames(
+    drawn: Mapping[Drawing, NDArray[np.float64]],
+    there: NDArray[np.bool_],
+    model: Model | None,
+    report: Report,
+) -> list[Frame]:
+    """Lay out the snapshots of a training, the last first; `there` are the words of the map.
+
+    Each starts from the places of the next one, and is turned so that it fits those best: so the
+    picture does not turn, and words move no farther than they have to.
+    """
+    kind, places = next(iter(drawn.items()))
+    if model is None or model.snapshots is None or model.snapshot_shares is None:
+        return []
+    if kind not in ("tsne", "pca") or len(there) > model.snapshots.shape[1]:
+        return []
+    frames = [Frame(1.0, places)]
+    for number in reversed(range(len(model.snapshots))):
+        rows = np.asarray(model.snapshots[number, : len(there)][there], np.float32)  # (N, D)
+        table = EmbeddingTable(Vocabulary(map(str, range(len(rows)))), rows)
+        if kind == "tsne":
+            k = min(layouts.NEIGHBORS, max(1, len(rows) // 3))
+            near = table.nearest(rows, k, exclude=np.arange(len(rows))[:, None].tolist())
+            places = layouts.tsne(near.ids, places, early=0, late=_FRAME_STEPS)
+        else:
+            places, _ = layouts.principal_components(rows)
+        places = layouts.turned(places, frames[-1].places)
+        frames.append(Frame(float(model.snapshot_shares[number]), places))
+        report("lay out the film", len(frames) - 1, len(model.snapshots), "frames")
+    return frames[::-1]
 
 
 def _neighbors(

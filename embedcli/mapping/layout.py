@@ -49,6 +49,17 @@ def principal_components(vectors: NDArray[np.float32]) -> tuple[Floats, Floats]:
     return places, shares
 
 
+def turned(places: Floats, other: Floats) -> Floats:
+    """Return places (N, 2) turned, mirrored and moved so that they are nearest to others (N, 2).
+
+    Orthogonal Procrustes (Schönemann 1966): the sum of the squared distances is the least.
+    """
+    middle = places.mean(axis=0)  # (2,)
+    left, _, right = np.linalg.svd((places - middle).T @ (other - other.mean(axis=0)))
+    fitted: Floats = (places - middle) @ (left @ right) + other.mean(axis=0)
+    return fitted
+
+
 def start_places(places: Floats) -> Floats:
     """Return the first places of t-SNE: the principal components, small, and no two the same."""
     spread = places.std() or 1.0

@@ -26,7 +26,7 @@ from embedcli.errors import (
     VocabularyError,
     describe_malformed,
 )
-from embedcli.model import require_log
+from embedcli.model import SNAPSHOT_WORDS, require_log
 from embedcli.nn.optimizers import make_optimizer
 from embedcli.storage import files
 from embedcli.storage.bundle import (
@@ -40,6 +40,7 @@ from embedcli.storage.bundle import (
 from embedcli.tasks import TASKS
 from embedcli.tasks.task import Task
 from embedcli.training.loop import TrainState
+from embedcli.training.snapshots import snapshot_steps
 from embedcli.training.update import Earlier
 
 # The types of what a checkpoint holds beside arrays.
@@ -160,6 +161,10 @@ class Checkpoint:
         expected["trained"] = f"({words},) int64"
         if self.settings.vectors is not None:
             expected["found"] = f"({words},) uint8"
+        steps = snapshot_steps(self.settings.snapshots, self.total)
+        if len(steps):
+            shape = (len(steps), min(words, SNAPSHOT_WORDS), self.settings.dim)
+            expected["snapshots"] = f"{shape} float16"
         return expected
 
 

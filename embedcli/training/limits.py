@@ -9,6 +9,7 @@ import numpy as np
 
 from embedcli.config import TrainSettings
 from embedcli.errors import StoreError
+from embedcli.model import SNAPSHOT_WORDS
 from embedcli.nn.optimizers import make_optimizer
 from embedcli.parallel import resolve_workers
 from embedcli.storage import files
@@ -48,14 +49,15 @@ def require_for_tables(
     """Raise StoreError, with values that would fit, where the tables do not fit memory or disk.
 
     `memory` is the number of bytes free, if known; `ngrams` is the number of rows of n-grams, if
-    that is known. Memory holds the tables of weights, of the optimizer and of the best epoch, and a
-    copy of one table while it is moved to shared memory. The disk holds a checkpoint, and the next
-    checkpoint or the model.
+    that is known. Memory holds the tables of weights, of the optimizer and of the best epoch, a
+    copy of one table while it is moved to shared memory, and the snapshots. The disk holds a
+    checkpoint, and the next checkpoint or the model.
     """
     rows = _rows(settings, words, ngrams)
+    snapshots = settings.snapshots * min(words, SNAPSHOT_WORDS) / 2  # rows of half the size
     for where, free, bytes_per_dim in (
-        ("of memory", memory, (rows + words + ngrams) * FLOAT),
-        (f"on the disk of {folder}", files.free_space(folder), 2 * rows * FLOAT),
+        ("of memory", memory, int((rows + words + ngrams + snapshots) * FLOAT)),
+        (f"on the disk of {folder}", files.free_space(folder), int(2 * (rows + snapshots) * FLOAT)),
     ):
         needed = bytes_per_dim * settings.dim
         if free is not None and needed > free:

@@ -56,6 +56,7 @@ from embedcli.training.checkpoint import (
 from embedcli.training.environment import environment
 from embedcli.training.loop import Step, Training
 from embedcli.training.pretrained import ABSENT, Coverage, copy_vectors
+from embedcli.training.snapshots import Snapshots
 from embedcli.training.update import Earlier, load_to_update, updated_state
 
 # Settings that do not change the result of a run.
@@ -350,6 +351,13 @@ class Run:
         # 4. The training loop.
         with _system_errors():
             self.training = Training(task, settings, state=state, frozen=frozen)
+        self.snapshots = Snapshots(
+            settings.snapshots,
+            self.training.total,
+            vocabulary,
+            settings.dim,
+            None if checkpoint is None else checkpoint.arrays.get("snapshots"),
+        )
         resolved = {
             "min_count": corpus.min_count,
             "workers": resolve_workers(settings.workers) if task.solved else self.training.workers,
@@ -381,6 +389,7 @@ class Run:
     def train(self, report: Report, stop: Stop) -> Trained:
         """Train to the end and save the model; raises Stopped where `stop` asks for it."""
         training = self.training
+        self._take_snapshot()
         try:
             # Overflow is found by the training loop, which raises an error of its own.
             with np.errstate(over="ignore", invalid="ignore"), closing(training.steps()) as steps:
@@ -410,6 +419,7 @@ class Run:
     def _after_step(self, step: Step, report: Report, stop: Stop) -> None:
         """Report a step, and write a checkpoint where one is due or the run is to stop."""
         finished = self.training.state.finished
+        self._take_snapshot()
         try:
             report(step)
         except OSError:  # a closed pipe or a full disk, to which progress was written
@@ -428,6 +438,14 @@ class Run:
         ):
             self.keep()
 
+    def _take_snapshot(self) -> None:
+        """Keep the frequent words' rows of the table as it would be saved now, if that is due."""
+        done, task = self.training.done, TASKS[self.settings.task]
+        if done in self.snapshots.steps:
+            self.training.compose_table()
+            arrays = task.finished(self.settings, self.training.state.parameters)
+            self.snapshots.take(done, arrays["table"])
+
     def keep(self) -> None:
         """Write the checkpoint; no group of batches may be half applied."""
         began = time.monotonic()
@@ -436,6 +454,8 @@ class Run:
         arrays = training.state.arrays()
         if self.found is not None:
             arrays["found"] = self.found
+        if len(self.snapshots.rows):
+            arrays["snapshots"] = self.snapshots.rows
         if earlier is not None:
             arrays |= earlier.arrays()
         state = {
@@ -484,6 +504,7 @@ class Run:
                 )
             subwords = Subwords.of(settings)
             parts = Parts(subwords, composition.buckets, composition.bucket_rows)
+        snapshots, shares = self.snapshots.taken(self.training.done)
         model = Model(
             table=EmbeddingTable(self.corpus.vocabulary, arrays["table"]),
             settings=settings,
@@ -503,6 +524,8 @@ class Run:
             start=start,
             environment=environment(),
             parts=parts,
+            snapshots=snapshots if len(snapshots) else None,
+            snapshot_shares=shares if len(snapshots) else None,
         )
         digest = save_model(self.folder, model)
         remove_checkpoint(self.folder)

@@ -320,8 +320,8 @@
     }
 
     // Places from 0 to 65535 as numbers around 0, y upwards.
-    placesOf(packed) {
-      return Float32Array.from(packed, (value) => value / 32767.5 - 1);
+    placesOf(packed, wide = 1) {
+      return Float32Array.from(packed, (value) => wide * (value / 32767.5 - 1));
     }
 
     // Moves the words to other places, at once or bit by bit.
@@ -844,7 +844,7 @@
       const { frames } = first;
       const low = Math.min(Math.floor(frame), frames.length - 2);
       const [panel] = panels;
-      for (const at of [low, low + 1]) frames[at].floats ??= panel.placesOf(frames[at].places);
+      for (const at of [low, low + 1]) frames[at].floats ??= panel.placesOf(frames[at].places, 2); // see _frame of map_page.py
       panel.between(frames[low].floats, frames[low + 1].floats, frame - low);
       state.frame = frame >= frames.length - 1 ? null : frame;
       this.showFilm();

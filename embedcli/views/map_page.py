@@ -118,7 +118,10 @@ def _map(of: Map, arrays: _Arrays) -> dict[str, Any]:
             }
             for each in of.attributes
         ],
-        "frames": [],
+        "frames": [
+            {"done": frame.done, "places": _frame(of.arrangements[0].places, frame.places, arrays)}
+            for frame in of.frames
+        ],
     }
 
 
@@ -126,6 +129,15 @@ def _values(of: Attribute, arrays: _Arrays) -> list[str | int]:
     if of.categories:
         return arrays.add(of.values, "i2")
     return arrays.add(np.where(np.isfinite(of.values), of.values, np.nan), "f4")
+
+
+def _frame(
+    final: NDArray[np.float64], places: NDArray[np.float64], arrays: _Arrays
+) -> list[str | int]:
+    """Add the places of a frame, packed in a square twice as wide as the final ones."""
+    middle, half = _square(final)
+    wide = ((places - middle) / (2 * half) + 1) * 32767.5
+    return arrays.add(np.rint(np.clip(wide, 0, 65535)), "u2")
 
 
 def _cosines(scores: NDArray[np.float32], arrays: _Arrays) -> list[str | int]:
