@@ -83,8 +83,8 @@ def _check_python(text: str, names: dict[str, Any]) -> None:
     assert not complaints, "".join(complaints)
 
 
-@pytest.mark.parametrize("notebook", sorted(DOCS.glob("*.ipynb")), ids=lambda path: path.name)
-def test_notebook_shows_what_its_cells_return(notebook: Path) -> None:
+def test_notebook_shows_what_its_cells_return() -> None:
+    notebook = DOCS / "keras-question.ipynb"
     names: dict[str, Any] = {}
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] != "code":
