@@ -41,12 +41,11 @@ def formatted(of: Explained, output: str, precision: int = 4, language: str | No
         return plain_text(blocks_of(of, precision, language))
     if output == "json":
         return json_text(record_of(of)) + "\n"
-    say, step = catalogue(language), hasattr(of, "tokens")
+    say = catalogue(language)
     if output == "html":
         from embedcli.views import explain_page
 
-        page: Any = explain_page.step_page if step else explain_page.word_page
-        return str(page(of, say))
+        return explain_page.PAGES[type(of).__name__](of, say)
     from embedcli.views import explain_svg
 
     return explain_svg.svg(of, say)

@@ -7,10 +7,7 @@ A page requests nothing: its content security policy allows its own style and sc
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from string import Template
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli import __version__
-from embedcli.views import captions, explain_svg
+from embedcli.views import captions, explain_svg, pages
 from embedcli.views.blocks import Heading
 from embedcli.views.canvas import Canvas
-from embedcli.views.terminal import escaped, json_text, numbers, visible
+from embedcli.views.terminal import escaped, numbers, visible
 
 if TYPE_CHECKING:
     from embedcli.explanation import Change, Example, Pair, Step, Word
     from embedcli.messages import Catalogue
 
-_FOLDER = Path(__file__).parent
 STAGES = {  # of the page: the button and the title
     "look_up": ("page.stage_look_up", "step.look_up"),
     "forward": ("page.stage_forward", "step.forward"),
@@ -46,22 +42,24 @@ def step_page(step: Step, say: Catalogue) -> str:
     tables = "".join(_numbers_table(*each, say) for each in captions.by_parameter(step))
     if step.composed or captions.asks_counts(step):
         return _drawn_page(step, tables, say)
-    script = (_FOLDER / "explain.js").read_text("utf-8")
-    data = json_text(_data(step, say)).replace("<", "\\u003c")
+    script = pages.read("explain.js")
+    data = pages.script_data(_data(step, say))
     scripts = f'<script type="application/json" id="data">{data}</script>\n'
     body = "".join(_stages(step, say)) + tables
-    policy = f"style-src {_digest(_style())}; script-src {_digest(script)}"
+    policy = f"style-src {pages.digest(_style())}; script-src {pages.digest(script)}"
     return page(f"“{step.text}”", body, say, policy, f"{scripts}<script>{script}</script>")
 
 
-def word_page(of: Word | Pair, say: Catalogue) -> str:
-    """Return the page of what became of a word, or of why two words are similar."""
-    word: Any = of
-    if not hasattr(of, "now"):
-        return _drawn_page(of, "", say)
+def word_page(word: Word, say: Catalogue) -> str:
+    """Return the page of what became of a word."""
     rows = [] if word.start is None else [("", say("table.at_first"), word.start)]
     rows.append(("" if word.id is None else str(word.id), say("table.now"), word.now))
-    return _drawn_page(of, _table(say("table.row"), rows, say), say)
+    return _drawn_page(word, _table(say("table.row"), rows, say), say)
+
+
+def pair_page(pair: Pair, say: Catalogue) -> str:
+    """Return the page of why two words are similar."""
+    return _drawn_page(pair, "", say)
 
 
 def _drawn_page(of: Step | Word | Pair, tables: str, say: Catalogue) -> str:
@@ -89,10 +87,10 @@ def page(
     scripts: str = "",
 ) -> str:
     """Return a page with the style of all explanations; `policy` says which styles it may have."""
-    template = Template((_FOLDER / "explain.html").read_text("utf-8"))
+    template = Template(pages.read("explain.html"))
     return template.substitute(
         language=say.language,
-        policy=f"default-src 'none'; {policy}; base-uri 'none'; form-action 'none'",
+        policy=pages.policy(policy),
         version=__version__,
         title=escaped(title),
         style=_style(),
@@ -102,12 +100,7 @@ def page(
 
 
 def _style() -> str:
-    return (_FOLDER / "explain.css").read_text("utf-8")
-
-
-def _digest(text: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-    return f"'sha256-{digest}'"
+    return pages.read("explain.css")
 
 
 def _stages(step: Step, say: Catalogue) -> Iterator[str]:
@@ -293,3 +286,10 @@ def _table(name: str, rows: Sequence[tuple[str, str, NDArray[Any]]], say: Catalo
     )
     summary = f"<summary>{escaped(say('page.all_numbers', parameter=name))}</summary>"
     return f"<details>{summary}<div class=table><table>{lines}</table></div></details>\n"
+
+
+PAGES: dict[str, Callable[[Any, Catalogue], str]] = {
+    "Step": step_page,
+    "Word": word_page,
+    "Pair": pair_page,
+}

@@ -7,8 +7,6 @@ it, by their digests, and nothing else. Words reach it as JSON, and the script a
 from __future__ import annotations
 
 import base64
-import hashlib
-from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
@@ -16,33 +14,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli import __version__
-from embedcli.views.terminal import escaped, json_text, visible
+from embedcli.views import pages
+from embedcli.views.terminal import escaped, visible
 
 if TYPE_CHECKING:
     from embedcli.mapping import Arrangement, Attribute, Map
 
 EXPLAINED = 10  # principal axes whose shares of the variance the page holds
 NONE = 0xFFFFFFFF  # stands for no word
-_FOLDER = Path(__file__).parent
 _ALIGNED = 8  # bytes, at which each array begins
 
 
 def html(*maps: Map, title: str = "") -> str:
     """Return the page of one map, or of two side by side."""
-    style, script = ((_FOLDER / f"map.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    style, script = pages.read("map.css"), pages.read("map.js")
     arrays = _Arrays()
     title = title or " and ".join(each.name for each in maps)
     data = {"title": visible(title), "maps": [_map(each, arrays) for each in maps]}
-    policy = (
-        f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    return Template((_FOLDER / "map.html").read_text("utf-8")).substitute(
-        policy=policy,
+    allowed = f"style-src {pages.digest(style)}; script-src {pages.digest(script)}"
+    return Template(pages.read("map.html")).substitute(
+        policy=pages.policy(allowed),
         version=__version__,
         title=escaped(title),
         style=style,
-        data=json_text(data).replace("<", "\\u003c"),
+        data=pages.script_data(data),
         arrays=arrays.base64(),
         script=script,
     )
@@ -66,11 +61,6 @@ class _Arrays:
     def base64(self) -> str:
         """Return all of it."""
         return base64.b64encode(b"".join(self._parts)).decode("ascii")
-
-
-def _digest(text: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-    return f"'sha256-{digest}'"
 
 
 def _map(of: Map, arrays: _Arrays) -> dict[str, Any]:
