@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from embedcli.api import load as load
     from embedcli.api import load_ensemble as load_ensemble
     from embedcli.api import lookup as lookup
+    from embedcli.api import map_pair as map_pair
     from embedcli.api import map_words as map_words
     from embedcli.api import neighbors as neighbors
     from embedcli.api import neighbors_of as neighbors_of
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from embedcli.mapping import Arrangement as Arrangement
     from embedcli.mapping import Attribute as Attribute
     from embedcli.mapping import Map as Map
+    from embedcli.mapping import MapPair as MapPair
     from embedcli.prediction import Label as Label
     from embedcli.prediction import Results as Results
     from embedcli.reproduction import Difference as Difference
@@ -106,7 +108,7 @@ __version__ = "0.2.0"
 _NAMES = {
     "api": "analogy cache clear_cache compare convert count describe evaluate explain "
     "explain_pair explain_predictions explain_word from_gensim load load_ensemble lookup "
-    "map_words neighbors neighbors_of odd predict reproduce sample similarity "
+    "map_pair map_words neighbors neighbors_of odd predict reproduce sample similarity "
     "stable_neighbors tokenize train train_replicas tune vectors Cache",
     "attribution": "Attribution Contribution",
     "comparison": "ComparedWord TableComparison",
@@ -118,7 +120,7 @@ _NAMES = {
     "VocabularyError WorkerError",
     "evaluation": "Analogies Classification Regression Section Similarity",
     "formats.base": "Options Read",
-    "mapping": "Arrangement Attribute Map",
+    "mapping": "Arrangement Attribute Map MapPair",
     "prediction": "Label Results",
     "reproduction": "Difference Reproduction",
     "table": "Analogy Answers Comparison EmbeddingTable Found Nearest Neighbor Neighbors "

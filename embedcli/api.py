@@ -31,7 +31,7 @@ from embedcli.text.vocabulary import Coverage, Oov
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from embedcli import explanation
+    from embedcli import explanation, mapping
     from embedcli.comparison import TableComparison
     from embedcli.config import TrainSettings
     from embedcli.cooccurrences import Cooccurrences
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from embedcli.ensemble import Ensemble, StableNeighbors
     from embedcli.evaluation import Analogies, Classification, Regression, Similarity
     from embedcli.formats.base import Options, Read
-    from embedcli.mapping import Map
+    from embedcli.mapping import Map, MapPair
     from embedcli.prediction import Results
     from embedcli.reproduction import Reproduction
     from embedcli.text.tokenized import OovId, Tokenized
@@ -678,22 +678,53 @@ def map_words(
     StoreError or FormatError.
     """
     from embedcli import mapping
-    from embedcli.model import load_model
 
-    trained, name = None, "table"
-    if not isinstance(model, EmbeddingTable):
-        name = Path(model).name or str(model)
-        if is_model(Path(model)):
-            trained = load_model(Path(model))
+    source = _source(model, "table")
     return mapping.map_words(
-        _table(model) if trained is None else trained.table,
-        name,
+        source.table,
+        source.name,
         words=words,
         layout=layout,
-        model=trained,
+        model=source.model,
         colors=None if colors is None else Path(colors),
         report=report or (lambda *_: None),
     )
+
+
+def map_pair(
+    a: Models,
+    b: Models,
+    *,
+    words: int = 20_000,
+    layout: Literal["auto", "pca", "tsne"] = "auto",
+    colors: Source | None = None,
+    report: Callable[[str, int, int, str], None] | None = None,
+) -> MapPair:
+    """Map the words that two tables have in common beside each other, and compare them.
+
+    The `words` most frequent are drawn, and compared as `compare` does: by how far they moved, and
+    how many neighbours they share. Several models on a side, or a folder of models, are its
+    replicas; the first of them is drawn. All else is as in `map_words`, and so are the errors.
+    """
+    from embedcli import mapping
+    from embedcli.comparison import compare_tables
+
+    mapping.check_words(words)
+    say = report or (lambda *_: None)
+    sides = [
+        [_source(model, name) for model in _models(models)] for models, name in ((a, "a"), (b, "b"))
+    ]
+    one, two = (side[0] for side in sides)
+    if one.name == two.name:
+        one, two = one._replace(name=_name(a, "a")), two._replace(name=_name(b, "b"))
+    comparison = compare_tables(
+        ([each.table for each in sides[0]], [each.table for each in sides[1]]),
+        (one.name, two.name),
+        words=words,
+        progress=lambda done, total: say("compare", done, total, "searches"),
+    )
+    chosen = None if colors is None else Path(colors)
+    return mapping.map_pair((one, two), comparison, layout=layout, colors=chosen, report=say)
 
 
 def convert(
@@ -788,12 +819,28 @@ def _table(model: Model) -> EmbeddingTable:
 
 
 def _tables(models: Models) -> list[EmbeddingTable]:
-    """Open one model, several, or all of a folder of models."""
+    return [_table(model) for model in _models(models)]
+
+
+def _models(models: Models) -> list[Model]:
+    """Return one model, several, or all of a folder of models."""
     if isinstance(models, EmbeddingTable):
         return [models]
     if isinstance(models, str | Path):
-        return [load(path) for path in models_in(Path(models)) or [Path(models)]]
-    return [table for model in models for table in _tables(model)]
+        return [*models_in(Path(models))] or [models]
+    return [each for model in models for each in _models(model)]
+
+
+def _source(model: Model, name: str) -> mapping.Source:
+    """Open what is drawn; `name` is that of a table in memory."""
+    from embedcli import mapping
+    from embedcli.model import load_model
+
+    if isinstance(model, EmbeddingTable):
+        return mapping.Source(model, name)
+    trained = load_model(Path(model)) if is_model(Path(model)) else None
+    table = load(model) if trained is None else trained.table
+    return mapping.Source(table, Path(model).name or str(model), trained)
 
 
 def models_in(folder: Path) -> list[Path]:

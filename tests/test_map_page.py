@@ -11,7 +11,7 @@ from embedcli import api
 from embedcli.mapping import Arrangement, Attribute, Map
 from embedcli.table import EmbeddingTable, Nearest
 from embedcli.text.vocabulary import Vocabulary
-from embedcli.views import map_page
+from embedcli.views import map_page, map_svg
 from tests.mapping import maps
 
 
@@ -401,3 +401,98 @@ def test_without_webgl_points_are_drawn_on_a_canvas(open_page, folder, tmp_path)
     page.reload()
     drawn(page)
     assert page.evaluate(colours)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """The page of two tables of the same words."""
+    folder = tmp_path_factory.mktemp("pair")
+    maps.pair(folder)
+    found = api.map_pair(folder / "one", folder / "two", words=60)
+    (folder / "pair.html").write_text(map_page.html(*found.maps), encoding="utf-8")
+    return folder
+
+
+def found_by_pointer(page, panel: int) -> tuple[float, float]:
+    """Move the pointer over a panel until it is on a word; return its place."""
+    box = page.locator(".labels").nth(panel).bounding_box()
+    for step in range(40 * 40):
+        x = box["x"] + (20 + step % 40 * 23) % box["width"]
+        y = box["y"] + box["height"] * (step // 40 + 0.5) / 40
+        page.mouse.move(x, y)
+        if page.locator(".labels").nth(panel).evaluate("each => each.classList.contains('over')"):
+            return x, y
+    raise AssertionError("no word under the pointer")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_word_that_is_found_is_shown_in_both_tables(open_page, pair, width, dark):
+    page = drawn(open_page(pair / "pair.html", width=width, height=740, dark=dark))
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.locator("section.map h2").all_inner_texts() == ["one", "two"]
+    search(page, "राजा")
+    assert page.locator("aside h2").all_inner_texts() == ["राजा", "राजा"]
+    lists = page.locator("ol.near")
+    for at, folder in ((0, "one"), (2, "two")):  # after each, the neighbours on the map
+        (answer,) = api.neighbors("राजा", pair / folder)
+        shown = lists.nth(at).locator("span").all_inner_texts()
+        assert shown == [each.token for each in answer.neighbors]
+    assert "in both" in lists.nth(0).inner_text()
+    assert "off the map" in lists.nth(2).inner_text()
+
+
+def test_a_word_is_marked_in_both_tables(open_page, pair):
+    page = drawn(open_page(pair / "pair.html"))
+    before = [page.locator(".labels").nth(1).screenshot() for _ in range(2)]
+    assert before[0] == before[1]
+    x, y = found_by_pointer(page, 0)
+    page.wait_for_function(
+        "drawn => Number(document.documentElement.dataset.drawn) > drawn",
+        arg=int(page.get_attribute("html", "data-drawn")) - 1,
+    )
+    assert page.locator(".labels").nth(1).screenshot() != before[0]
+    page.mouse.click(x, y)
+    page.wait_for_selector("ol.near")
+    words = page.locator("aside h2").all_inner_texts()
+    assert len(words) == 2 and words[0] == words[1]
+
+
+def test_two_tables_by_keyboard_axes_list_and_address(open_page, pair):
+    page = drawn(open_page(pair / "pair.html"))
+    assert page.locator("#colour").input_value() == "moved"
+    assert "Two tables" in page.locator("aside").inner_text()
+    page.get_by_role("button", name="List").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.locator("aside h2").all_inner_texts() == ["राजा", "राजा"]
+    page.get_by_label("Colour").select_option("neighbors shared")
+    page.get_by_role("button", name="Axes").click()
+    page.get_by_label("Across").fill("woman - man")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    page.wait_for_url(re.compile("woman"))
+    page.locator(".labels").nth(1).focus()
+    page.keyboard.press("+")
+    page.wait_for_url(re.compile("view="))
+    again = drawn(open_page(pair / "pair.html", fragment=page.url.partition("#")[2]))
+    assert again.locator("aside h2").all_inner_texts() == ["राजा", "राजा"]
+    assert again.locator("#colour").input_value() == "neighbors shared"
+    again.keyboard.press("Escape")
+    assert "Two tables" in again.locator("aside").inner_text()
+
+
+def test_a_selection_in_two_tables_is_taken_out_as_tsv(open_page, pair, tmp_path):
+    page = drawn(open_page(pair / "pair.html", fragment="selected=राजा%09नदी"))
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as TSV").click()
+    download.value.save_as(tmp_path / "words.tsv")
+    names, *lines = (tmp_path / "words.tsv").read_text(encoding="utf-8").splitlines()
+    found = api.map_pair(pair / "one", pair / "two", words=60)
+    every = map_svg.formatted("tsv", *found.maps).splitlines()
+    assert names == every[0]
+    for line in lines:
+        same = next(each for each in every if each.startswith(line.partition("\t")[0] + "\t"))
+        texts = list(zip(line.split("\t")[1:], same.split("\t")[1:], strict=True))
+        assert [float(a) for a, _ in texts] == pytest.approx([float(b) for _, b in texts], abs=0.01)
+    assert len(lines) == 2

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+
+import typer
 
 from embedcli.cli import flags
 from embedcli.cli.app import examples
 from embedcli.cli.progress import Progress
+from embedcli.errors import ConfigError
 from embedcli.views import terminal
 
 FORMATS = ("html", "svg", "tsv", "json")
@@ -21,8 +24,13 @@ PAGE = Path("map.html")
     "embed map --layout pca --out map.svg",
     "embed map --colors topics.tsv",
     "embed map --format tsv | sort -k5",
+    "embed map seed-1 seed-2 --out seeds.html",
 )
 def map(  # noqa: A001 - the name of the command
+    pair: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="A B", help="Two tables to draw side by side; none: --model."),
+    ] = None,
     model: flags.Model = flags.EMBEDDINGS,
     words: Annotated[
         int, flags.number("--words", help="Number of words to draw, by count; up to 200000.")
@@ -68,6 +76,9 @@ def map(  # noqa: A001 - the name of the command
     whole table, colours words by count, cluster, script and more, and draws axes of meaning such as
     `woman - man`. Vectors of one or two numbers are drawn as they are. TSV: index, token, count, x,
     y, and how many of its 10 nearest the picture keeps. The JSON is described in docs/map.md.
+
+    Two tables are drawn side by side by the words they have in common, one laid on the other and
+    both linked: words can be coloured by how far they moved, and by the neighbours they share.
     """
     from embedcli import api
     from embedcli.views import map_svg as views
@@ -76,9 +87,14 @@ def map(  # noqa: A001 - the name of the command
     if out is None and output is None:
         out = PAGE
     output = output or (ending if ending in FORMATS else "html")
+    chosen = [Path(each) for each in pair or ()]
+    if len(chosen) not in (0, 2):
+        hint = f"--model {pair[0]} draws one" if pair and len(pair) == 1 else None
+        raise ConfigError(f"found {len(chosen)} tables; expected two, or none", hint)
     with Progress(quiet) as progress:
-        found = api.map_words(model, words=words, layout=layout, colors=colors, report=progress.say)
-    page = views.formatted(found, output)
+        asked: Any = {"words": words, "layout": layout, "colors": colors, "report": progress.say}
+        maps = api.map_pair(*chosen, **asked).maps if chosen else [api.map_words(model, **asked)]
+    page = views.formatted(output, *maps)
     if out is None:
         sys.stdout.write(terminal.raw(page) if output == "tsv" else page)
     else:
@@ -86,8 +102,8 @@ def map(  # noqa: A001 - the name of the command
 
         with files.atomic_write(out) as file:
             file.write(page.encode())
-        sys.stdout.write(f"{terminal.visible(str(out))}  {views.summary(found)}\n")
+        sys.stdout.write(f"{terminal.visible(str(out))}  {views.summary(*maps)}\n")
         if output == "html":
             terminal.note("open it in a browser", quiet=quiet)
-    if found.zeros:
-        terminal.note(f"{found.zeros:,} words with a vector of zeros are left out", quiet=quiet)
+    if maps[0].zeros:
+        terminal.note(f"{maps[0].zeros:,} words with a vector of zeros are left out", quiet=quiet)

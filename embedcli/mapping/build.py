@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedcli.alignment import procrustes
 from embedcli.errors import ConfigError, VocabularyError
 from embedcli.mapping import layout as layouts
 from embedcli.mapping.attributes import Attribute, attributes
 from embedcli.model import Model
 from embedcli.parallel import cores
-from embedcli.table import EmbeddingTable, Nearest, lengths
+from embedcli.table import EmbeddingTable, Nearest, lengths, unit
 from embedcli.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from embedcli.comparison import TableComparison
 
 Kind = Literal["auto", "pca", "tsne"]
 Drawing = Literal["tsne", "pca", "rows"]
@@ -89,7 +93,31 @@ class Map:
         return map_svg.svg(self)
 
 
-@np.errstate(all="ignore")  # numbers near the largest of float32 have infinite distances
+class Source(NamedTuple):
+    """A table whose words are drawn."""
+
+    table: EmbeddingTable
+    name: str
+    model: Model | None = None  # that the table is of
+
+
+@dataclass(frozen=True, eq=False)
+class MapPair:
+    """The words that two tables have in common, drawn beside each other.
+
+    Both maps have the same words in the same order, and the same layouts; that of the second table
+    is laid on that of the first. Their first attributes are those of the comparison.
+    """
+
+    maps: tuple[Map, Map]
+    comparison: TableComparison
+
+    def _repr_svg_(self) -> str:
+        from embedcli.views import map_svg
+
+        return map_svg.svg(*self.maps)
+
+
 def map_words(
     table: EmbeddingTable,
     name: str,
@@ -106,56 +134,157 @@ def map_words(
     what is being done, how much of it is done, the total, and the unit. Raises ConfigError for too
     many words, VocabularyError for a table without words or with numbers that are not finite.
     """
+    check_words(words)
+    order = table.sorted("id" if table.vocabulary.counts is None else "count")
+    source = Source(table, name, model)
+    (found,) = _maps([source], [order.ids[:words]], (), layout, colors, report)
+    return found
+
+
+def map_pair(
+    sources: tuple[Source, Source],
+    comparison: TableComparison,
+    *,
+    layout: Kind = "auto",
+    colors: Path | None = None,
+    report: Report = lambda *_: None,
+) -> MapPair:
+    """Map the words of a comparison in both tables, so that the pictures can be compared.
+
+    Words can be coloured by how far they moved, beyond chance where that is known, and by how many
+    neighbours they share. All else is as in `map_words`.
+    """
+    columns = comparison.columns
+    tokens = columns.vocabulary.tokens(slice(None))
+    ids = [each.table.vocabulary.ids_of(tokens, -1).astype(np.int64) for each in sources]
+    measured = [("moved", columns.moved), ("neighbors shared", columns.overlap)]
+    if columns.chance is not None:
+        measured.insert(0, ("moved beyond chance", columns.moved - columns.chance))
+    shared = [Attribute(name, values.astype(np.float32)) for name, values in measured]
+    one, two = _maps(sources, ids, shared, layout, colors, report)
+    return MapPair((one, two), comparison)
+
+
+def check_words(words: int) -> None:
+    """Raise ConfigError for a number of words that cannot be drawn."""
     if not 1 <= words <= MOST_WORDS:
         raise ConfigError(f"words: found {words:,}; expected 1 to {MOST_WORDS:,}")
-    # 1. The words, and their vectors.
-    order = table.sorted("id" if table.vocabulary.counts is None else "count")
-    ids = order.ids[:words]  # (N,)
-    vectors = table.rows(ids)  # (N, D)
-    for place in np.flatnonzero(~np.isfinite(vectors).all(axis=1))[:1]:
-        raise VocabularyError(
-            f"{name}: the vector of {order.tokens[place]!r} (row {ids[place]}) has a number that "
-            "is not finite; expected numbers that can be drawn",
-            f"--words {place} leaves it out" if place else "remove the word from the file",
+
+
+@np.errstate(all="ignore")  # numbers near the largest of float32 have infinite distances
+def _maps(
+    sources: Sequence[Source],
+    ids: Sequence[NDArray[np.int64]],
+    shared: Sequence[Attribute],
+    layout: Kind,
+    colors: Path | None,
+    report: Report,
+) -> list[Map]:
+    """Map the same words of one table or of two, by their ids in each, (N,).
+
+    `shared` are attributes that come before those of each table.
+    """
+    # 1. The vectors.
+    vectors = [each.table.rows(rows) for each, rows in zip(sources, ids, strict=True)]  # (N, D)
+    for source, of, rows in zip(sources, ids, vectors, strict=True):
+        for place in np.flatnonzero(~np.isfinite(rows).all(axis=1))[:1]:
+            raise VocabularyError(
+                f"{source.name}: the vector of {source.table.vocabulary.token(int(of[place]))!r} "
+                f"(row {of[place]}) has a number that is not finite; expected numbers that can be "
+                "drawn",
+                f"--words {place} leaves it out" if place else "remove the word from the file",
+            )
+    there = np.all([lengths(rows) > 0 for rows in vectors], axis=0)  # (N,)
+    if not there.any():
+        names = " and ".join(each.name for each in sources)
+        raise VocabularyError(f"{names}: found no vector other than zeros; expected one to draw")
+    ids, vectors = [of[there] for of in ids], [rows[there] for rows in vectors]
+    # 2. Exact neighbours, in the whole table and on the map.
+    number = int(np.count_nonzero(there))
+    k = min(max(NEIGHBORS, layouts.NEIGHBORS), number - 1)
+    whole, close = [], []  # (N, k) each
+    for source, of, rows in zip(sources, ids, vectors, strict=True):
+        every = number == len(source.table)  # then both are the same
+        near = _neighbors(source.table, of, k if every else NEIGHBORS, "neighbors", report)
+        whole.append(Nearest(near.ids[:, :NEIGHBORS], near.scores[:, :NEIGHBORS]))
+        if every:
+            place_of = np.empty(number + 1, np.int64)  # the last: of no neighbour
+            place_of[[*of, -1]] = [*range(number), -1]
+            close.append(Nearest(place_of[near.ids], near.scores))
+        else:
+            small = EmbeddingTable(Vocabulary(map(str, range(number))), rows)
+            close.append(_neighbors(small, np.arange(number), k, "neighbors on the map", report))
+    # 3. Where the words are drawn.
+    drawn, explained = _places(vectors, [each.ids for each in close], layout, report)
+    # 4. What they can be coloured by. Clusters of the first table show where its words are now.
+    several = len(sources) > 1
+    shared = [replace(each, values=each.values[there]) for each in shared]
+    made: list[Map] = []
+    for at, (source, of, rows) in enumerate(zip(sources, ids, vectors, strict=True)):
+        own = list(attributes(source.table, of, rows, source.model, colors))
+        if at:
+            own[0] = made[0].attributes[len(shared)]
+        on_map = Nearest(close[at].ids[:, :NEIGHBORS], close[at].scores[:, :NEIGHBORS])
+        made.append(
+            Map(
+                name=source.name,
+                table=source.table,
+                ids=of,
+                vectors=rows,
+                zeros=int(np.count_nonzero(~there)),
+                arrangements=tuple(_arrangement(*each, on_map.ids) for each in drawn[at].items()),
+                explained=explained[at],
+                near=whole[at],
+                near_on_map=on_map,
+                attributes=(*shared, *own),
+                frames=() if several else tuple(_frames(drawn[at], there, source.model, report)),
+            )
         )
-    there = lengths(vectors) > 0  # (N,)
-    zeros = int(np.count_nonzero(~there))
-    ids, vectors = ids[there], vectors[there]
-    if not len(ids):
-        raise VocabularyError(f"{name}: found no vector other than zeros; expected one to draw")
-    # 2. Their exact neighbours, in the whole table and on the map.
-    near = _neighbors(table, ids, NEIGHBORS, "neighbors", report)
-    k = min(max(NEIGHBORS, layouts.NEIGHBORS), len(ids) - 1)
-    small = EmbeddingTable(Vocabulary(map(str, range(len(ids)))), vectors)
-    close = _neighbors(small, np.arange(len(ids)), k, "neighbors on the map", report)
-    near_on_map = Nearest(close.ids[:, :NEIGHBORS], close.scores[:, :NEIGHBORS])
-    # 3. Where they are drawn.
-    places, explained = layouts.principal_components(vectors)
-    drawn: dict[Drawing, NDArray[np.float64]] = {"pca": places}
-    if table.dim <= 2:
-        drawn = {"rows": np.zeros((len(ids), 2))}
-        drawn["rows"][:, : table.dim] = vectors
-    elif layout == "tsne" or (layout == "auto" and len(ids) >= _FEWEST_FOR_TSNE):
-        few = min(layouts.NEIGHBORS, max(1, len(ids) // 3))
-        tsne = layouts.tsne(
-            close.ids[:, :few],
-            layouts.start_places(places),
-            report=lambda done, total: report("lay out", done, total, "steps"),
-        )
-        drawn = {"tsne": tsne, "pca": places}
-    return Map(
-        name=name,
-        table=table,
-        ids=ids,
-        vectors=vectors,
-        zeros=zeros,
-        arrangements=tuple(_arrangement(*each, near_on_map.ids) for each in drawn.items()),
-        explained=explained,
-        near=near,
-        near_on_map=near_on_map,
-        attributes=tuple(attributes(table, ids, vectors, model, colors)),
-        frames=tuple(_frames(drawn, there, model, report)),
-    )
+    return made
+
+
+Places = dict[Drawing, NDArray[np.float64]]  # (N, 2) each, the one to show first comes first
+
+
+def _places(
+    vectors: Sequence[NDArray[np.float32]],
+    near: Sequence[NDArray[np.int64]],
+    layout: Kind,
+    report: Report,
+) -> tuple[list[Places], list[NDArray[np.float64]]]:
+    """Place the same words by their vectors (N, D) and neighbours (N, k) in one table or two.
+
+    Returns the places for each table, and the shares of the variance that its axes explain.
+    """
+    sides: list[NDArray[np.floating[Any]]] = [*vectors]
+    number, dims = len(vectors[0]), {each.shape[1] for each in vectors}
+    # 1. Turn and scale the second table so that it fits the first.
+    if len(sides) > 1 and len(dims) == 1:
+        rotation = procrustes(unit(vectors[1]), unit(vectors[0]))  # (D, D)
+        one, two = (np.asarray(each, np.float64) for each in vectors)
+        sides[1] = two @ rotation * (np.linalg.norm(one) / np.linalg.norm(two))
+    if max(dims) <= 2:
+        drawn: list[Places] = [{"rows": np.zeros((number, 2))} for _ in sides]
+        for places, each in zip(drawn, sides, strict=True):
+            places["rows"][:, : each.shape[1]] = each
+        return drawn, [layouts.principal_components(each)[1] for each in sides]
+    # 2. Principal components, of both tables in one if they have the same axes.
+    if len(dims) == 1:
+        both, shares = layouts.principal_components(np.concatenate(sides))
+        pca, explained = np.split(both, len(sides)), [shares] * len(sides)
+    else:
+        pca, explained = map(list, zip(*map(layouts.principal_components, sides), strict=True))
+        pca[1] = layouts.turned(pca[1] * (pca[0].std() / (pca[1].std() or 1.0)), pca[0])
+    # 3. t-SNE. That of the second table starts from the places of the first.
+    if layout == "pca" or (layout == "auto" and number < _FEWEST_FOR_TSNE):
+        return [{"pca": each} for each in pca], explained
+    few = min(layouts.NEIGHBORS, max(1, number // 3))
+    say = lambda done, total: report("lay out", done, total, "steps")  # noqa: E731
+    tsne = [layouts.tsne(near[0][:, :few], layouts.start_places(pca[0]), report=say)]
+    for nearest in near[1:]:
+        found = layouts.tsne(nearest[:, :few], tsne[0], early=0, report=say)
+        tsne.append(layouts.turned(found, tsne[0]))
+    return [{"tsne": a, "pca": b} for a, b in zip(tsne, pca, strict=True)], explained
 
 
 def _arrangement(

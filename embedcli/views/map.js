@@ -298,14 +298,14 @@
           "minus zoom, 0 shows all. Search a word, or press List, to read the words.",
       });
       this.legend = element("ul");
-      const legend = element("details", { class: "legend", open: innerWidth > 760 },
+      this.key = element("details", { class: "legend", open: innerWidth > 760 },
         element("summary", {}, "Colours"), this.legend);
       const zoom = element("div", { class: "zoom" },
         element("button", { "aria-label": "Zoom in", onclick: () => app.zoom(this, 1.5) }, "+"),
         element("button", { "aria-label": "Zoom out", onclick: () => app.zoom(this, 1 / 1.5) }, "−"),
         element("button", { "aria-label": "Show all", title: "Show all", onclick: () => app.fit() }, "⤢"));
       this.root = element("section", { class: "map", "aria-label": words.name },
-        this.points, this.labels, legend, zoom);
+        this.points, this.labels, this.key, zoom);
       if (data.maps.length > 1) this.root.append(element("h2", {}, words.name));
       parent.append(this.root);
       const gl = this.points.getContext("webgl2", { antialias: false });
@@ -451,6 +451,7 @@
         items.push(element("li", {}, element("span", {}, number(low)), bar, element("span", {}, number(high))));
       }
       this.legend.replaceChildren(...items);
+      this.key.hidden = this !== panels[0] && this.legend.textContent === panels[0].legend.textContent;
     }
 
     draw(state) {
@@ -478,6 +479,13 @@
         }
         pen.stroke();
         pen.globalAlpha = 1;
+      }
+      if (this.hovered !== null) {
+        pen.strokeStyle = accent;
+        pen.lineWidth = 2;
+        pen.beginPath();
+        pen.arc(...this.onScreen(this.hovered), this.radius + 5, 0, 2 * Math.PI);
+        pen.stroke();
       }
       this.drawLabels(ink, paper);
       if (this.loop) {
@@ -628,6 +636,13 @@
       this.changed();
     },
 
+    // Marks the word under the pointer, in every panel.
+    hover(panel, place) {
+      const word = place === null ? null : panel.words.tokens[place];
+      for (const each of panels) each.hovered = each.words.index.get(word) ?? null;
+      this.changed();
+    },
+
     speak() {
       const { words, chosen } = panels[0];
       if (chosen === null) return;
@@ -665,13 +680,13 @@
         const said = each.categories.length ? each.categories[value] : Number.isNaN(value) ? null : number(value);
         if (said != null) facts.append(element("dt", {}, cut(each.name, 60)), element("dd", { dir: "auto" }, cut(said, 200)));
       }
-      const layout = words.layouts.find((each) => each.name === state.layout) ?? words.layouts[0];
+      const layout = app.layoutOf(words);
       const onMap = words.neighbors(chosen, words.nearOnMap ?? words.near);
       const near = words.neighbors(chosen, words.near);
       const off = near.filter((each) => each.place >= words.size).length;
       const listed = [
         element("h3", {}, words.nearOnMap ? "Nearest in the whole table, by cosine" : "Nearest, by cosine"),
-        this.neighborList(words, near),
+        this.neighborList(words, near, this.shared(panel)),
       ];
       if (off) listed.push(element("p", { class: "quiet" }, `${off} of ${near.length} are too rare for the map.`));
       if (words.nearOnMap) {
@@ -690,7 +705,15 @@
       ];
     },
 
-    neighborList(words, near) {
+    // The neighbours of the chosen word in the other panel, if there is one.
+    shared(panel) {
+      const other = panels.find((each) => each !== panel);
+      if (!other || other.chosen === null) return new Set();
+      const { words, chosen } = other;
+      return new Set(words.neighbors(chosen, words.near).map((each) => words.tokens[each.place] ?? words.off[each.place - words.size]));
+    },
+
+    neighborList(words, near, both = new Set()) {
       return element("ol", { class: "near" }, ...near.map((each) => {
         const shown = words.shown(each.place);
         const value = element("data", { value: each.cosine.toFixed(4) }, each.cosine.toFixed(4));
@@ -699,7 +722,8 @@
             element("small", {}, "off the map"), value);
         }
         return element("li", {}, element("button", { onclick: () => this.select(words.tokens[each.place]) },
-          element("span", { dir: "auto" }, cut(shown, 80)), value));
+          element("span", { dir: "auto" }, cut(shown, 80)),
+          both.has(words.tokens[each.place]) ? element("small", {}, "in both") : "", value));
       }));
     },
 
@@ -747,37 +771,39 @@
     // -- Where words are drawn
 
     places(panel) {
-      const { words } = panel;
-      if (state.axes) return this.axisPlaces(panel);
-      const layout = words.layouts.find((each) => each.name === state.layout) ?? words.layouts[0];
-      return panel.placesOf(layout.places);
+      return state.axes ? panel.onAxes : panel.placesOf(this.layoutOf(panel.words).places);
     },
 
-    axisPlaces(panel) {
-      const { words } = panel;
-      const places = new Float32Array(2 * words.size);
-      panel.zero = [0, 0];
-      panel.ends = {};
+    layoutOf(words) {
+      return words.layouts.find((each) => each.name === state.layout) ?? words.layouts[0];
+    },
+
+    // Finds the words' places on the axes, in every panel by the same scale.
+    measureAxes() {
+      for (const panel of panels) {
+        Object.assign(panel, { onAxes: new Float32Array(2 * panel.words.size), zero: [0, 0], ends: {} });
+      }
       ["x", "y"].forEach((name, side) => {
         const asked = state.axes[name];
-        let values;
-        if (asked) {
-          const { cosines, ends } = words.axis(asked);
-          [values, panel.ends[name]] = [cosines, ends];
-        } else {
+        const values = panels.map(({ words, ends }) => {
+          if (asked) {
+            const found = words.axis(asked);
+            ends[name] = found.ends;
+            return found.cosines;
+          }
           // Without a second axis words are spread by frequency.
+          if (name === "x") ends.x = ["rare", "frequent"];
           const counts = words.attribute("count")?.values;
-          values = Float32Array.from(places.subarray(0, words.size), (_, i) =>
-            counts ? Math.log(counts[i] + 1) : -Math.log(i + 1));
-          if (name === "x") panel.ends.x = ["rare", "frequent"];
-        }
+          return Float32Array.from(words.tokens, (_, i) => (counts ? Math.log(counts[i] + 1) : -Math.log(i + 1)));
+        });
         let [low, high] = [Infinity, -Infinity];
-        for (const value of values) [low, high] = [Math.min(low, value), Math.max(high, value)];
-        const wide = high - low || 1;
-        values.forEach((value, i) => { places[2 * i + side] = (2 * (value - low)) / wide - 1; });
-        panel.zero[side] = (2 * (0 - low)) / wide - 1;
+        for (const each of values) for (const value of each) [low, high] = [Math.min(low, value), Math.max(high, value)];
+        const scale = (value) => (2 * (value - low)) / (high - low || 1) - 1;
+        panels.forEach((panel, p) => {
+          values[p].forEach((value, i) => { panel.onAxes[2 * i + side] = scale(value); });
+          panel.zero[side] = scale(0);
+        });
       });
-      return places;
     },
 
     // Moves all words to where they belong now.
@@ -785,6 +811,7 @@
       state.frame = null;
       stop();
       this.showFilm();
+      if (state.axes) this.measureAxes();
       for (const panel of panels) {
         panel.move(this.places(panel), quick || still.matches ? 1 : 0);
       }
@@ -925,8 +952,17 @@
 
   function about() {
     const parts = [];
+    if (panels.length > 1) {
+      const [a, b] = panels.map(({ words }) => words.name);
+      parts.push(element("h2", {}, "Two tables"), element("p", {},
+        `The same words in ${a} and in ${b}. The second picture is laid on the first, so a word that is elsewhere has other ` +
+        "neighbours. A word under the pointer, chosen, found or selected in one is marked in both."));
+      parts.push(element("p", {},
+        "How far a word moved is 1 − the cosine of its two vectors, after one table was rotated onto the other (1 − the share of " +
+        "neighbours, where their vectors differ in length). Two trainings of the same text differ too: move little, and it may be chance."));
+    }
     for (const { words } of panels) {
-      const layout = words.layouts.find((each) => each.name === state.layout) ?? words.layouts[0];
+      const layout = app.layoutOf(words);
       const share = (each) => percent(each.keeps);
       const rest = words.words - words.size - words.zeros;
       const shown = rest ? `${count(words.size)} of ${count(words.words)} words, the most frequent` : `All ${count(words.size)} words`;
@@ -938,7 +974,7 @@
         `A vector has ${count(words.dim)} numbers, the picture two. Of the ${words.k} words nearest to a word, ` +
         `${share(layout)} are also among its nearest points here. Neighbours in lists are exact: they are ` +
         "computed from the vectors, not from the picture. Which groups are far apart, and how large they are, means little."));
-      if (words.explained.length && words.layouts.some((each) => each.name === "pca")) {
+      if (words === first && words.explained.length && words.layouts.some((each) => each.name === "pca")) {
         const [one = 0, two = 0] = words.explained;
         const pca = words.layouts.find((each) => each.name === "pca");
         const tsne = words.layouts.find((each) => each.name === "tsne");
@@ -1006,17 +1042,23 @@
 
   // The selected words as TSV, as `embed map --out words.tsv` writes them.
   function save() {
-    const { words } = panels[0];
-    const layout = words.layouts.find((each) => each.name === state.layout) ?? words.layouts[0];
-    const { middle, half } = layout;
-    const places = panels[0].placesOf(layout.places).map((value, i) => middle[i % 2] + half * value);
-    const ids = array(words.ids);
-    const counts = words.attribute("count")?.values;
     const escaped = (word) => word.replaceAll("\\", "\\\\").replaceAll("\t", "\\t").replaceAll("\n", "\\n").replaceAll("\r", "\\r");
-    const lines = [...state.selected].filter((word) => words.index.has(word)).map((word) => {
-      const i = words.index.get(word);
-      return [ids[i], escaped(word), counts ? counts[i] : "", places[2 * i].toFixed(4), places[2 * i + 1].toFixed(4), layout.kept[i]].join("\t");
+    const columns = panels.map(({ words }) => {
+      const { places, middle, half, kept } = app.layoutOf(words);
+      const [ids, counts] = [array(words.ids), words.attribute("count")?.values];
+      const at = (i, axis) => (middle[axis] + half * (places[2 * i + axis] / 32767.5 - 1)).toFixed(4);
+      return (i) => [ids[i], escaped(words.tokens[i]), counts ? counts[i] : "", at(i, 0), at(i, 1), kept[i]];
     });
+    const compared = first.compared.map((name) => first.attribute(name));
+    const lines = [...state.selected].map((word) => first.index.get(word)).filter((i) => i !== undefined).map((i) => {
+      if (panels.length === 1) return columns[0](i).join("\t");
+      const sides = columns.flatMap((each) => each(i).filter((_, column) => column !== 1));
+      return [escaped(first.tokens[i]), ...compared.map(({ values }) => values[i].toPrecision(6)), ...sides].join("\t");
+    });
+    if (panels.length > 1) {
+      const names = ["a", "b"].flatMap((side) => ["index", "count", "x", "y", "kept"].map((name) => `${name}_${side}`));
+      lines.unshift(["token", ...first.compared, ...names].join("\t"));
+    }
     const link = element("a", {
       href: URL.createObjectURL(new Blob([lines.join("\n"), "\n"], { type: "text/tab-separated-values" })),
       download: "words.tsv",
@@ -1149,7 +1191,7 @@
       if (before === undefined) {
         const over = panel.pick(...now, 12);
         labels.classList.toggle("over", over !== null);
-        if (over !== panel.hovered) { panel.hovered = over; app.changed(); }
+        if (over !== panel.hovered) app.hover(panel, over);
         return;
       }
       moved += Math.hypot(now[0] - before[0], now[1] - before[1]);
@@ -1186,7 +1228,7 @@
     };
     labels.addEventListener("pointerup", release);
     labels.addEventListener("pointercancel", release);
-    labels.addEventListener("pointerleave", () => { panel.hovered = null; app.changed(); });
+    labels.addEventListener("pointerleave", () => app.hover(panel, null));
     labels.addEventListener("wheel", (event) => {
       event.preventDefault();
       app.zoom(panel, Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0016)), ...at(event));
@@ -1246,8 +1288,7 @@
     app.changed();
   }
 
-  const size = panels.map(({ words }) => count(words.size)).join(" and ");
-  $("title").append(data.title, element("span", {}, `${size} words`));
+  $("title").append(data.title, element("span", {}, `${count(first.size)} words${panels.length > 1 ? " in both" : ""}`));
   for (const each of first.attributes) $("colour").append(element("option", { value: each.name }, cut(each.name, 40)));
   for (const each of first.layouts) $("layout").append(element("option", { value: each.name }, LAYOUTS[each.name]));
   $("layout-label").hidden = first.layouts.length < 2;

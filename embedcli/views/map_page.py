@@ -7,6 +7,7 @@ it, by their digests, and nothing else. Words reach it as JSON, and the script a
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from string import Template
 from typing import TYPE_CHECKING, Any
 
@@ -18,19 +19,30 @@ from embedcli.views import pages
 from embedcli.views.terminal import escaped, visible
 
 if TYPE_CHECKING:
-    from embedcli.mapping import Arrangement, Attribute, Map
+    from embedcli.mapping import Attribute, Map
 
 EXPLAINED = 10  # principal axes whose shares of the variance the page holds
 NONE = 0xFFFFFFFF  # stands for no word
 _ALIGNED = 8  # bytes, at which each array begins
 
+Square = tuple[NDArray[np.float64], float]  # its middle (2,), and half of its side
+
 
 def html(*maps: Map, title: str = "") -> str:
-    """Return the page of one map, or of two side by side."""
+    """Return the page of one map, or of two of the same words side by side."""
     style, script = pages.read("map.css"), pages.read("map.js")
     arrays = _Arrays()
     title = title or " and ".join(each.name for each in maps)
-    data = {"title": visible(title), "maps": [_map(each, arrays) for each in maps]}
+    # Both maps of a pair are packed in one square, so that their places can be compared.
+    squares = [
+        square(*(each.places for each in same))
+        for same in zip(*(of.arrangements for of in maps), strict=True)
+    ]
+    compared = [each.name for each in compared_in(*maps)]
+    data = {
+        "title": visible(title),
+        "maps": [_map(each, compared, squares, arrays) for each in maps],
+    }
     allowed = f"style-src {pages.digest(style)}; script-src {pages.digest(script)}"
     return Template(pages.read("map.html")).substitute(
         policy=pages.policy(allowed),
@@ -63,7 +75,18 @@ class _Arrays:
         return base64.b64encode(b"".join(self._parts)).decode("ascii")
 
 
-def _map(of: Map, arrays: _Arrays) -> dict[str, Any]:
+def compared_in(*maps: Map) -> list[Attribute]:
+    """Return what was computed from two tables, and is the same in both of their maps."""
+    return [
+        each
+        for each in maps[0].attributes
+        if len(maps) > 1 and each in maps[1].attributes and not each.categories
+    ]
+
+
+def _map(
+    of: Map, compared: Sequence[str], squares: Sequence[Square], arrays: _Arrays
+) -> dict[str, Any]:
     size, tokens = len(of), list(of.tokens)
     # 1. Neighbours by their place on the map; those that are not on it come after, as `off`.
     place = np.full(len(of.table), -1, np.int64)  # (V,) of each row of the table
@@ -76,6 +99,8 @@ def _map(of: Map, arrays: _Arrays) -> dict[str, Any]:
     # 2. Words as the page may show them, where that is not as they are.
     every = tokens + off
     shown = [visible(token) for token in every]
+    middle, half = squares[0]
+    wide = middle, 2 * half  # of the film's frames
     longest = np.abs(of.vectors).max(axis=1, keepdims=True)  # (N, 1)
     bytes_of_vectors = np.rint(of.vectors / longest * 127)  # (N, D)
     return {
@@ -83,6 +108,7 @@ def _map(of: Map, arrays: _Arrays) -> dict[str, Any]:
         "words": len(of.table),
         "dim": of.vectors.shape[1],
         "zeros": of.zeros,
+        "compared": compared,
         "k": of.near_on_map.ids.shape[1],
         "tokens": tokens,
         "off": off,
@@ -96,7 +122,17 @@ def _map(of: Map, arrays: _Arrays) -> dict[str, Any]:
         ]
         if len(rare)
         else None,
-        "layouts": [_layout(each, arrays) for each in of.arrangements],
+        "layouts": [
+            {
+                "name": each.name,
+                "keeps": each.share,
+                "middle": middle.tolist(),
+                "half": half,
+                "places": arrays.add(packed(each.places, (middle, half)), "u2"),
+                "kept": arrays.add(each.kept, "u1"),
+            }
+            for each, (middle, half) in zip(of.arrangements, squares, strict=True)
+        ],
         "explained": of.explained[:EXPLAINED].tolist(),
         "attributes": [
             {
@@ -109,7 +145,7 @@ def _map(of: Map, arrays: _Arrays) -> dict[str, Any]:
             for each in of.attributes
         ],
         "frames": [
-            {"done": frame.done, "places": _frame(of.arrangements[0].places, frame.places, arrays)}
+            {"done": frame.done, "places": arrays.add(packed(frame.places, wide), "u2")}
             for frame in of.frames
         ],
     }
@@ -121,40 +157,20 @@ def _values(of: Attribute, arrays: _Arrays) -> list[str | int]:
     return arrays.add(np.where(np.isfinite(of.values), of.values, np.nan), "f4")
 
 
-def _frame(
-    final: NDArray[np.float64], places: NDArray[np.float64], arrays: _Arrays
-) -> list[str | int]:
-    """Add the places of a frame, packed in a square twice as wide as the final ones."""
-    middle, half = _square(final)
-    wide = ((places - middle) / (2 * half) + 1) * 32767.5
-    return arrays.add(np.rint(np.clip(wide, 0, 65535)), "u2")
-
-
 def _cosines(scores: NDArray[np.float32], arrays: _Arrays) -> list[str | int]:
     """Add cosines as ten-thousandths: as many digits as `embed neighbors` prints."""
     return arrays.add(np.rint(np.nan_to_num(scores).astype(np.float64) * 1e4), "i2")
 
 
-def _layout(of: Arrangement, arrays: _Arrays) -> dict[str, Any]:
-    middle, half = _square(of.places)
-    return {
-        "name": of.name,
-        "keeps": of.share,
-        "middle": middle.tolist(),
-        "half": half,
-        "places": arrays.add(packed(of.places), "u2"),
-        "kept": arrays.add(of.kept, "u1"),
-    }
+def packed(places: NDArray[np.float64], within: Square) -> NDArray[np.int64]:
+    """Return places (N, 2) as numbers from 0 to 65,535, the middle of a square at the middle."""
+    middle, half = within
+    scaled = np.clip(((places - middle) / half + 1) * 32767.5, 0, 65535)
+    return np.rint(scaled).astype(np.int64)
 
 
-def packed(places: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return places (N, 2) as numbers from 0 to 65,535, the middle of the map at the middle."""
-    middle, half = _square(places)
-    scaled: NDArray[np.int64] = np.rint(((places - middle) / half + 1) * 32767.5).astype(np.int64)
-    return scaled
-
-
-def _square(places: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+def square(*several: NDArray[np.float64]) -> Square:
     """Return the middle (2,) of the smallest square around places, and half of its side."""
-    low, high = places.min(axis=0), places.max(axis=0)
+    low = np.min([places.min(axis=0) for places in several], axis=0)
+    high = np.max([places.max(axis=0) for places in several], axis=0)
     return (low + high) / 2, float((high - low).max()) / 2 or 1.0

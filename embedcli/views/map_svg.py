@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedcli.views.canvas import MARGIN, MUTED, SANS, clipped, text_width
 from embedcli.views.colors import INK, PAPER
-from embedcli.views.map_page import html, packed
-from embedcli.views.terminal import escaped, json_text, tsv_line, visible
+from embedcli.views.map_page import compared_in, html, packed, square
+from embedcli.views.terminal import escaped, json_text, numbers, tsv_line, visible
 
 if TYPE_CHECKING:
     from embedcli.mapping import Map
@@ -28,31 +29,37 @@ _LONGEST_LABEL = 130  # pixels
 _OUTSIDE = 0.002  # share of the words at each edge that may lie out of the picture
 
 
-def formatted(of: Map, output: str) -> str:
-    """Return a map as html, svg, tsv or json."""
+def formatted(output: str, *maps: Map) -> str:
+    """Return a map, or two of the same words, as html, svg, tsv or json."""
     if output == "html":
-        return html(of)
+        return html(*maps)
     if output == "svg":
-        return svg(of)
+        return svg(*maps)
     if output == "tsv":
-        return "".join(tsv_line(list(each.values())[:6]) for each in _points(of))
-    return json_text(record_of(of)) + "\n"
+        return "".join(map(tsv_line, _pair_lines(*maps) if len(maps) > 1 else _lines(*maps)))
+    return json_text(record_of(*maps)) + "\n"
 
 
-def summary(of: Map) -> str:
+def summary(*maps: Map) -> str:
     """Return what is drawn, and how many neighbours the picture keeps, in one line.
 
     The neighbours counted are those on the map.
     """
-    first, k = of.arrangements[0], of.near_on_map.ids.shape[1]
-    shown = f"{len(of):,} of {len(of.table):,} words"
+    first, k = maps[0].arrangements[0], maps[0].near_on_map.ids.shape[1]
+    shown = " and ".join(f"{len(of.table):,}" for of in maps)
+    shown = f"{len(maps[0]):,} of {shown} words"
     if not k:
         return shown
-    return f"{shown}; {LAYOUTS[first.name]} keeps {first.share:.0%} of the {k} nearest of each"
+    shares = " and ".join(f"{of.arrangements[0].share:.0%}" for of in maps)
+    return f"{shown}; {LAYOUTS[first.name]} keeps {shares} of the {k} nearest of each"
 
 
-def record_of(of: Map) -> dict[str, Any]:
-    """Return a map as docs/map.md describes it."""
+def record_of(*maps: Map) -> dict[str, Any]:
+    """Return a map, or two, as docs/map.md describes them."""
+    if len(maps) > 1:
+        compared = {each.name: numbers(each.values) for each in compared_in(*maps)}
+        return {"maps": [record_of(each) for each in maps], "compared": compared}
+    (of,) = maps
     return {
         "model": of.name,
         "words": len(of.table),
@@ -62,6 +69,21 @@ def record_of(of: Map) -> dict[str, Any]:
         "explained": of.explained.tolist(),
         "points": list(_points(of)),
     }
+
+
+def _lines(of: Map) -> Iterator[list[Any]]:
+    """Yield index, token, count, x, y, and the neighbours kept of each word."""
+    return (list(each.values())[:6] for each in _points(of))
+
+
+def _pair_lines(*maps: Map) -> Iterator[list[Any]]:
+    """Yield the names of the columns, then each word: what was compared, and both of its places."""
+    compared = compared_in(*maps)
+    names = ("index", "count", "x", "y", "kept")
+    yield ["token", *(each.name for each in compared), *(f"{n}_{s}" for s in "ab" for n in names)]
+    for i, sides in enumerate(zip(*map(_lines, maps), strict=True)):
+        both = [value for index, _, *others in sides for value in (index, *others)]
+        yield [sides[0][1], *(f"{each.values[i]:.6g}" for each in compared), *both]
 
 
 def _points(of: Map) -> Iterator[dict[str, Any]]:
@@ -85,15 +107,28 @@ def _points(of: Map) -> Iterator[dict[str, Any]]:
         }
 
 
-def svg(of: Map) -> str:
-    """Return a picture of a map, in the colours of its clusters, with the words there is room for.
+def svg(*maps: Map) -> str:
+    """Return a picture of a map, or of two side by side, in the colours of its clusters.
 
-    The most frequent words are written first.
+    It has the words that there is room for; the most frequent are written first.
     """
-    # 1. Places in pixels. A few words far out do not make the others small.
-    places = packed(of.arrangements[0].places).astype(np.float64)  # (N, 2)
-    places[:, 1] *= -1  # upwards
-    low, high = np.quantile(places, [_OUTSIDE, 1 - _OUTSIDE], axis=0)  # (2,)
+    # A few words far out do not make the others small. Two maps are drawn in one frame.
+    every = square(*(of.arrangements[0].places for of in maps))
+    places = [packed(of.arrangements[0].places, every) * (1.0, -1.0) for of in maps]  # (N, 2) each
+    low, high = np.quantile(np.concatenate(places), [_OUTSIDE, 1 - _OUTSIDE], axis=0)  # (2,)
+    drawn = [_picture(of, each, low, high) for of, each in zip(maps, places, strict=True)]
+    if len(drawn) == 1:
+        return drawn[0]
+    right = drawn[1].replace("<svg ", f'<svg x="{WIDTH}" ', 1)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * WIDTH} {HEIGHT}" '
+        f'width="{2 * WIDTH}" height="{HEIGHT}">\n{drawn[0]}{right}</svg>\n'
+    )
+
+
+def _picture(of: Map, places: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> str:
+    """Return the picture of a map, by places (N, 2), most of which lie between two corners (2,)."""
+    # 1. Places in pixels.
     box = np.array([WIDTH - 2 * MARGIN, HEIGHT - 3 * MARGIN])  # pixels
     scale = (box / np.maximum(high - low, 1)).min()
     x, y = ((places - (low + high) / 2) * scale + np.array([WIDTH, HEIGHT - MARGIN]) / 2).T  # (N,)

@@ -67,3 +67,50 @@ def test_errors(embed, hindi, argv, message):
     found = embed("map", *argv)
     assert found.code in (1, 2)
     assert message in found.err
+
+
+@pytest.fixture
+def pair(tmp_path):
+    maps.pair(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "path, start",
+    [
+        ("map.html", "<!doctype html>"),
+        ("a.svg", "<svg"),
+        ("a.tsv", "token\tmoved\tneighbors shared\tindex_a\tcount_a\tx_a\ty_a\tkept_a\tindex_b"),
+        ("a.json", '{"maps": [{"model": "one"'),
+    ],
+)
+def test_two_tables_are_drawn_side_by_side(embed, pair, tmp_path, path, start):
+    found = embed("map", "one", "two", "--layout", "pca", "--words", "60", "--out", path)
+    assert found.code == 0, found.err
+    assert found.out.startswith(f"{path}  60 of 400 and 401 words; PCA keeps ")
+    assert (tmp_path / path).read_text(encoding="utf-8").startswith(start)
+
+
+def test_lines_and_json_of_two_tables_say_the_same(embed, pair):
+    command = ("map", "one", "two", "--layout", "pca", "--words", "60", "--format")
+    names, *lines = (line.split("\t") for line in embed(*command, "tsv").out.splitlines())
+    record = json.loads(embed(*command, "json").out)
+    rows = [dict(zip(names, line, strict=True)) for line in lines]
+    assert len(rows) == len(record["compared"]["moved"]) == 60
+    river = next(row for row in rows if row["token"] == "नदी")
+    assert float(river["moved"]) == max(float(row["moved"]) for row in rows)
+    for place, row in enumerate(rows):
+        for side, drawn in zip("ab", record["maps"], strict=True):
+            point = drawn["points"][place]
+            assert point["token"] == row["token"]
+            for name in ("index", "count", "x", "y", "kept"):
+                assert str(point[name]) == row[f"{name}_{side}"]
+        for name, values in record["compared"].items():
+            assert float(row[name]) == pytest.approx(values[place], abs=1e-5)
+
+
+def test_one_table_or_three_are_no_pair(embed, pair):
+    lone = embed("map", "one")
+    assert lone.code == 1 and "found 1 tables; expected two, or none" in lone.err
+    assert "--model one" in lone.err
+    assert "found 3 tables" in embed("map", "one", "two", "one").err
+    assert "expected 1 to 200,000" in embed("map", "one", "two", "--words", "0").err

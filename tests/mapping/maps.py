@@ -53,3 +53,13 @@ def hostile(folder: Path) -> EmbeddingTable:
     """Save a model of hostile words and some others."""
     words = [*HOSTILE, *(f"w{i}" for i in range(40))]
     return save(folder, words, np.random.default_rng(1).normal(0, 1, (len(words), 6)).astype("f4"))
+
+
+def pair(folder: Path) -> None:
+    """Save two Hindi models: in `two`, turned, नदी is elsewhere, and a word of its own is there."""
+    table = hindi(folder / "one")
+    rotation, _ = np.linalg.qr(np.random.default_rng(2).normal(0, 1, (table.dim, table.dim)))
+    rows = np.asarray(table.vectors)
+    turned = (rows @ rotation).astype(np.float32)
+    turned[6] = 2 * turned[5] + turned[7]
+    save(folder / "two", [*table.vocabulary, "only"], np.vstack([turned, turned[:1]]))

@@ -13,6 +13,7 @@ from embedcli.model import load_model
 from embedcli.nn.initializers import initial_rows
 from embedcli.table import EmbeddingTable
 from embedcli.text.vocabulary import Vocabulary
+from tests.mapping import maps
 
 
 def table_of(number: int, dim: int = 8, counts: bool = True) -> EmbeddingTable:
@@ -131,6 +132,74 @@ def test_clusters_are_found():
     (cluster,) = [each for each in map_words(table, "m").attributes if each.name == "cluster"]
     assert len(cluster.categories) == 4  # a group may be two clusters, but none holds two groups
     assert all(len(set(groups[cluster.values == code])) == 1 for code in range(4))
+
+
+@pytest.fixture
+def pair(tmp_path):
+    maps.pair(tmp_path)
+    return tmp_path / "one", tmp_path / "two"
+
+
+def test_two_tables_are_laid_on_each_other(pair):
+    found = api.map_pair(*pair)
+    one, two = found.maps
+    assert len(one) == 400 and list(one.tokens) == list(two.tokens) and len(two.table) == 401
+    # The second table is the first one turned: but for the word that moved, nothing is elsewhere.
+    apart = np.linalg.norm(one.arrangements[1].places - two.arrangements[1].places, axis=1)
+    assert one.arrangements[1].name == "pca" and apart.argmax() == 6
+    assert np.median(apart) < 0.05 * one.arrangements[1].places.std()
+    assert one.explained is two.explained
+    # What the comparison measured comes first, in both maps.
+    for each in (one, two):
+        assert [of.name for of in each.attributes[:3]] == ["moved", "neighbors shared", "cluster"]
+        assert each.attributes[0].values.argmax() == 6
+        np.testing.assert_allclose(
+            each.attributes[0].values, found.comparison.columns.moved, atol=1e-6
+        )
+    assert two.attributes[2] is one.attributes[2]
+    # Neighbours are those of each whole table.
+    for each in (one, two):
+        (answer,) = each.table.neighbors(["राजा"])
+        near = each.table.vocabulary.tokens(each.near.ids[0])
+        assert [neighbor.token for neighbor in answer.neighbors] == list(near)
+    assert "only" in [two.table.vocabulary.token(each) for each in two.near.ids[0].tolist()]
+
+
+def test_both_tables_of_a_pair_keep_neighbors(pair):
+    one, two = (each.arrangements[0] for each in api.map_pair(*pair).maps)
+    assert one.name == two.name == "tsne"
+    assert abs(one.share - two.share) < 0.1
+    apart = np.linalg.norm(one.places - two.places, axis=1)
+    assert np.median(apart) < one.places.std() / 2
+
+
+def test_words_of_zeros_in_either_table_are_left_out_of_both():
+    one, two = table_of(40), table_of(40)
+    one.vectors[5] = 0
+    two.vectors[6] = 0
+    found = api.map_pair(one, two)
+    for each in found.maps:
+        assert (len(each), each.zeros, len(each.attributes[0].values)) == (38, 2, 38)
+        assert not {"w5", "w6"} & set(each.tokens)
+
+
+@pytest.mark.parametrize("dims, kind", [((2, 2), "rows"), ((1, 2), "rows"), ((2, 8), "tsne")])
+def test_tables_of_few_or_different_dims_are_drawn_beside_each_other(dims, kind):
+    found = api.map_pair(*(table_of(40, dim) for dim in dims))
+    assert [each.arrangements[0].name for each in found.maps] == [kind, kind]
+    assert found.comparison.rotated == (dims[0] == dims[1])
+    one, two = (each.arrangements[-1].places for each in found.maps)
+    assert np.isfinite(two).all()
+    if dims == (2, 2):  # the same table twice
+        np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_change_beyond_chance_comes_first_where_it_is_known(tmp_path):
+    for seed in range(2):
+        maps.save(tmp_path / "a" / str(seed), [f"w{i}" for i in range(40)], table_of(40).vectors)
+    found = api.map_pair(tmp_path / "a", table_of(40))
+    assert found.maps[0].name == "0"
+    assert found.maps[0].attributes[0].name == "moved beyond chance"
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_the_same_map_is_the_same_page(drawn, tmp_path):
     maps.hindi(tmp_path / "hindi")
     again = api.map_words(tmp_path / "hindi", words=300)
     for output in ("html", "svg", "tsv", "json"):
-        assert map_svg.formatted(again, output) == map_svg.formatted(drawn["hindi"], output)
+        assert map_svg.formatted(output, again) == map_svg.formatted(output, drawn["hindi"])
 
 
 def test_pictures_have_a_point_a_word_and_labels_that_cover_no_other(drawn):
@@ -94,10 +94,10 @@ def test_pictures_have_a_point_a_word_and_labels_that_cover_no_other(drawn):
 
 def test_lines_and_json(drawn):
     found = drawn["hindi"]
-    lines = map_svg.formatted(found, "tsv").splitlines()
+    lines = map_svg.formatted("tsv", found).splitlines()
     index, token, count, x, y, kept = lines[0].split("\t")
     assert (index, token, count) == ("0", "राजा", "1200")
-    record = json.loads(map_svg.formatted(found, "json"))
+    record = json.loads(map_svg.formatted("json", found))
     assert len(lines) == len(record["points"]) == 300
     point = record["points"][0]
     assert [point["x"], point["y"], point["kept"]] == [float(x), float(y), int(kept)]
@@ -110,5 +110,7 @@ def test_lines_and_json(drawn):
 
 def test_places_are_packed_around_the_middle():
     places = np.array([[0.0, 0], [10, 4], [20, 8]])
-    assert map_page.packed(places).tolist() == [[0, 19660], [32768, 32768], [65535, 45874]]
-    assert map_page.packed(np.zeros((1, 2))).tolist() == [[32768, 32768]]
+    within = map_page.square(places)
+    assert map_page.packed(places, within).tolist() == [[0, 19660], [32768, 32768], [65535, 45874]]
+    one = np.zeros((1, 2))
+    assert map_page.packed(one, map_page.square(one)).tolist() == [[32768, 32768]]
