@@ -13,7 +13,7 @@ thirds of the rows and a fifth of the look-ups.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -84,6 +84,12 @@ class Composition:
         ends = np.cumsum(lengths)
         starts = ends - lengths
         return starts, self.rows[np.repeat(first - starts, lengths) + np.arange(ends[-1])]
+
+    def share(self, number: int, shares: int) -> Composition:
+        """Return the same words with those of their parts alone that make one of some shares."""
+        kept = self.rows % shares == number  # (E,)
+        ends = np.append(0, np.cumsum(kept))
+        return replace(self, offsets=ends[self.offsets], rows=self.rows[kept])
 
     def compose(self, parts: Array, words: Array) -> Array:
         """Return the vectors of distinct words (U,), of parts (R, D): (U, D)."""

@@ -28,6 +28,7 @@ class ComposedWords:
     ) -> None:
         self._composition, self._table, self._parts = composition, table, parts
         self.shares = shares
+        self._trained = [composition.share(number, shares) for number in range(shares)]
         self._size = shared_array((1,), np.int64)
         self._words = shared_array((most,), np.int64)
         self._gradient = shared_array((most, table.shape[1]), table.dtype)
@@ -68,10 +69,9 @@ class ComposedWords:
         places = np.flatnonzero(self._curvature[: self._size[0]])  # (U,)
         if not len(places):
             return
-        starts, rows = self._composition.entries(self.words[places])
-        place = np.repeat(places, np.diff(starts, append=len(rows)))  # (N,)
-        mine = rows % self.shares == share
-        keys = rows[mine] << 32 | place[mine]
+        starts, rows = self._trained[share].entries(self.words[places])
+        keys = rows << 32  # (N,)
+        keys |= np.repeat(places, np.diff(starts, append=len(rows)))
         keys.sort()
         sizes, shape = self._composition.sizes, self._parts.shape
         for gradient in sum_keyed_rows(keys, self._gradient, self._curvature, shape):
