@@ -27,6 +27,7 @@ from embedcli.table import (
     Questions,
 )
 from embedcli.text.vocabulary import Coverage, Oov
+from embedcli.views import notebook
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -792,6 +793,9 @@ class Cache(NamedTuple):
     entries: int
     bytes: int
     freed: int = 0
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
 
 
 def cache() -> Cache:

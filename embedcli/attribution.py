@@ -25,6 +25,7 @@ from embedcli.prediction import Predictor, probabilities
 from embedcli.tasks.ngrams import NGRAMS, ngram_texts
 from embedcli.tasks.texts import Texts
 from embedcli.text.encode import token_lines
+from embedcli.views import notebook
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class Contribution:
     text: str
     kind: Literal["word", "ngram"]
     value: float
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
 
 
 @dataclass(frozen=True)

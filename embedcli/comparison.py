@@ -20,6 +20,7 @@ from embedcli.alignment import Rows, common_words, procrustes, unit_rows
 from embedcli.errors import VocabularyError
 from embedcli.table import EmbeddingTable, Neighbor
 from embedcli.text.vocabulary import Vocabulary
+from embedcli.views import notebook
 
 WORDS = 20_000  # that are compared, if there are more
 EXAMPLES = 10  # words that only one side has
@@ -56,6 +57,9 @@ class ComparedWord(NamedTuple):
     p: float | None  # share of the splits of the replicas with at least this excess over chance
     overlap: float  # Jaccard index of its k nearest words on both sides
     neighbors: tuple[tuple[Neighbor, ...], tuple[Neighbor, ...]]
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
 
     @property
     def excess(self) -> float:

@@ -33,6 +33,7 @@ from embedcli.storage.bundle import MANIFEST, Member, open_bundle, require_types
 from embedcli.text.encode import encode
 from embedcli.text.tokenizer import Tokenizer
 from embedcli.text.vocabulary import Vocabulary
+from embedcli.views import notebook
 
 Order = Literal["count", "pmi"]
 
@@ -47,6 +48,9 @@ class Partner:
     pmi: float  # log of the count, divided by the count if both words were scattered at random
     ppmi: float  # the same, 0 where it is negative
 
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
@@ -59,6 +63,11 @@ class Contexts:
     partners: Sequence[Partner]
     partners_in_all: int
 
+    def _repr_html_(self) -> str:
+        from embedcli.views import blocks, counts
+
+        return blocks.html_of(counts.contexts(self))
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -69,6 +78,9 @@ class Pair:
     expected: float  # the count if both words were scattered at random
     pmi: float | None
     ppmi: float
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +193,11 @@ class Cooccurrences:
         pmi = float(np.log(count / expected)) if count else None
         tokens = self.vocabulary.token(one), self.vocabulary.token(other)
         return Pair(tokens, count, expected, pmi, max(pmi or 0.0, 0.0))
+
+    def _repr_html_(self) -> str:
+        from embedcli.views import blocks, counts, records
+
+        return blocks.html_of(counts.summary(self, records.ROWS_IN_HTML))
 
 
 def count(

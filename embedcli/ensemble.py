@@ -13,6 +13,7 @@ from embedcli.alignment import common_words
 from embedcli.errors import VocabularyError
 from embedcli.table import Answer, Answers, EmbeddingTable, Metric, Queries
 from embedcli.text.vocabulary import Oov
+from embedcli.views import notebook
 
 _CELLS = 1 << 25  # scores that are held at once
 _ROWS = 1 << 14  # of a table that are scored at once
@@ -26,6 +27,9 @@ class StableNeighbor(NamedTuple):
     low: float
     high: float
     among: int  # in how many tables it is among the k nearest
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
 
 
 @dataclass(frozen=True)
@@ -125,3 +129,6 @@ class Ensemble:
             strict=True,
         )
         return tuple(StableNeighbor(*each) for each in columns)
+
+    def _repr_html_(self) -> str:
+        return notebook.pairs({"tables": self.tables, "words": len(self)})

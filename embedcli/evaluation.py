@@ -28,6 +28,7 @@ from embedcli.tasks.regress import MEAN, errors
 from embedcli.text.labels import LabelKind
 from embedcli.text.tokenizer import Tokenizer
 from embedcli.text.vocabulary import Oov
+from embedcli.views import notebook
 
 _DECIMAL_COMMA = re.compile(r"(?<![^\s;\"'])[-+]?\d+,\d+(?![^\s;\"'])")
 _MOST_PAIRS = 500  # of a relation: N pairs make N² questions
@@ -81,6 +82,9 @@ class Section:
     right: int
     used: int
     skipped: int  # for an unknown word
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
 
     @property
     def accuracy(self) -> float:

@@ -28,6 +28,7 @@ from embedcli.text.encode import encode, token_lines
 from embedcli.text.labels import ClassTargets, LabelKind, NumberTargets
 from embedcli.text.vocabulary import Coverage, Oov
 from embedcli.training.update import require_head
+from embedcli.views import notebook
 
 SIF = 1e-3  # of Arora et al. 2017, who found 1e-4 to 1e-3 to do equally well
 
@@ -39,6 +40,9 @@ class Results(NamedTuple):
 
     lines: Iterator[Any]
     coverage: Coverage
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
 
 
 class Lines(NamedTuple):
@@ -56,6 +60,9 @@ class Label(NamedTuple):
 
     name: str
     probability: float
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
 
 
 def read_lines(

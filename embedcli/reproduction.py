@@ -16,6 +16,7 @@ from embedcli.text.corpus import fingerprint_of
 from embedcli.text.sources import STDIN, find_sources
 from embedcli.training import run
 from embedcli.training.environment import environment
+from embedcli.views import notebook
 
 # Files that tell how a run went, or with which settings of no effect on the result.
 NOT_COMPARED = ("config.yaml",)
@@ -28,6 +29,9 @@ class Difference(NamedTuple):
     then: str | None
     now: str | None
 
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduction:
@@ -39,6 +43,11 @@ class Reproduction:
     again: str | None  # of the table trained now; None if the text is another
     files: Mapping[str, bool]  # whether each file is the same
     differences: Sequence[Difference]  # version, text, processor, libraries
+
+    def _repr_html_(self) -> str:
+        from embedcli.views import blocks, records
+
+        return blocks.html_of(records.reproduction(self))
 
 
 def reproduce(

@@ -21,6 +21,7 @@ from embedcli.config import TextSettings
 from embedcli.errors import FormatError, VocabularyError
 from embedcli.storage.arrays import RowSource
 from embedcli.text.vocabulary import Oov, Vocabulary
+from embedcli.views import notebook
 
 if TYPE_CHECKING:
     from embedcli.text.phrases import Phrases
@@ -87,6 +88,9 @@ class Neighbor(NamedTuple):
 
     token: str
     score: float
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
 
 
 class Answer:
@@ -240,6 +244,9 @@ class Nearest(NamedTuple):
 
     ids: NDArray[np.int64]
     scores: NDArray[np.float32]
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
 
 
 class Queries(NamedTuple):

@@ -45,6 +45,7 @@ from embedcli.tasks import TASKS
 from embedcli.text.encode import EncodedCorpus, encode
 from embedcli.training import limits
 from embedcli.training.loop import Training
+from embedcli.views import notebook
 
 ROUND = 8  # trials that are drawn from the same results
 RUNGS = (0.25, 0.5)  # shares of a training after which it may be stopped
@@ -120,6 +121,9 @@ class Trial:
     seconds: float  # that it took
     elapsed: float  # since the search began
 
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
+
 
 @dataclass(frozen=True)
 class Tuned:
@@ -132,6 +136,11 @@ class Tuned:
     score: float  # the mean over `seeds`
     seeds: int
     trials: Sequence[Trial]
+
+    def _repr_html_(self) -> str:
+        from embedcli.views import blocks, tuning
+
+        return blocks.html_of(tuning.blocks_of(self))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from embedcli.table import EmbeddingTable
 from embedcli.text.compression import COMPRESSIONS
 from embedcli.text.sources import Source, open_source
 from embedcli.text.vocabulary import Vocabulary
+from embedcli.views import notebook
 
 Where = Callable[[int], str]  # returns the place in the file of the i-th word
 
@@ -60,6 +61,9 @@ class Read:
 
     table: EmbeddingTable
     skipped: Mapping[str, int] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
 
 
 class Stream:

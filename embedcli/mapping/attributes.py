@@ -16,6 +16,7 @@ from embedcli.initial import initial_table
 from embedcli.model import Model
 from embedcli.storage.files import read_text
 from embedcli.table import EmbeddingTable, lengths, unit
+from embedcli.views import notebook
 
 CLUSTERS = 12  # at most
 _WORDS_PER_CLUSTER = 25  # at least, on average
@@ -41,6 +42,9 @@ class Attribute:
     categories: tuple[str, ...] = ()
     logarithmic: bool = False
     signed: bool = False
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
 
 
 def attributes(

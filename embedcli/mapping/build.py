@@ -20,6 +20,7 @@ from embedcli.model import Model
 from embedcli.parallel import cores
 from embedcli.table import EmbeddingTable, Nearest, lengths, unit
 from embedcli.text.vocabulary import Vocabulary
+from embedcli.views import notebook
 
 if TYPE_CHECKING:
     from embedcli.comparison import TableComparison
@@ -50,6 +51,9 @@ class Arrangement:
     places: NDArray[np.float64]  # (N, 2)
     kept: NDArray[np.int64]  # (N,)
     share: float  # of all true neighbours that are kept
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
 
 
 class Frame(NamedTuple):

@@ -14,6 +14,7 @@ from embedcli.text.encode import encode, token_lines
 from embedcli.text.phrases import Phrases
 from embedcli.text.tokenizer import Tokenizer
 from embedcli.text.vocabulary import Coverage, Vocabulary
+from embedcli.views import notebook
 
 OovId = Literal["error", "skip", "unknown"]
 
@@ -24,6 +25,9 @@ class Line(NamedTuple):
     tokens: Sequence[str]
     ids: Sequence[int]
     ended: bool
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
 
 
 class Tokenized:
@@ -91,3 +95,6 @@ class Tokenized:
     def vocabulary(self) -> Vocabulary:
         """The given vocabulary, or that of the lines read so far."""
         return Vocabulary(self._index) if self._given is None else self._given
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self.coverage)

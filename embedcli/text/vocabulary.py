@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from embedcli.errors import VocabularyError
 from embedcli.storage.files import read_text
 from embedcli.text.spelling import nearest_spellings
+from embedcli.views import notebook
 
 # How to handle a word that is not in a vocabulary: as an error, leave it out, a vector of zeros, or
 # one that is composed of parts of the word.
@@ -34,6 +35,9 @@ class Coverage:
     composed: int = 0  # of the unknown: they have a vector that is composed of their parts
     too_long: int = 0  # left out, with more than `tokenizer.LONGEST` characters
     respelled: int | None = None  # of the known, found in lower case only; None: all were folded
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
 
     def add(self, words: int, unknown: int, composed: int = 0) -> None:
         """Count so many words, of them the unknown ones, and of these the composed ones."""
@@ -257,6 +261,10 @@ class Vocabulary:
             tokens = self._all()
             self._index = dict(zip(tokens, range(len(tokens)), strict=True))
         return self._index
+
+    def _repr_html_(self) -> str:
+        first = self.tokens(slice(0, notebook.LISTED))
+        return notebook.pairs({"words": len(self), "first": first, "counts": self.counts})
 
 
 def _text(line: bytes) -> str:

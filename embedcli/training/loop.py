@@ -27,6 +27,7 @@ from embedcli.parallel import Team, keep_freed_memory, resolve_workers, shared_a
 from embedcli.tasks.task import Task
 from embedcli.training.composed import ComposedWords
 from embedcli.training.gradients import Accumulator, LocalGradients, SharedGradients
+from embedcli.views import notebook
 
 SMALL_RUN = 64  # batches; a shorter run is over before other processes would be of use
 TRIM_EVERY = 1024  # batches after which a process returns freed memory: new pages cost time
@@ -47,6 +48,9 @@ class Step(NamedTuple):
     rate: float  # learning rate
     shares: tuple[int, ...]  # batches computed by each worker
     record: Mapping[str, Any] | None  # at the end of an epoch: what the log keeps of it
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
 
 
 @dataclass(slots=True)

@@ -58,6 +58,7 @@ from embedcli.training.loop import Step, Training
 from embedcli.training.pretrained import ABSENT, Coverage, copy_vectors
 from embedcli.training.snapshots import Snapshots
 from embedcli.training.update import Earlier, load_to_update, updated_state
+from embedcli.views import notebook
 
 # Settings that do not change the result of a run.
 MAY_CHANGE_ON_RESUME = ("workers", "cache", "checkpoint_every", "max_expansion")
@@ -73,12 +74,18 @@ class Reading(NamedTuple):
     done: int
     total: int  # 0 where it is not known
 
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
+
 
 class Counting(NamedTuple):
     """How much of a text is counted, in tokens."""
 
     done: int
     total: int
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,9 @@ class Prepared:
     too_long: int = 0  # words that were left out for their length
     label_counts: Mapping[str, int] = field(default_factory=dict)  # texts of each label
     phrases: Phrases | None = None  # that are joined in the text
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
 
 
 @dataclass(frozen=True)
@@ -122,6 +132,9 @@ class Replica(NamedTuple):
     replicas: int
     seed: int
     folder: Path
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
