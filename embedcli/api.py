@@ -509,10 +509,9 @@ def explain_predictions(
     arguments are those of `predict`. Raises StoreError for a model without labels.
     """
     from embedcli.attribution import explain_lines
-    from embedcli.model import load_model
-    from embedcli.prediction import Predictor, Results
+    from embedcli.prediction import Results, open_text_model, text_model
 
-    predictor = Predictor(load_model(Path(model)), oov=oov, columns=columns)
+    predictor = text_model(open_text_model(Path(model)), oov=oov, columns=columns)
     lines = explain_lines(predictor, _places(sources), k, threshold)
     return Results(lines, predictor.coverage)
 

@@ -6,6 +6,9 @@ important features through propagating activation differences", §2). Without a 
 network is linear in the rows of the words it pools, and this is exact:
 
     logit = bias + Σ contributions
+
+So it is for fastText's models, which have no bias; but where their labels are the leaves of a tree
+(hierarchical softmax), the logarithm of the probability is explained, and is not linear.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ from numpy.typing import NDArray
 from embedcli import metrics
 from embedcli.autodiff.rows import RowGrad
 from embedcli.autodiff.tensor import Tensor
-from embedcli.prediction import Predictor, probabilities
+from embedcli.fasttext import FastTextPredictor, Pooled, TextParts
+from embedcli.prediction import Predictor, TextModel, probabilities
 from embedcli.tasks.ngrams import NGRAMS, ngram_texts
 from embedcli.tasks.texts import Texts
 from embedcli.text.encode import token_lines
@@ -44,12 +48,13 @@ class Contribution:
 class Attribution:
     """A predicted label or number, and what it is made of.
 
-    `output` is the logit, or the number: the sum of `base`, of the contributions, and of `rest`,
-    which is 0 but for rounding where `exact`.
+    `output` is the sum of `base`, of the contributions, and of `rest`, which is 0 but for rounding
+    where `exact`; `scale` says what it is.
     """
 
     label: str | None  # None: a number
     probability: float | None
+    scale: Literal["number", "logit", "log probability"]
     output: float
     base: float  # the output for words that are all zeros: the bias, where there is no hidden layer
     rest: float
@@ -63,9 +68,17 @@ class Attribution:
 
 
 def explain_lines(
-    predictor: Predictor, places: Sequence[str | Path], k: int = 1, threshold: float = 0.0
+    predictor: TextModel,
+    places: Sequence[str | Path],
+    k: int = 1,
+    threshold: float = 0.0,
 ) -> Iterator[tuple[Attribution, ...]]:
     """Yield what the predictions of each line are made of; the arguments are those of `predict`."""
+    if isinstance(predictor, FastTextPredictor):
+        for parts in predictor.read_parts(places):
+            yield () if parts is None else _explain_parts(predictor, parts, k, threshold)
+        return
+    assert isinstance(predictor, Predictor)
     settings = predictor.settings
     if predictor.by_name:
         settings = replace(settings, label_column=None)
@@ -145,11 +158,46 @@ def explain_line(
             Attribution(
                 label=model.labels[each] if shares is not None else None,
                 probability=None if shares is None else float(shares[each]),
+                scale="number" if shares is None else "logit",
                 output=output,
                 base=start,
                 rest=output - start - sum(each.value for each in contributions),
                 exact=not model.settings.hidden,
                 contributions=tuple(contributions),
+            )
+        )
+    return tuple(made)
+
+
+@np.errstate(all="ignore")
+def _explain_parts(
+    predictor: FastTextPredictor, of: TextParts, k: int, threshold: float
+) -> tuple[Attribution, ...]:
+    """Return what a fastText model's predictions of one text are made of."""
+    outputs = predictor.outputs(of.texts)[0]  # (C,)
+    of_zeros = predictor.outputs(Pooled(np.zeros_like(of.texts.vectors)))[0]  # (C,)
+    best, shares = predictor.best(of.texts, k)  # (1, k)
+    made = []
+    for label, share in zip(best[0].tolist(), shares[0].tolist(), strict=True):
+        if share < threshold:
+            continue
+        values = (of.rows @ predictor.slope(label, of.texts)).astype(np.float64)  # (n,)
+        words = zip(of.tokens, values.tolist(), strict=False)
+        ngrams = zip(of.ngrams, values[len(of.tokens) :].tolist(), strict=True)
+        output, base = float(outputs[label]), float(of_zeros[label])
+        made.append(
+            Attribution(
+                label=predictor.labels[label],
+                probability=share,
+                scale="log probability" if predictor.is_tree else "logit",
+                output=output,
+                base=base,
+                rest=output - base - float(values.sum()),
+                exact=not predictor.is_tree,
+                contributions=(
+                    *(Contribution(text, "word", value) for text, value in words),
+                    *(Contribution(text, "ngram", value) for text, value in ngrams),
+                ),
             )
         )
     return tuple(made)

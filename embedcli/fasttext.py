@@ -77,6 +77,15 @@ class PooledLines(NamedTuple):
     words: NDArray[np.int64]
 
 
+class TextParts(NamedTuple):
+    """A line as a sum: its tokens, its word n-grams, and the vector that each adds."""
+
+    tokens: list[str]
+    ngrams: list[str]
+    rows: NDArray[np.float32]  # (n, D) of the tokens, then of the n-grams
+    texts: Pooled  # their sum, (1, D)
+
+
 @dataclass
 class _OpenLine:
     """The part of a line that was read so far."""
@@ -127,10 +136,22 @@ class FastTextPredictor:
 
     def read(self, places: Sequence[str | Path]) -> Iterator[PooledLines]:
         """Read text as fastText does, some lines at a time."""
-        settings = replace(self._settings, label_column=None) if self.by_name else self._settings
-        corpus = Corpus(places, settings, by_name=self.by_name)
-        for lines, _, _ in _pooled_lines(self._tokens, corpus, self.coverage):
+        for lines, _, _ in _pooled_lines(self._tokens, self._corpus(places), self.coverage):
             yield lines
+
+    def read_parts(self, places: Sequence[str | Path]) -> Iterator[TextParts | None]:
+        """Read text line by line, each as the parts of its vector; None for one without any."""
+        line: list[bytes] = []
+        for words, _ in _token_blocks(self._corpus(places)):
+            for word in words:
+                line.append(word)
+                if word == END_OF_LINE:
+                    yield self._tokens.parts(line, self.coverage)
+                    line = []
+
+    def _corpus(self, places: Sequence[str | Path]) -> Corpus:
+        settings = replace(self._settings, label_column=None) if self.by_name else self._settings
+        return Corpus(places, settings, by_name=self.by_name)
 
     def read_labelled(self, places: Sequence[str | Path], _: Path) -> tuple[Pooled, ClassTargets]:
         """Read text and its labels; raises CorpusError where none has a label."""
@@ -158,7 +179,16 @@ class FastTextPredictor:
     def outputs(self, texts: Pooled) -> NDArray[np.float32]:
         """Score each label, (B, C): products, or logarithms of probabilities of a tree's leaves."""
         products: NDArray[np.float32] = texts.vectors @ self.model.output.T  # (B, C)
-        return self._tree.leaves(products) if self._is_tree else products
+        return self._tree.leaves(products) if self.is_tree else products
+
+    @np.errstate(all="ignore")
+    def slope(self, label: int, texts: Pooled) -> NDArray[np.float32]:
+        """Return the slope of a label's score along the vector of one text, (D,).
+
+        But for a tree's, scores are linear in the vector: score = slope · vector.
+        """
+        output: NDArray[np.float32] = self.model.output  # (C, D)
+        return self._tree.slope(label, texts.vectors[0], output) if self.is_tree else output[label]
 
     @np.errstate(all="ignore")
     def probabilities(self, outputs: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -173,7 +203,7 @@ class FastTextPredictor:
 
         Both are (B, k).
         """
-        if k == 1 and self._is_tree and len(self.labels) > _FEW_LABELS:
+        if k == 1 and self.is_tree and len(self.labels) > _FEW_LABELS:
             best, scores = self._tree.best_leaves(texts.vectors, self.model.output)
             return best, self._shares(scores)
         step = max(1, _SCORES_AT_ONCE // len(self.labels))
@@ -191,7 +221,7 @@ class FastTextPredictor:
 
     def _shares(self, scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Return the probabilities of scores that are logarithms or, of sigmoids, logits."""
-        if self._is_tree:
+        if self.is_tree:
             return np.minimum(np.exp(scores.astype(np.float64)), 1)
         if self.model.args.loss == SOFTMAX:
             return np.minimum(np.exp(scores.astype(np.float64)) + SMOOTHING, 1)
@@ -202,7 +232,8 @@ class FastTextPredictor:
         return np.minimum(found + SMOOTHING, 1)
 
     @property
-    def _is_tree(self) -> bool:
+    def is_tree(self) -> bool:
+        """Whether labels are the leaves of a tree: then scores are logarithms of probabilities."""
         return self.model.args.loss == HIERARCHICAL
 
     @cached_property
@@ -228,6 +259,22 @@ def _pooled_lines(
 ) -> Iterator[tuple[PooledLines, dict[int, list[int]], list[list[str]] | None]]:
     """Yield lines, the label tokens of each, and, of a file with columns, its labels."""
     open_line = tokens.empty_line()
+    for words, of_rows in _token_blocks(corpus):
+        done = 0
+        for start in range(0, len(words), _TOKENS_AT_ONCE):
+            part = words[start : start + _TOKENS_AT_ONCE]
+            lines, labels, open_line = tokens.pool(part, open_line, coverage)
+            rows = None
+            if of_rows is not None:
+                ended = of_rows[done : done + len(lines.words)]
+                rows = [[cell.strip() for cell in row.labels] for row in ended]
+                done += len(lines.words)
+            if len(lines.words):
+                yield lines, labels, rows
+
+
+def _token_blocks(corpus: Corpus) -> Iterator[tuple[list[bytes], Sequence[Any] | None]]:
+    """Yield the tokens of some text, </s> at each line's end, and its rows if it has columns."""
     for block in corpus.blocks():
         data = block.data.translate(_BLANKS)
         if END_OF_LINE in data:
@@ -235,18 +282,7 @@ def _pooled_lines(
         if block.whole and not data.endswith(b"\n"):
             data += b"\n"
         # Blanks are added so that </s> is a token whatever is beside it.
-        words = data.replace(b"\n", b" </s> ").split()
-        done = 0
-        for start in range(0, len(words), _TOKENS_AT_ONCE):
-            part = words[start : start + _TOKENS_AT_ONCE]
-            lines, labels, open_line = tokens.pool(part, open_line, coverage)
-            rows = None
-            if block.rows is not None:
-                ended = block.rows[done : done + len(lines.words)]
-                rows = [[cell.strip() for cell in row.labels] for row in ended]
-                done += len(lines.words)
-            if len(lines.words):
-                yield lines, labels, rows
+        yield data.replace(b"\n", b" </s> ").split(), block.rows
 
 
 class _Tokens:
@@ -335,6 +371,28 @@ class _Tokens:
         vectors = sums[:-1] / np.maximum(rows[:-1], 1)[:, None].astype(np.float32)  # (B, D)
         require_finite(vectors, lambda _: f"{self._model.path}: the rows of a text")
         return PooledLines(Pooled(vectors), rows[:-1]), labels, after
+
+    @np.errstate(all="ignore")
+    def parts(self, line: list[bytes], coverage: Coverage) -> TextParts | None:
+        """Return a whole line as the parts of its vector; None if it has no row."""
+        pooled, _, _ = self.pool(line, self.empty_line(), coverage)
+        ids = self._number(line)  # (n,)
+        known = self._rows.values[ids] > 0  # (n,)
+        tokens = [self.label(number) for number in ids[known].tolist()]
+        words = ids[self._kinds.values[ids] != _LABEL]  # (w,)
+        names, rows = [], [self._sums[ids[known]]]
+        hashes, ends = self._hashes.values[words], np.array([0, len(words)])
+        found = word_ngrams(hashes, ends, self._model.args.word_ngrams) if self._hashed else ()
+        for length, (_, of_texts) in enumerate(found, 2):
+            starts, buckets = self._model.rows_of_buckets(np.arange(len(of_texts)), of_texts)
+            rows.append(self._model.sum_input(buckets, np.arange(len(buckets) + 1)))
+            names += [
+                " ".join(map(self.label, words[start : start + length].tolist()))
+                for start in starts.tolist()
+            ]
+        if not pooled.words[0]:
+            return None
+        return TextParts(tokens, names, np.concatenate(rows) / pooled.words[0], pooled.texts)
 
     def _add_word_ngrams(
         self,
@@ -437,6 +495,21 @@ class _Tree:
             scores[:, self.children[nodes, 0]] = above + left
             scores[:, self.children[nodes, 1]] = above + right
         return scores[:, : self.leaf_count]
+
+    def slope(
+        self, leaf: int, vector: NDArray[np.float32], output: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Return the slope of the logarithm of a leaf's probability along a text (D,): (D,)."""
+        total = np.zeros_like(vector)
+        node = leaf
+        while node != 2 * self.leaf_count - 2:
+            row, side = np.argwhere(self.children == node)[0].tolist()
+            right = ops.sigmoid(output[row] @ vector)
+            share = right if side else 1 - right
+            # Of log(share + SMOOTHING), as `_log_shares` has it.
+            total += (2 * side - 1) * right * (1 - right) / (share + SMOOTHING) * output[row]
+            node = row + self.leaf_count
+        return total
 
     def best_leaves(
         self, vectors: NDArray[np.float32], output: NDArray[np.float32]

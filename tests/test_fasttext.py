@@ -13,7 +13,7 @@ from embedcli import fasttext, formats
 from embedcli.cli import main
 from embedcli.errors import EmbedError, FormatError, StoreError, VocabularyError
 from embedcli.formats.base import Options
-from embedcli.formats.fasttext_bin import open_model
+from embedcli.formats.fasttext_bin import HIERARCHICAL, open_model
 from embedcli.prediction import open_text_model, text_model
 
 from .tasks.corpora import labelled_lines
@@ -275,3 +275,56 @@ def test_changed_bytes_are_read_or_one_error(name, text, tmp_path):
             list(embedcli.predict(text, tmp_path / "model", k=2).lines)
         with suppress(EmbedError):
             embedcli.neighbors("waves", tmp_path / "model")
+
+
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_contributions_of_words_add_up_to_the_score(name, text):
+    lines = list(embedcli.explain_predictions(text, FOLDER / name, k=2).lines)
+    expected = list(embedcli.predict(text, FOLDER / name, k=2).lines)
+    assert [len(line) for line in lines] == [len(line) for line in expected]
+    tree = open_model(FOLDER / name, Options()).args.loss == HIERARCHICAL
+    for line, labels in zip(lines, expected, strict=True):
+        for of, label in zip(line, labels, strict=True):
+            assert (of.label, of.probability) == (label.name, pytest.approx(label.probability))
+            total = of.base + sum(each.value for each in of.contributions)
+            assert of.output == pytest.approx(total + of.rest, abs=1e-5)
+            assert of.exact == (not tree)
+            assert of.scale == ("log probability" if tree else "logit")
+            if of.exact:
+                assert (of.base, of.rest) == (0, pytest.approx(0, abs=1e-5))
+            else:
+                assert np.exp(of.output) == pytest.approx(of.probability, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["softmax.bin", "hs.bin"])
+def test_a_contribution_is_the_slope_of_the_score_along_the_rows_of_the_word(name, text):
+    model = open_text_model(FOLDER / name)
+    predictor = text_model(model)
+    parts = next(each for each in predictor.read_parts([text]) if each is not None)
+    assert parts.tokens[-1] == "</s>"
+    np.testing.assert_allclose(parts.rows.sum(axis=0), parts.texts.vectors[0], atol=1e-6)
+    vector = parts.texts.vectors.astype(np.float64)
+    for label in range(min(3, len(predictor.labels))):
+        scores = [
+            predictor.outputs(fasttext.Pooled(vector + step * parts.rows[:1]))[0, label]
+            for step in (-1e-3, 1e-3)
+        ]
+        slope = predictor.slope(label, parts.texts) @ parts.rows[0]
+        assert (scores[1] - scores[0]) / 2e-3 == pytest.approx(slope, rel=1e-3, abs=1e-6)
+
+
+def test_word_ngrams_are_contributions_of_their_own(text):
+    name = next(n for n in SUPERVISED if open_model(FOLDER / n, Options()).args.word_ngrams > 1)
+    lines = list(embedcli.explain_predictions(text, FOLDER / name).lines)
+    ngrams = [each.text for line in lines for of in line for each in of.contributions
+              if each.kind == "ngram"]  # fmt: skip
+    assert ngrams and all(len(each.split(" ")) > 1 for each in ngrams)
+
+
+def test_why_on_the_command_line(text, capsys):
+    assert main(["predict", str(text), "--why", "--model", str(FOLDER / "softmax.bin")]) == 0
+    assert "= logit" in capsys.readouterr().out
+    assert main(["predict", str(text), "--why", "--model", str(FOLDER / "hs.bin")]) == 0
+    assert "labels are in a tree" in " ".join(capsys.readouterr().out.split())
+    assert main(["predict", str(text), "--why", "--model", str(FOLDER / "skipgram.bin")]) == 1
+    assert "expected one of labels" in capsys.readouterr().err

@@ -61,8 +61,9 @@ def predict(
     "probability"}, or of numbers. TSV: label, probability, label, ...; or numbers.
 
     --why splits each score into contributions of the words (and word n-grams) and the bias: exactly
-    where no layer is hidden, otherwise gradient times input. Words are coloured on a terminal. TSV:
-    line, label, kind of the part, its text, its contribution.
+    where no layer is hidden, otherwise gradient times input. So it does for fastText's models, but
+    exactly where labels are in no tree. Words are coloured on a terminal. TSV: line, label, kind of
+    the part, its text, its contribution.
     """
     from embedcli import api
     from embedcli.cli.progress import Progress

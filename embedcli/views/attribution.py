@@ -39,15 +39,15 @@ def _heading(of: Attribution) -> Line:
 
 def _sum(of: Attribution, precision: int) -> Iterator[str]:
     """Return what the output is the sum of."""
-    name = "number" if of.label is None else "logit"
     for kind, words in (("word", "words"), ("ngram", "n-grams")):
         values = [each.value for each in of.contributions if each.kind == kind]
         if values:
             yield f"{words} {sum(values):+.{precision}f}"
     yield f"base {of.base:+.{precision}f}"
     if not of.exact:
-        yield f"rest {of.rest:+.{precision}f} (gradient × input: not exact, as a layer is hidden)"
-    yield f"= {name} {of.output:+.{precision}f}"
+        why = "labels are in a tree" if of.scale == "log probability" else "a layer is hidden"
+        yield f"rest {of.rest:+.{precision}f} (gradient × input: not exact, as {why})"
+    yield f"= {of.scale} {of.output:+.{precision}f}"
 
 
 def record_of(of: Attribution) -> dict[str, Any]:
