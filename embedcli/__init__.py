@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from embedcli.api import explain_predictions as explain_predictions
     from embedcli.api import explain_word as explain_word
     from embedcli.api import from_gensim as from_gensim
+    from embedcli.api import index as index
     from embedcli.api import load as load
     from embedcli.api import load_ensemble as load_ensemble
     from embedcli.api import lookup as lookup
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from embedcli.evaluation import Similarity as Similarity
     from embedcli.formats.base import Options as Options
     from embedcli.formats.base import Read as Read
+    from embedcli.indexing import Indexed as Indexed
     from embedcli.mapping import Arrangement as Arrangement
     from embedcli.mapping import Attribute as Attribute
     from embedcli.mapping import Map as Map
@@ -107,7 +109,7 @@ __version__ = "0.2.0"
 
 _NAMES = {
     "api": "analogy cache clear_cache compare convert count describe evaluate explain "
-    "explain_pair explain_predictions explain_word from_gensim load load_ensemble lookup "
+    "explain_pair explain_predictions explain_word from_gensim index load load_ensemble lookup "
     "map_pair map_words neighbors neighbors_of odd predict reproduce sample similarity "
     "stable_neighbors tokenize train train_replicas tune vectors Cache",
     "attribution": "Attribution Contribution",
@@ -120,6 +122,7 @@ _NAMES = {
     "VocabularyError WorkerError",
     "evaluation": "Analogies Classification Regression Section Similarity",
     "formats.base": "Options Read",
+    "indexing": "Indexed",
     "mapping": "Arrangement Attribute Map MapPair",
     "prediction": "Label Results",
     "reproduction": "Difference Reproduction",

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from embedcli.errors import ConfigError
+from embedcli.errors import ConfigError, FormatError
 from embedcli.table import (
     Analogy,
     Answers,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from embedcli.ensemble import Ensemble, StableNeighbors
     from embedcli.evaluation import Analogies, Classification, Regression, Similarity
     from embedcli.formats.base import Options, Read
+    from embedcli.indexing import Indexed
     from embedcli.mapping import Map, MapPair
     from embedcli.prediction import Results
     from embedcli.reproduction import Reproduction
@@ -382,10 +383,11 @@ def neighbors(
     minus: Sequence[str] = (),
     exclude: Sequence[str] = (),
     oov: Oov | None = None,
+    approximate: bool = False,
 ) -> Answers[Neighbors]:
     """Find the k words nearest to each of `words`: `EmbeddingTable.neighbors`."""
     return _table(model).neighbors(
-        words, k, metric, plus=plus, minus=minus, exclude=exclude, oov=oov
+        words, k, metric, plus=plus, minus=minus, exclude=exclude, oov=oov, approximate=approximate
     )
 
 
@@ -396,6 +398,7 @@ def neighbors_of(
     k: int = 10,
     metric: Metric = "cosine",
     exclude: Sequence[str] = (),
+    approximate: bool = False,
 ) -> Answers[Neighbors]:
     """Find the k words nearest to vectors: `EmbeddingTable.neighbors_of`.
 
@@ -407,8 +410,47 @@ def neighbors_of(
     table = _table(model)
     if isinstance(vectors, str | Path):
         labels, rows = read_queries(Path(vectors), table.dim)
-        return table.neighbors_of(rows, labels, k, metric, exclude=exclude)
-    return table.neighbors_of(vectors, None, k, metric, exclude=exclude)
+        return table.neighbors_of(rows, labels, k, metric, exclude=exclude, approximate=approximate)
+    return table.neighbors_of(vectors, None, k, metric, exclude=exclude, approximate=approximate)
+
+
+def index(
+    model: Source = "embeddings",
+    *,
+    connectivity: int = 16,
+    expansion: int = 128,
+    workers: int | None = None,
+    report: Callable[[int, int], None] | None = None,
+) -> Indexed:
+    """Build the index of a model folder, for `approximate` searches, in the folder `MODEL.index`.
+
+    Each word is linked to `connectivity` others, the best of `expansion` candidates; as many are
+    scored in a search. Larger numbers find more of the nearest words and take longer. `workers`
+    add words, by default one for each core; one gives the same bytes every time. `report` is called
+    with the number of words that were added, and of all. Training the model again makes the index
+    stale: a search then raises StoreError.
+
+    Raises ConfigError, StoreError, or FormatError for vectors that are not a model folder.
+    """
+    from embedcli.indexing import build_index
+    from embedcli.model import load_model
+    from embedcli.parallel import cores
+
+    limits = {"connectivity": (connectivity, 2, 512), "expansion": (expansion, 1, 65_536)}
+    for name, (value, least, most) in limits.items():
+        if not least <= value <= most:
+            raise ConfigError(f"{name}: found {value}; expected {least} to {most}")
+    place = Path(model)
+    if not is_model(place):
+        raise FormatError(
+            f"{place}: is not a model folder, which an index belongs to",
+            f"embed convert {place} MODEL, then embed index MODEL",
+        )
+    opened = load_model(place)
+    say = report or (lambda *_: None)
+    return build_index(
+        place, opened.table, opened.digest, connectivity, expansion, workers or cores(), say
+    )
 
 
 def stable_neighbors(
@@ -446,9 +488,10 @@ def analogy(
     k: int = 10,
     method: Method = "3cosadd",
     oov: Oov | None = None,
+    approximate: bool = False,
 ) -> Answers[Analogy]:
     """Find words D so that A is to B as C is to D: `EmbeddingTable.analogy`."""
-    return _table(model).analogy(words, k, method, oov=oov)
+    return _table(model).analogy(words, k, method, oov=oov, approximate=approximate)
 
 
 def similarity(
@@ -851,7 +894,7 @@ def models_in(folder: Path) -> list[Path]:
     if (folder / "manifest.json").is_file() or not folder.is_dir():
         return []
     found = [path.parent for path in folder.glob("[!.]*/manifest.json")]
-    found = [path for path in found if path.suffix != ".previous"]
+    found = [path for path in found if path.suffix not in (".previous", ".index")]
     return sorted(found, key=lambda path: (len(path.name), path.name))
 
 

@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 
 from embedcli.config import TrainSettings, read_yaml, schema, to_yaml
 from embedcli.errors import StoreError
+from embedcli.indexing import open_index
 from embedcli.quantize import QUANTIZERS, Int8Rows, ProductRows
 from embedcli.storage import files
 from embedcli.storage.arrays import RowSource, map_npz, npy_header
@@ -404,7 +405,8 @@ def _table_of(bundle: Bundle) -> EmbeddingTable:
     if "parts" in bundle.facts:
         composer = partial(_composer_of, bundle, vocabulary)
     phrases = partial(_phrases_of, bundle) if PHRASES in bundle.files else None
-    return EmbeddingTable(vocabulary, vectors, spelling, composer, phrases=phrases)
+    index = partial(open_index, bundle.folder, _digest(bundle.files), (words, dim))
+    return EmbeddingTable(vocabulary, vectors, spelling, composer, phrases, index)
 
 
 def _composer_of(bundle: Bundle, vocabulary: Vocabulary) -> SubwordComposer:

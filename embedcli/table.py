@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embedcli.config import TextSettings
-from embedcli.errors import FormatError, VocabularyError
+from embedcli.errors import ConfigError, FormatError, StoreError, VocabularyError
 from embedcli.storage.arrays import RowSource
 from embedcli.text.vocabulary import Oov, Vocabulary
 from embedcli.views import notebook
@@ -81,6 +81,13 @@ class Composer(Protocol):
 
     def parts(self, word: str) -> Sequence[Part]:
         """Return the parts of a word, whether the vocabulary has it or not."""
+
+
+class Index(Protocol):
+    """Candidates for an approximate search."""
+
+    def search(self, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+        """Return the ids of k candidates or more for vectors (Q, D): (Q, c), -1 for none."""
 
 
 class Neighbor(NamedTuple):
@@ -266,7 +273,8 @@ class EmbeddingTable:
     word. `spelling` returns the settings of the text that the words come from; without, they are
     not known, and the default settings are used. `composer` returns what composes vectors for
     unknown words, if they have parts that the table knows; it is called when it is needed.
-    So is `phrases`, which returns the pairs of words that the text of the table joins.
+    So is `phrases`, which returns the pairs of words that the text of the table joins, and `index`,
+    which opens what approximate searches use.
     """
 
     def __init__(
@@ -276,6 +284,7 @@ class EmbeddingTable:
         spelling: Callable[[], TextSettings] | None = None,
         composer: Callable[[], Composer] | None = None,
         phrases: Callable[[], Phrases] | None = None,
+        index: Callable[[], Index] | None = None,
     ) -> None:
         if len(vectors.shape) != 2 or len(vectors) != len(vocabulary):
             raise ValueError(f"{vectors.shape} vectors for {len(vocabulary)} words")
@@ -284,6 +293,7 @@ class EmbeddingTable:
         self._spelling = spelling
         self._composer = composer
         self._phrases = phrases
+        self._index = index
 
     def like(self, vocabulary: Vocabulary, vectors: RowSource) -> EmbeddingTable:
         """Return a table of other words and vectors, for which the same text and parts hold."""
@@ -350,6 +360,16 @@ class EmbeddingTable:
     def phrases(self) -> Phrases | None:
         """The pairs of words that are one word of the table, if its text was joined."""
         return None if self._phrases is None else self._phrases()
+
+    @cached_property
+    def index(self) -> Index:
+        """The index of the table; raises StoreError where there is none that fits."""
+        if self._index is None:
+            raise StoreError(
+                "approximate: only a model folder has an index",
+                "embed convert FILE MODEL, then embed index MODEL",
+            )
+        return self._index()
 
     def tokens(self, text: str, settings: TextSettings | None = None) -> list[str]:
         """Cut a text as that of the table was, its phrases joined; `settings` may differ."""
@@ -498,16 +518,17 @@ class EmbeddingTable:
         minus: Sequence[str] = (),
         exclude: Sequence[str] = (),
         oov: Oov | None = None,
+        approximate: bool = False,
     ) -> Answers[Neighbors]:
         """Find the k words nearest to each of `words`, other than the word and those of `exclude`.
 
         With `plus` and `minus` the words nearest to the sum of the unit vectors of the word and of
         those in `plus`, less those in `minus`; none of these words is found. Without `words` that
         is one question. Scores are cosines, dot products or negative distances. `oov` is as in
-        `lookup`; a word of zeros has no neighbours.
+        `lookup`; a word of zeros has no neighbours. `approximate` is as in `nearest`.
         """
         asked = self.queries(words, plus=plus, minus=minus, exclude=exclude, oov=oov)
-        near = self.nearest(asked.vectors, k, metric, asked.excluded)
+        near = self.nearest(asked.vectors, k, metric, asked.excluded, approximate)
         near.ids[asked.missing] = -1
         return _answers(map(Neighbors, asked.labels, self._named(near)), asked.found)
 
@@ -551,11 +572,12 @@ class EmbeddingTable:
         metric: Metric = "cosine",
         *,
         exclude: Sequence[str] = (),
+        approximate: bool = False,
     ) -> Answers[Neighbors]:
         """Find the k words nearest to vectors (Q, D) that may come from elsewhere.
 
-        Each answer is named after its label, or "vector 1" and so on. Raises VocabularyError for
-        vectors of another length.
+        Each answer is named after its label, or "vector 1" and so on. `approximate` is as in
+        `nearest`. Raises VocabularyError for vectors of another length.
         """
         wanted = np.atleast_2d(np.asarray(vectors, np.float32))  # (Q, D)
         labels = labels or [f"vector {number}" for number in range(1, len(wanted) + 1)]
@@ -564,7 +586,7 @@ class EmbeddingTable:
                 f"found vectors of {wanted.shape[-1]} numbers; those of the table have {self.dim}"
             )
         banned = self.lookup(exclude, "error").ids.tolist()
-        near = self.nearest(wanted, k, metric, [banned] * len(wanted))
+        near = self.nearest(wanted, k, metric, [banned] * len(wanted), approximate)
         return Answers(tuple(map(Neighbors, labels, self._named(near))), len(labels), 0)
 
     def scores(
@@ -583,6 +605,7 @@ class EmbeddingTable:
         *,
         oov: Oov | None = None,
         signs: Sequence[int] = (-1, 1, 1),
+        approximate: bool = False,
     ) -> Answers[Analogy]:
         """Find words D so that A is to B as C is to D, for one question A B C or several.
 
@@ -592,9 +615,10 @@ class EmbeddingTable:
 
         "3cosadd" is the cosine with the mean of the unit vectors, "3cosmul" the product of shifted
         cosines (Levy and Goldberg 2014, "Linguistic regularities"; gensim `most_similar[_cosmul]`).
+        `approximate` is as in `nearest`, for "3cosadd" alone.
         """
         found = self._lookup_questions(words, len(signs), oov)
-        near = self.analogies(found, np.array(signs, np.float32), k, method)
+        near = self.analogies(found, np.array(signs, np.float32), k, method, approximate)
         near.ids[(found.ids == UNKNOWN).reshape(-1, len(signs)).any(axis=1)] = -1
         return _answers(map(Analogy, _grouped(found.tokens, len(signs)), self._named(near)), found)
 
@@ -635,29 +659,45 @@ class EmbeddingTable:
         k: int = 10,
         metric: Metric = "cosine",
         exclude: Sequence[Sequence[int]] | None = None,
+        approximate: bool = False,
     ) -> Nearest:
         """Find the k rows nearest to each query vector, exactly.
 
         `queries` is (Q, D); `exclude` lists for each query the ids that must not be found. Scores
         are cosines, dot products or negative Euclidean distances; equal ones are ordered by id.
         The table is read in blocks, so that memory does not grow with V.
+
+        `approximate` searches the index of the table for the largest cosines instead: that is
+        faster, and misses some rows. Scores are exact. Raises ConfigError for another metric, and
+        StoreError without an index that fits.
         """
         wanted = np.atleast_2d(np.asarray(queries, np.float32))  # (Q, D)
+        if approximate and metric != "cosine":
+            raise ConfigError(f"approximate: found metric {metric}; expected cosine")
         if metric == "cosine":
             wanted = unit(wanted)
+        if approximate:
+            return self._nearest_of_index(wanted, k, exclude or [[]] * len(wanted))
         return self._best(
             lambda block, part: _scores(block, wanted[part], metric), len(wanted), k, exclude
         )
 
     def analogies(
-        self, found: Found, signs: NDArray[np.float32], k: int, method: Method
+        self,
+        found: Found,
+        signs: NDArray[np.float32],
+        k: int,
+        method: Method,
+        approximate: bool = False,
     ) -> Nearest:
         """Answer Q questions as `analogy` does, of Q·n words that were found; `signs` is (n,)."""
         exclude = found.ids.reshape(-1, len(signs)).tolist()
         words = unit(found.vectors).reshape(-1, len(signs), self.dim)  # (Q, n, D)
         if method == "3cosadd":
             means = np.einsum("n,qnd->qd", signs, words) / len(signs)  # (Q, D)
-            return self.nearest(means, k, "cosine", exclude)
+            return self.nearest(means, k, "cosine", exclude, approximate)
+        if approximate:
+            raise ConfigError(f"approximate: found method {method}; expected 3cosadd")
 
         def products(block: NDArray[np.float32], part: slice) -> NDArray[np.float32]:
             asked = words[part]  # (Q, n, D)
@@ -684,6 +724,24 @@ class EmbeddingTable:
             there = ids >= 0  # (k,)
             tokens = self.vocabulary.tokens(ids[there])
             yield tuple(map(Neighbor, tokens, scores[there].tolist()))
+
+    def _nearest_of_index(
+        self, queries: NDArray[np.float32], k: int, exclude: Sequence[Sequence[int]]
+    ) -> Nearest:
+        """Keep the k best of the candidates that the index has for unit vectors (Q, D)."""
+        k = min(k, len(self))
+        near = Nearest(np.full((len(queries), k), -1), np.full((len(queries), k), np.nan, "<f4"))
+        more = max(map(len, exclude), default=0)
+        for start in range(0, len(queries), _QUERIES):
+            part = slice(start, start + _QUERIES)
+            found = self.index.search(queries[part], k + more)  # (Q, c)
+            for place, ids in enumerate(found, start):
+                ids = np.setdiff1d(ids[(ids >= 0) & (ids < len(self))], exclude[place])  # (c,)
+                scores = self.scores(queries[place : place + 1], ids)[0]  # (c,)
+                best = np.argsort(-scores, kind="stable")[:k]
+                near.ids[place, : len(best)] = ids[best]
+                near.scores[place, : len(best)] = scores[best]
+        return near
 
     def _best(
         self, score: Score, queries: int, k: int, exclude: Sequence[Sequence[int]] | None

@@ -41,6 +41,7 @@ def shell(tmp_path: Path) -> dict[str, str]:
         "counting.md",
         "compare.md",
         "map.md",
+        "search.md",
     ],
 )
 def test_page_shows_what_is_printed(

@@ -36,6 +36,7 @@ COMMANDS = {
     "map": "map",
     "explain": "explain",
     "convert": "convert",
+    "index": "index",
     "cache": "cache",
 }
 

@@ -38,6 +38,10 @@ Words = Annotated[
         help="Words; none: from standard input, one question per line, or at a prompt.",
     ),
 ]
+Approximate = Annotated[
+    bool,
+    typer.Option("--approximate", help="Search the index that `embed index` made, for cosines."),
+]
 # Answers some questions about a table, or several, of which each is a list of words.
 Ask = Callable[[Any, list[list[str]], Any], "Answers[Any]"]
 
@@ -81,6 +85,7 @@ def neighbors(
         list[str] | None,
         typer.Option(metavar="WORD", help="Word to leave out of the results; repeatable."),
     ] = None,
+    approximate: Approximate = False,
     oov: flags.Oov = None,
     output: Output = "table",
     quiet: flags.Quiet = False,
@@ -101,7 +106,11 @@ def neighbors(
     several = len(places) > 1 or bool(api.models_in(places[0]))
     if vector is not None and (words or plus or minus or several):
         raise typer.BadParameter("goes with one model, and without words", param_hint="--vector")
+    if approximate and several:
+        raise typer.BadParameter("goes with one model", param_hint="--approximate")
     how: dict[str, Any] = {"k": k, "metric": metric, "exclude": exclude or ()}
+    if approximate:
+        how["approximate"] = True
     if vector is not None:
         found = api.neighbors_of(vector, places[0], **how)
         _print(found, output)
@@ -132,6 +141,7 @@ def analogy(
         Literal["3cosadd", "3cosmul"],
         flags.one_of("--method", "3cosadd", "3cosmul", help="How the three scores are combined."),
     ] = "3cosadd",
+    approximate: Approximate = False,
     oov: flags.Oov = None,
     output: Output = "table",
     quiet: flags.Quiet = False,
@@ -145,7 +155,7 @@ def analogy(
     from embedcli import api
 
     def ask(table: EmbeddingTable, questions: list[list[str]], oov: Any) -> Answers[Any]:
-        return api.analogy(questions, table, k=k, method=method, oov=oov)
+        return api.analogy(questions, table, k=k, method=method, oov=oov, approximate=approximate)
 
     _answer(ask, words, 3, api.load(model), oov, output, quiet)
 

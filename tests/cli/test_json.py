@@ -77,6 +77,7 @@ COMMANDS_OF = {
         "count text.txt --pair hear nice",
     ],
     "`count --word`": ["count text.txt --word see"],
+    "`index`": ["index embeddings"],
     "`reproduce`": ["reproduce embeddings text.txt"],
     "`predict`": ["predict text.txt", "predict text.txt -k 2"],
     "`predict --why`": ["predict text.txt --why", "predict text.txt --why --model numbers"],
