@@ -30,6 +30,7 @@ COUNTS = ("glove", "svd")  # tasks that learn from co-occurrence counts
 TEXTS = ("classify", "regress")  # tasks that learn from labelled texts
 TRAINED = (*WORDS, "glove", *TEXTS)  # tasks that learn step by step
 UPDATED = (*WORDS, *TEXTS)  # tasks whose models can be trained further on other text
+SEVERAL = range(2, 10_001)  # shards
 GROUPS = (
     "Task",
     "Run",
@@ -91,7 +92,7 @@ class Spec(NamedTuple):
     form: str | None = None  # the pattern in words
     formerly: str | None = None  # an old name, still accepted in files
     # It has an effect only where each of these settings has one of the values,
-    only: Mapping[str, tuple[str, ...]] = types.MappingProxyType({})
+    only: Mapping[str, tuple[str, ...] | range] = types.MappingProxyType({})
     needs: tuple[str, ...] = ()  # and where one of these settings is set
 
     @property
@@ -137,10 +138,11 @@ class Spec(NamedTuple):
         """
         for other, allowed in self.only.items():
             if other in values and values[other] not in allowed:
+                choice = f"{other} {_in_words(allowed)}"
                 return (
                     f"{self.name}: has no effect with {other} {values[other]}; it belongs to "
-                    f"{other} {in_words(allowed)}",
-                    f"leave it out, or choose {other} {in_words(allowed)}",
+                    f"{choice}",
+                    f"leave it out, or choose {choice}",
                 )
         if self.needs and self.needs[0] in values and not any(values[name] for name in self.needs):
             needed = in_words(self.needs)
@@ -150,7 +152,7 @@ class Spec(NamedTuple):
     def conditions(self) -> list[str]:
         """Return what the setting needs to have an effect, in words."""
         needs = [in_words(self.needs)] if self.needs else []
-        return [f"{name} {in_words(values)}" for name, values in self.only.items()] + needs
+        return [f"{name} {_in_words(values)}" for name, values in self.only.items()] + needs
 
     def parse(self, text: str) -> Any:
         """Read a value as a flag or a plain YAML scalar spells it; raises ConfigError."""
@@ -203,6 +205,10 @@ def in_words(names: Iterable[str]) -> str:
     """
     *first, last = names
     return f"{', '.join(first)} or {last}" if first else last
+
+
+def _in_words(allowed: tuple[str, ...] | range) -> str:
+    return f"from {allowed.start}" if isinstance(allowed, range) else in_words(allowed)
 
 
 def _read_integer(text: str) -> int | None:
@@ -613,6 +619,28 @@ class TrainSettings(TextSettings):
         minimum=1,
         maximum=1024,
     )
+    shards: int = trained_setting(
+        1,
+        "Stretches of the text that are trained apart, on as many machines, and merged by rounds.",
+        group="Run",
+        minimum=1,
+        maximum=10_000,
+        only={"task": UPDATED},
+    )
+    round: str = trained_setting(
+        "auto",
+        "Words of each shard in a round; auto: at most 1M, and enough rounds for the shards.",
+        group="Run",
+        pattern=r"[1-9][0-9]{0,11}|[1-9][0-9]{0,8}[kKmM]|auto",
+        form="a number of words (200000, 200k, 1M), auto",
+        only={"task": UPDATED, "shards": SEVERAL},
+    )
+    change_dtype: Literal["float32", "float16"] = trained_setting(
+        "float32",
+        "Numbers in which shards exchange what they changed; float16 is half the bytes.",
+        group="Run",
+        only={"task": UPDATED, "shards": SEVERAL},
+    )
     seed: int = setting(0, "Seed of all random numbers.", group="Run", minimum=0)
     resample: bool = setting(
         False,
@@ -676,6 +704,16 @@ def bytes_of(size: str) -> int:
     """
     factor = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}.get(size[-1])
     return int(size) if factor is None else int(size[:-1]) * factor
+
+
+def tokens_of(amount: str) -> int:
+    """Return a number of tokens.
+
+    >>> tokens_of("200k"), tokens_of("1M")
+    (200000, 1000000)
+    """
+    factor = {"k": 1000, "m": 1_000_000}.get(amount[-1].lower())
+    return int(amount) if factor is None else int(amount[:-1]) * factor
 
 
 class Interval(NamedTuple):

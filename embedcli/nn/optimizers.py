@@ -14,7 +14,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -37,6 +37,8 @@ class Optimizer:
     """A rule: a name, its state arrays, and `update`, used by the dense and by the row step."""
 
     weight_decay: float = 0.0
+    # Whether its state arrays are sums, so that what shards added to them can be added.
+    sums: ClassVar[bool] = True
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -110,6 +112,7 @@ class RMSprop(Optimizer):
 
     rho: float = 0.9
     epsilon: float = 1e-7
+    sums: ClassVar[bool] = False
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -165,6 +168,7 @@ class Adam(Optimizer):
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-7
+    sums: ClassVar[bool] = False
 
     @property
     def slots(self) -> tuple[Slot, ...]:

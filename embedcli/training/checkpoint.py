@@ -40,6 +40,7 @@ from embedcli.storage.bundle import (
 from embedcli.tasks import TASKS
 from embedcli.tasks.task import Task
 from embedcli.training.loop import TrainState
+from embedcli.training.shards import Plan
 from embedcli.training.snapshots import snapshot_steps
 from embedcli.training.update import Earlier
 
@@ -132,11 +133,10 @@ class Checkpoint:
                 if found[name].shape != shape:
                     raise ValueError(f"{prefix}{name}: found {found[name].shape}; expected {shape}")
 
-    def restored(self, task: Task) -> TrainState:
+    def restored(self, task: Task, plan: Plan) -> TrainState:
         """Return the state of the run, checked against its task; raises StoreError."""
         with _damage(self.folder):
-            groups = -(-task.batches // self.settings.group)
-            _require_place(self.place, self.step, groups, self.settings.epochs)
+            _require_place(self.place, self.step, plan.rounds, self.settings.epochs)
             expected = self._expected_arrays(task)
             for name, kind in expected.items():
                 if name not in self.arrays:

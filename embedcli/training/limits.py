@@ -54,9 +54,10 @@ def require_for_tables(
     checkpoint, and the next checkpoint or the model.
     """
     rows = _rows(settings, words, ngrams)
+    merged = _merged_rows(settings, words, ngrams)
     snapshots = settings.snapshots * min(words, SNAPSHOT_WORDS) / 2  # rows of half the size
     for where, free, bytes_per_dim in (
-        ("of memory", memory, int((rows + words + ngrams + snapshots) * FLOAT)),
+        ("of memory", memory, int((rows + merged + words + ngrams + snapshots) * FLOAT)),
         (f"on the disk of {folder}", files.free_space(folder), int(2 * (rows + snapshots) * FLOAT)),
     ):
         needed = bytes_per_dim * settings.dim
@@ -81,7 +82,7 @@ def require_for_gradients(task: Task, settings: TrainSettings, memory: int | Non
     words, ngrams = len(task.parameters["table"]), sum(map(len, task.buckets.values()))
     if task.composition is not None:
         ngrams = len(task.parameters["parts"]) - words
-    rows = _rows(settings, words, ngrams) + words + ngrams
+    rows = _rows(settings, words, ngrams) + _merged_rows(settings, words, ngrams) + words + ngrams
     tables = rows * FLOAT * settings.dim
     needed = _bytes_for_group(task, settings, settings.group)
     if memory is None or tables + needed <= memory:
@@ -135,9 +136,19 @@ def _rows(settings: TrainSettings, words: int, ngrams: int) -> int:
     """Return how many rows a run keeps: of weights, of the optimizer and of the best epoch."""
     slots, copies = len(make_optimizer(settings).slots), 1 + (settings.patience is not None)
     composed = words if settings.max_n else 0  # rows that are not trained themselves
+    return _trained_rows(settings, words, ngrams) * (copies + slots) + composed * copies
+
+
+def _merged_rows(settings: TrainSettings, words: int, ngrams: int) -> int:
+    """Return how many rows shards keep: what all have in common, and what they changed."""
+    copies = 2 * (1 + len(make_optimizer(settings).slots)) if settings.shards > 1 else 0
+    return _trained_rows(settings, words, ngrams) * copies
+
+
+def _trained_rows(settings: TrainSettings, words: int, ngrams: int) -> int:
     # A bias has but one number a word.
     wide = [name for name in TASKS[settings.task].tables if not name.endswith("bias")]
-    return (len(wide) * words + ngrams) * (copies + slots) + composed * copies
+    return len(wide) * words + ngrams
 
 
 def _describe(words: int, settings: TrainSettings, ngrams: int) -> str:

@@ -3,13 +3,16 @@
 Any worker may compute any batch; each row of a table is changed by one worker, and its gradients
 are summed in the order of the batches. So the weights are byte for byte the same for any number of
 workers. Nothing here knows a terminal: a run yields `Step`s.
+
+With several shards (`training/shards.py`) a step is a round: each shard takes its turn, some groups
+that begin with the tables all have in common, and the changes are merged.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
@@ -26,18 +29,23 @@ from embedcli.nn.optimizers import clip_by_norm, learning_rate, make_optimizer
 from embedcli.parallel import Team, keep_freed_memory, resolve_workers, shared_array, trim_heap
 from embedcli.tasks.task import Task
 from embedcli.training.composed import ComposedWords
+from embedcli.training.engines import Engine, LocalEngine
 from embedcli.training.gradients import Accumulator, LocalGradients, SharedGradients
+from embedcli.training.shards import Merger, Plan
 from embedcli.views import notebook
 
 SMALL_RUN = 64  # batches; a shorter run is over before other processes would be of use
 TRIM_EVERY = 1024  # batches after which a process returns freed memory: new pages cost time
 GRADIENTS, UPDATES = 0, 1  # the two halves of a group's work,
-COMPOSE, SPREAD = 2, 3  # before and after them where the table is composed of parts
-COMMAND = struct.Struct("<qqq")  # one of these, epoch, group
+COMPOSE, SPREAD = 2, 3  # before and after them where the table is composed of parts;
+END_TURN, END_ROUND = 4, 5  # after the groups of a shard, and after those of all
+# One of these, then epoch, first batch and end of the group, and of the group that comes next.
+COMMAND = struct.Struct("<7q")
+PARTS_A_WORKER = 2  # of the rows that are merged, as frequent words change more often
 
 
 class Step(NamedTuple):
-    """Progress of a run after the step that a group of batches makes."""
+    """Progress of a run after the step that a group of batches makes, or a round of shards."""
 
     number: int  # steps done, of all epochs
     total: int  # steps of the whole run
@@ -45,7 +53,7 @@ class Step(NamedTuple):
     epochs: int
     loss: float  # mean over the group
     words: int  # corpus tokens consumed by the group
-    rate: float  # learning rate
+    rate: float  # learning rate at its beginning
     shares: tuple[int, ...]  # batches computed by each worker
     record: Mapping[str, Any] | None  # at the end of an epoch: what the log keeps of it
 
@@ -62,7 +70,7 @@ class TrainState:
     trained: Array  # (V,) int64, steps in which a row of the table had a gradient
     best: dict[str, Array] = field(default_factory=dict)  # weights of the best epoch
     epoch: int = 0  # epochs that are over
-    group: int = 0  # groups of the running epoch that are over
+    group: int = 0  # steps of the running epoch that are over: groups, or rounds of shards
     loss: float = 0.0  # sum and count of the running epoch
     count: float = 0.0
     words: int = 0
@@ -106,7 +114,7 @@ class TrainState:
         return state
 
 
-class _Report(NamedTuple):
+class Report(NamedTuple):
     """Facts about a batch, beside its gradients."""
 
     loss: float  # sum and count
@@ -120,9 +128,9 @@ class Training:
     """A run of a task; `steps()` does the work, `state` is what it has reached.
 
     `frozen` holds masks (V,) of the rows that are not trained, by parameter. With a `state` the
-    run goes on from there. Nothing changes between a `Step` and the next, so the state may be
-    saved then. `whole` says whether it is that of a group's end: False if a worker died, or the
-    run was interrupted, while rows were changed.
+    run goes on from there. `plan` says which batches make a step. Nothing changes between a `Step`
+    and the next, so the state may be saved then. `whole` says whether it is that of a step's end:
+    False if a worker died, or the run was interrupted, while rows were changed.
     """
 
     def __init__(
@@ -132,11 +140,13 @@ class Training:
         *,
         state: TrainState | None = None,
         frozen: Mapping[str, Array] | None = None,
+        plan: Plan | None = None,
     ) -> None:
         self.task = task
         self.settings = settings
         self.whole = True
-        self.groups = -(-task.batches // settings.group)  # of an epoch
+        self.plan = plan or Plan(task.batches, settings.group)
+        self.groups = self.plan.rounds  # steps of an epoch
         self.total = self.groups * settings.epochs
         self.workers = _useful_workers(task, settings)
         self.frozen = frozen or {}
@@ -164,31 +174,39 @@ class Training:
             for name in reversed([*self._differentiated])
             if part == 0 or name in task.tables
         ]
+        self.merger: Merger | None = None
+        if self.plan.shards > 1:
+            arrays = {
+                n: [p.data, *self.state.slots[n].values()] for n, p in self._trainable.items()
+            }
+            arrays["trained"] = [self.state.trained]
+            self.merger = Merger(arrays, settings.change_dtype, PARTS_A_WORKER * self.workers)
+        self._engine: Engine = LocalEngine(self)
         self._computed = 0  # batches, by this process
         self._ahead: list[tuple[int, int]] = []  # epoch and index of the batches it takes next,
         self._made: dict[tuple[int, int], Any] = {}  # and those that it has made already
-        self._reports = shared_array((slots, len(_Report._fields)), np.float64)
+        self._reports = shared_array((slots, len(Report._fields)), np.float64)
 
-    def steps(self) -> Generator[Step, None, None]:
-        """Train, a group of batches at a time.
+    def steps(self, engine: Engine | None = None) -> Generator[Step, None, None]:
+        """Train, a step at a time, on the engine given or in this process and those it forks.
 
         Raises TrainingError when a loss or gradient is no longer a finite number (the state is
-        then that before the group), or when a worker died.
+        then that before the step), or when a worker died.
         """
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
+        if engine is not None:
+            self._engine = engine
         trim_heap()  # of what came before: it would be every worker's too
         keep_freed_memory()
-        with threadpool_limits(1, user_api="blas"):
-            team = Team(self.workers, self._work, self._make_ahead)
-            try:
-                while not self.state.finished:
-                    yield self._step(team)
-            finally:
-                team.close()
+        with self._engine:
+            while not self.state.finished:
+                yield self._step()
 
-    def compose_table(self) -> None:
-        """Compose all vectors, not only those that the group before looked up."""
+    def complete(self) -> None:
+        """Bring the state here, and compose all vectors, not only those that were looked up last.
+
+        It is called before the state is saved.
+        """
+        self._engine.collect()
         if self._composed is not None:
             table = self.state.parameters["table"]
             for start in range(0, len(table), WORDS_AT_ONCE):
@@ -230,19 +248,81 @@ class Training:
             arrays.update({slot: shared(array) for slot, array in arrays.items()})
         return state
 
-    def _step(self, team: Team) -> Step:
-        state, settings = self.state, self.settings
-        epoch, group = state.epoch, state.group
-        indices, lr = self._indices(group), self._rate(epoch, group)
+    def _step(self) -> Step:
+        state, epoch, number = self.state, self.state.epoch, self.state.group
+        lr = self._rate(epoch, self.plan.turn(number, 0)[0].start)
+        reports = self._engine.train(epoch, number)
+        loss, count = sum(r.loss for r in reports), sum(r.examples for r in reports)
+        words = int(sum(r.words for r in reports))
+        state.loss += loss
+        state.count += count
+        state.words += words
+        state.group += 1
+        return Step(
+            number=epoch * self.groups + number + 1,
+            total=self.total,
+            epoch=epoch + 1,
+            epochs=self.settings.epochs,
+            loss=loss / max(count, 1),
+            words=words,
+            rate=lr,
+            shares=tuple(sum(r.worker == n for r in reports) for n in range(self.workers)),
+            record=self._end_epoch() if state.group == self.groups else None,
+        )
+
+    def turn(
+        self, team: Team, epoch: int, groups: Sequence[range], then: tuple[int, range]
+    ) -> list[Report]:
+        """Train some groups of batches, each with a step of its own; return the reports of all.
+
+        `then` says which epoch and batches come next, some of which are made in advance.
+        """
+        reports = []
+        following = [*((epoch, batches) for batches in groups[1:]), then]
+        for batches, after in zip(groups, following, strict=True):
+            reports += self._group(team, epoch, batches, after)
+        return reports
+
+    def following(self, epoch: int, number: int) -> tuple[int, range]:
+        """Return epoch and batches of the first group after a step; no batches after the last."""
+        epoch, number = divmod(epoch * self.groups + number + 1, self.groups)
+        if epoch == self.settings.epochs:
+            return epoch, range(0)
+        return epoch, self.plan.turn(number, 0)[0]
+
+    def end_turn(self, team: Team) -> None:
+        """Set what a shard changed aside, and go back to the common tables."""
+        assert self.merger is not None
+        team.run(COMMAND.pack(END_TURN, *[0] * 6), len(self.merger.tasks))
+
+    def end_round(self, team: Team) -> None:
+        """Apply what all shards of a round changed."""
+        assert self.merger is not None
+        self.whole = False
+        team.run(COMMAND.pack(END_ROUND, *[0] * 6), len(self.merger.tasks))
+        self.whole = True
+
+    def restore(self) -> None:
+        """Take back what the shards of a round changed that is not over."""
+        assert self.merger is not None
+        self.merger.restore()
+        self.whole = True
+
+    def _group(
+        self, team: Team, epoch: int, batches: range, then: tuple[int, range]
+    ) -> list[Report]:
+        next_epoch, ahead = then
+        place = epoch, batches.start, batches.stop, next_epoch, ahead.start, ahead.stop
         if self._composed is not None:
-            looked_up = self.task.looked_up(state.epochs_before + epoch, indices)
+            looked_up = self.task.looked_up(self.state.epochs_before + epoch, batches)
             self._composed.begin(self._not_frozen(looked_up))
-            team.run(COMMAND.pack(COMPOSE, epoch, group), self._composed.shares)
+            team.run(COMMAND.pack(COMPOSE, *place), self._composed.shares)
         # 1. Compute the gradients of the group's batches, all from the same weights.
-        team.run(COMMAND.pack(GRADIENTS, epoch, group), len(stretches(len(indices), self.workers)))
-        reports = [_Report(*report) for report in self._reports[: len(indices)].tolist()]
-        for report, index in zip(reports, indices, strict=True):
+        team.run(COMMAND.pack(GRADIENTS, *place), len(stretches(len(batches), self.workers)))
+        reports = [Report(*report) for report in self._reports[: len(batches)].tolist()]
+        for report, index in zip(reports, batches, strict=True):
             if not report.finite:
+                lr = self._rate(epoch, batches.start)
                 raise TrainingError(
                     f"step {self.done + 1} (epoch {epoch + 1}, batch {index + 1}) at rate "
                     f"{lr:.3g}: the loss or a gradient is not a finite number",
@@ -250,29 +330,11 @@ class Training:
                 )
         # 2. Apply their sum, each part of a table by one worker.
         self.whole = False
-        team.run(COMMAND.pack(UPDATES, epoch, group), len(self._parts))
+        team.run(COMMAND.pack(UPDATES, *place), len(self._parts))
         if self._composed is not None:
-            team.run(COMMAND.pack(SPREAD, epoch, group), self._composed.shares)
-        # 3. Account for it.
-        loss, count = sum(r.loss for r in reports), sum(r.examples for r in reports)
-        words = int(sum(r.words for r in reports))
-        state.loss += loss
-        state.count += count
-        state.words += words
-        state.group += 1
-        step = Step(
-            number=epoch * self.groups + group + 1,
-            total=self.total,
-            epoch=epoch + 1,
-            epochs=settings.epochs,
-            loss=loss / max(count, 1),
-            words=words,
-            rate=lr,
-            shares=tuple(sum(r.worker == n for r in reports) for n in range(self.workers)),
-            record=self._end_epoch() if state.group == self.groups else None,
-        )
+            team.run(COMMAND.pack(SPREAD, *place), self._composed.shares)
         self.whole = True
-        return step
+        return reports
 
     def _end_epoch(self) -> dict[str, Any]:
         state = self.state
@@ -285,6 +347,8 @@ class Training:
         state.epoch, state.group = state.epoch + 1, 0
         state.loss, state.count, state.words = 0.0, 0.0, 0
         state.finished = state.epoch == self.settings.epochs
+        if self.settings.valid is not None or self.settings.valid_share:
+            self._engine.collect()
         validation = self.task.validate()
         if validation is not None:
             record |= validation.metrics
@@ -300,35 +364,33 @@ class Training:
         state.log.append(record)
         return record
 
-    def _indices(self, group: int) -> range:
-        """Return the batches of a group."""
-        size = self.settings.group
-        return range(group * size, min((group + 1) * size, self.task.batches))
-
-    def _rate(self, epoch: int, group: int) -> float:
+    def _rate(self, epoch: int, batch: int) -> float:
         of = self.settings
-        progress = (epoch + group * of.group / self.task.batches) / of.epochs
+        progress = (epoch + self.plan.progress(batch)) / of.epochs
         return learning_rate(of.schedule, self.task.lr, progress, of.warmup)
 
-    def _work(self, worker: int, command: bytes, task: int) -> None:
+    def work(self, worker: int, command: bytes, task: int) -> None:
         """Do one task of a command: a stretch of batches, or a part of the update."""
-        half, epoch, group = COMMAND.unpack(command[: COMMAND.size])
-        if half == UPDATES:
-            self._update(*self._parts[task], epoch, group)
+        what, epoch, start, stop, next_epoch, ahead, end = COMMAND.unpack(command[: COMMAND.size])
+        if what == UPDATES:
+            self._update(*self._parts[task], epoch, range(start, stop))
             return
-        if self._composed is not None and half == COMPOSE:
+        if self.merger is not None and what in (END_TURN, END_ROUND):
+            (self.merger.end_turn if what == END_TURN else self.merger.end_round)(task)
+            return
+        if self._composed is not None and what == COMPOSE:
             self._composed.compose(self._composed.share(task))
             return
-        if self._composed is not None and half == SPREAD:
+        if self._composed is not None and what == SPREAD:
             for gradient in self._composed.gradients(task):
-                self._apply("parts", gradient, epoch, group)
+                self._apply("parts", gradient, epoch, start)
             return
-        indices = self._indices(group)
-        slots = stretches(len(indices), self.workers)[task]
+        slots = stretches(stop - start, self.workers)[task]
         # Made one after the other they take half the time: their code stays in the cache.
-        batches = [(slot, self._batch(epoch, indices[slot])) for slot in slots]
-        self._ahead = self._first_taken(worker, epoch, group + 1)
-        for slot, batch in batches:
+        made = [(slot, self._batch(epoch, start + slot)) for slot in slots]
+        taken = stretches(end - ahead, self.workers)[worker : worker + 1]
+        self._ahead = [(next_epoch, ahead + slot) for slots in taken for slot in slots]
+        for slot, batch in made:
             self._compute(worker, slot, batch)
 
     def _batch(self, epoch: int, index: int) -> Any:
@@ -336,23 +398,13 @@ class Training:
         made = self._made.pop((epoch, index), None)
         return self.task.batch(self.state.epochs_before + epoch, index) if made is None else made
 
-    def _make_ahead(self) -> bool:
+    def make_ahead(self) -> bool:
         """Make one of the batches that this worker will take next; False if all are made."""
         if not self._ahead:
             return False
         each = self._ahead.pop(0)
         self._made[each] = self._batch(*each)
         return True
-
-    def _first_taken(self, worker: int, epoch: int, group: int) -> list[tuple[int, int]]:
-        """Return epoch and index of the batches that a worker takes first in a group."""
-        if group == self.groups:
-            epoch, group = epoch + 1, 0
-        if epoch == self.settings.epochs:
-            return []
-        indices = self._indices(group)
-        taken = stretches(len(indices), self.workers)[worker : worker + 1]
-        return [(epoch, indices[slot]) for slots in taken for slot in slots]
 
     def _compute(self, worker: int, slot: int, batch: Any) -> None:
         """Leave a batch's gradients, and its report, where the other workers find them."""
@@ -367,33 +419,39 @@ class Training:
                     shared.put(name, gradient)
         shared.close()
         words = self.task.words(batch)
-        self._reports[slot] = _Report(loss.total, loss.count, words, finite, worker)
+        self._reports[slot] = Report(loss.total, loss.count, words, finite, worker)
         self._computed += 1
         if self._computed % TRIM_EVERY == 0:
             trim_heap()
 
-    def _update(self, name: str, part: int, epoch: int, group: int) -> None:
+    def _update(self, name: str, part: int, epoch: int, batches: range) -> None:
         """Apply a part of the sum of the group's gradients of one parameter."""
         frozen = self.frozen.get(name)
-        for total in self._gradients.sums(name, len(self._indices(group)), part):
+        for total in self._gradients.sums(name, len(batches), part):
             gradient = _without_frozen(total, frozen)
             if name == "table" and isinstance(gradient, RowGrad):
                 trained = gradient.curvature > 0
                 self.state.trained[gradient.ids[trained]] += 1
+                if self.merger is not None:
+                    self.merger.mark("trained", gradient.ids[trained])
                 if self._composed is not None:
                     self._composed.take(gradient.take(trained))
                     continue
-            self._apply(name, gradient, epoch, group)
+            self._apply(name, gradient, epoch, batches.start)
 
-    def _apply(self, name: str, gradient: Gradient, epoch: int, group: int) -> None:
+    def _apply(self, name: str, gradient: Gradient, epoch: int, batch: int) -> None:
         """Take the optimizer's step with the gradient of some rows, or of a whole parameter."""
         weights, state = self.state.parameters[name], self.state.slots[name]
-        t = self.state.steps_before + epoch * self.groups + group + 1
-        lr = self._rate(epoch, group)
+        t = self.state.steps_before + epoch * self.groups + batch // self.settings.group + 1
+        lr = self._rate(epoch, batch)
+        rows: Array | slice = slice(None)
         if isinstance(gradient, RowGrad):
             self._optimizer.step_rows(weights, state, gradient, lr, t)
+            rows = gradient.ids
         else:
             self._optimizer.step_dense(weights, state, gradient, lr, t)
+        if self.merger is not None:
+            self.merger.mark(name, rows)
 
 
 @cache

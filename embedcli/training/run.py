@@ -32,6 +32,7 @@ from embedcli.errors import (
     WorkerError,
 )
 from embedcli.model import Model, Parts, load_table, require_model_or_nothing, save_model
+from embedcli.nn.optimizers import OPTIMIZERS
 from embedcli.parallel import available_memory, resolve_workers
 from embedcli.storage import files
 from embedcli.table import EmbeddingTable
@@ -56,6 +57,7 @@ from embedcli.training.checkpoint import (
 from embedcli.training.environment import environment
 from embedcli.training.loop import Step, Training
 from embedcli.training.pretrained import ABSENT, Coverage, copy_vectors
+from embedcli.training.shards import Plan
 from embedcli.training.snapshots import Snapshots
 from embedcli.training.update import Earlier, load_to_update, updated_state
 from embedcli.views import notebook
@@ -167,12 +169,20 @@ def start(
 
 
 def require_usable(settings: TrainSettings) -> None:
-    """Raise ConfigError where copies of a text would be trained and validated on."""
+    """Raise ConfigError for settings that contradict each other."""
     if settings.resample and settings.valid_share:
         raise ConfigError(
             f"valid_share: found {settings.valid_share:g} with resample, which would put copies of "
             "one text on both sides",
             "--valid FILE",
+        )
+    optimizer = settings.optimizer
+    if settings.shards > 1 and (settings.momentum or not OPTIMIZERS[optimizer].sums):
+        found = f"{optimizer} with momentum" if settings.momentum else optimizer
+        raise ConfigError(
+            f"optimizer: found {found} and {settings.shards} shards; its averages decay with each "
+            "step, so those of several shards cannot be added",
+            "--optimizer damped_sgd, adagrad, or sgd without momentum",
         )
 
 
@@ -336,9 +346,10 @@ class Run:
         if ngrams:
             limits.require_for_tables(folder, len(vocabulary), settings, memory, ngrams)
         limits.require_for_gradients(task, settings, memory)
+        plan = Plan.of(task.batches, len(corpus.ids), settings)
         state = None
         if checkpoint is not None:
-            state = checkpoint.restored(task)
+            state = checkpoint.restored(task, plan)
         elif model is not None:
             state = updated_state(model, task, settings)
         self.found: NDArray[np.uint8] | None = None  # (V,) which words `vectors` has
@@ -363,7 +374,7 @@ class Run:
             frozen["table"] = self.found != ABSENT
         # 4. The training loop.
         with _system_errors():
-            self.training = Training(task, settings, state=state, frozen=frozen)
+            self.training = Training(task, settings, state=state, frozen=frozen, plan=plan)
         self.snapshots = Snapshots(
             settings.snapshots,
             self.training.total,
@@ -374,9 +385,12 @@ class Run:
         resolved = {
             "min_count": corpus.min_count,
             "workers": resolve_workers(settings.workers) if task.solved else self.training.workers,
+            "round": str(int(plan.length * len(corpus.ids) / task.batches)),
             **task.resolved,
         }
         resolved = {k: value for k, value in resolved.items() if getattr(settings, k) == "auto"}
+        if settings.shards == 1:
+            del resolved["round"]
         # The settings that are saved keep `workers` as it was given: it does not change the result.
         self.settings = replace(settings, **{k: v for k, v in resolved.items() if k != "workers"})
         self.checkpoint_interval = interval(settings.checkpoint_every)
@@ -455,7 +469,7 @@ class Run:
         """Keep the frequent words' rows of the table as it would be saved now, if that is due."""
         done, task = self.training.done, TASKS[self.settings.task]
         if done in self.snapshots.steps:
-            self.training.compose_table()
+            self.training.complete()
             arrays = task.finished(self.settings, self.training.state.parameters)
             self.snapshots.take(done, arrays["table"])
 
@@ -463,7 +477,7 @@ class Run:
         """Write the checkpoint; no group of batches may be half applied."""
         began = time.monotonic()
         training, earlier = self.training, self.earlier
-        training.compose_table()
+        training.complete()
         arrays = training.state.arrays()
         if self.found is not None:
             arrays["found"] = self.found
@@ -489,7 +503,7 @@ class Run:
     def _save(self) -> Trained:
         """Save the model and remove the checkpoint."""
         training, composition = self.training, self.training.task.composition
-        training.compose_table()
+        training.complete()
         state, settings, earlier = self.training.state, self.settings, self.earlier
         start: dict[str, Any]
         if earlier is None:

@@ -89,7 +89,7 @@ def test_batches_made_ahead_are_those_of_the_next_group(make):
     asked = []
     training.task.batch = lambda *key: (asked.append(key), made(*key))[1]
     for step in training.steps():
-        while training._make_ahead():  # as this process does while it waits for the other
+        while training.make_ahead():  # as this process does while it waits for the other
             pass
         ahead = [key for key in asked if key in training._made]
         assert ahead == ([] if step.number == step.total else sorted(training._made))

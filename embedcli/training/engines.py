@@ -1,0 +1,79 @@
+"""Engines: who trains the shards of a round.
+
+A run asks two things of an engine: to train a step, and to bring the state to this process.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+from embedcli.parallel import Team
+
+if TYPE_CHECKING:
+    from embedcli.training.loop import Report, Training
+
+
+class Engine(Protocol):
+    """Trains the shards of a run, as long as it is open."""
+
+    def train(self, epoch: int, number: int) -> list[Report]:
+        """Train a step, a group of batches or a round of all shards; report its batches."""
+
+    def collect(self) -> None:
+        """Bring the state after the last step to this process, if it is elsewhere."""
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class LocalEngine:
+    """Trains the shards one after the other, each with all workers of this machine."""
+
+    def __init__(self, training: Training) -> None:
+        self._training = training
+        self.team = Team(1, training.work)
+        self._in_turns = False  # of a round, whose changes can be taken back
+
+    def __enter__(self) -> LocalEngine:
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+        self._threads = threadpool_limits(1, user_api="blas")
+        self.team = Team(self._training.workers, self._training.work, self._training.make_ahead)
+        return self
+
+    def train(self, epoch: int, number: int) -> list[Report]:
+        """Train a group of batches, or the turns of all shards, and merge what they changed."""
+        training, plan = self._training, self._training.plan
+        turns = [plan.turn(number, shard) for shard in range(plan.shards)]
+        following = [(epoch, turn[0]) for turn in turns[1:]] + [training.following(epoch, number)]
+        if plan.shards == 1:
+            return training.turn(self.team, epoch, turns[0], following[0])
+        reports: list[Report] = []
+        self._in_turns = True
+        for groups, then in zip(turns, following, strict=True):
+            reports += training.turn(self.team, epoch, groups, then)
+            training.end_turn(self.team)
+        self._in_turns = False
+        training.end_round(self.team)
+        return reports
+
+    def collect(self) -> None:
+        """Do nothing: the state is here."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.team.close()
+        self._threads.restore_original_limits()
+        if self._in_turns:
+            self._training.restore()

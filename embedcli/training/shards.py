@@ -1,0 +1,246 @@
+"""Shards: stretches of a text that are trained apart for a round, and how their changes are merged.
+
+In a round each shard takes its next batches, beginning with the tables that all shards have in
+common. Then the changes of each row are added in the order of the shards, each without its
+projection on the sum so far, where that points the same way (Maleki et al. 2017, "Parallel
+stochastic gradient descent with sound combiners"): what several shards found counts once, what
+only one of them found counts in full. The optimizer's sums of squares, and counts, are added.
+
+Who trains a shard, and when, makes no difference to the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from embedcli.autodiff.rows import put_rows
+from embedcli.autodiff.tensor import Array
+from embedcli.config import TrainSettings, tokens_of
+from embedcli.errors import ConfigError
+from embedcli.parallel import shared_array
+
+LONGEST_ROUND = 1_000_000  # tokens of a shard that `auto` chooses at most
+ROWS_AT_ONCE = 1024  # whose changes fit the cache of one core
+
+Change = list[Array]  # of some rows: of the weights, and of each slot of the optimizer
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which batches are trained in each round of an epoch.
+
+    `batches` are cut into as many stretches as there are `shards`; a round takes the next `length`
+    batches of each, and a step the gradients of a `group` of them. With one shard
+    a round is a step.
+    """
+
+    batches: int
+    group: int
+    shards: int = 1
+    length: int = 0
+
+    @classmethod
+    def of(cls, batches: int, tokens: int, settings: TrainSettings) -> Plan:
+        """Return the plan of a run on so many tokens.
+
+        Raises ConfigError where there are too few batches or rounds for the shards.
+        """
+        shards, epochs = settings.shards, settings.epochs
+        if shards == 1:
+            return cls(batches, settings.group)
+        per_batch = tokens / batches
+        if settings.round == "auto":
+            length = batches * epochs // (recommended_rounds(shards) * shards)
+            length = min(length, int(LONGEST_ROUND / per_batch))
+        else:
+            length = round(tokens_of(settings.round) / per_batch)
+        plan = cls(batches, settings.group, shards, max(length, 1))
+        fewest = recommended_rounds(shards) // 2
+        if shards > batches or plan.rounds * epochs < fewest:
+            longest = batches // shards // -(-fewest // epochs)
+            fitting = [
+                each
+                for each in range(2, shards)
+                if batches // each * epochs >= recommended_rounds(each) // 2
+            ]
+            hints = [f"--round {int(longest * per_batch)}"] if longest else []
+            hints += [f"--shards {fitting[-1]}" if fitting else "leave out --shards"]
+            raise ConfigError(
+                f"shards: {shards} shards of {tokens // shards:,} words have "
+                f"{plan.rounds * epochs:,} rounds of {int(plan.length * per_batch):,} words in "
+                f"{epochs} epochs; expected {fewest} or more, as their tables drift apart",
+                ", or ".join(hints),
+            )
+        return plan
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of an epoch."""
+        if self.shards == 1:
+            return -(-self.batches // self.group)
+        longest = -(-self.batches // (self.shards * self.length))
+        return max(min(longest, self.batches // self.shards), 1)
+
+    def turn(self, number: int, shard: int) -> list[range]:
+        """Return the batches of a shard in a round, by group."""
+        if self.shards == 1:
+            start = number * self.group
+            return [range(start, min(start + self.group, self.batches))]
+        turn = _cut(_cut(range(self.batches), self.shards, shard), self.rounds, number)
+        groups = -(-len(turn) // self.group)
+        return [_cut(turn, groups, each) for each in range(groups)]
+
+    def progress(self, batch: int) -> float:
+        """Return which share of its shard's epoch is over before a batch."""
+        shard = ((batch + 1) * self.shards - 1) // self.batches
+        mine = _cut(range(self.batches), self.shards, shard)
+        return (batch - mine.start) / len(mine)
+
+
+def recommended_rounds(shards: int) -> int:
+    """Return how many rounds are enough that several shards learn what one would.
+
+    With 100 rounds of 4 shards, or 200 of 8, the correlations of docs/benchmarks.md were lower by
+    .007 than with one shard; with 100 rounds of 8 shards by .013.
+    """
+    return max(100, 25 * shards)
+
+
+def _cut(whole: range, parts: int, part: int) -> range:
+    """Return one of so many parts of a range, of almost the same length."""
+    start, size = whole.start, len(whole)
+    return range(start + size * part // parts, start + size * (part + 1) // parts)
+
+
+class _Rows:
+    """An array that is merged by rows: as it is now, as all shards have it, and the changes."""
+
+    def __init__(self, array: Array, *, combined: bool) -> None:
+        shape = (len(array), -1) if array.ndim > 1 or array.dtype == np.int64 else (1, -1)
+        self.now = array.reshape(shape)  # (R, D), a view
+        self.combined = combined  # else added
+        self.common = shared_array(self.now.shape, array.dtype)
+        self.common[...] = self.now
+        self.total = shared_array(self.now.shape, array.dtype)
+
+
+class Merger:
+    """Merges what the shards of a round changed, in memory that processes forked later share.
+
+    `arrays` are the parameters that are trained, each with the slots of its optimizer; "trained"
+    counts steps. Work is done in `parts` of each of them.
+    """
+
+    def __init__(self, arrays: Mapping[str, Sequence[Array]], dtype: str, parts: int) -> None:
+        self._dtype = np.dtype(dtype)
+        self._parts = parts
+        self._rows = {
+            name: [
+                _Rows(array, combined=number == 0 and name != "trained") for number, array in each
+            ]
+            for name, each in ((name, enumerate(every)) for name, every in arrays.items())
+        }
+        sizes = {name: len(each[0].now) for name, each in self._rows.items()}
+        self._touched = {name: shared_array((size,), np.bool_) for name, size in sizes.items()}
+        self._changed = {name: shared_array((size,), np.bool_) for name, size in sizes.items()}
+        self.tasks = [(name, part) for name in self._rows for part in range(parts)]
+
+    def mark(self, name: str, ids: Array | slice) -> None:
+        """Say that a shard changed some rows."""
+        self._touched[name][ids] = True
+
+    def end_turn(self, task: int) -> None:
+        """Add a part of the shard's changes to those of the shards before, and take them back."""
+        name, part = self.tasks[task]
+        for ids in self._marked(name, part):
+            self.fold(name, ids, self.change(name, ids))
+
+    def end_round(self, task: int) -> None:
+        """Apply a part of the merged changes."""
+        name, part = self.tasks[task]
+        for ids in self._folded(name, part):
+            self.accept(name, ids, self.merged(name, ids))
+
+    def change(self, name: str, ids: Array) -> Change:
+        """Return how rows (n,) were changed, and take that back."""
+        found = []
+        for rows in self._rows[name]:
+            common = np.take(rows.common, ids, axis=0)  # (n, D)
+            change = np.take(rows.now, ids, axis=0)  # (n, D)
+            change -= common
+            found.append(self._sent(change))
+            put_rows(rows.now, ids, common)
+        return found
+
+    def fold(self, name: str, ids: Array, change: Change) -> None:
+        """Add a shard's change of rows (n,) to those of the shards before."""
+        known = self._changed[name][ids]  # (n,)
+        if known.any() and not known.all():
+            for some in (known, ~known):
+                self.fold(name, ids[some], [each[some] for each in change])
+            return
+        for rows, new in zip(self._rows[name], change, strict=True):
+            total = new.astype(rows.total.dtype, copy=False)  # (n, D)
+            if known.any():
+                total = np.take(rows.total, ids, axis=0)
+                if rows.combined:
+                    along = np.einsum("nd,nd->n", new, total)
+                    square = np.einsum("nd,nd->n", total, total)
+                    share = np.maximum(along, 0) / np.where(square > 0, square, 1)
+                    total *= (1 - share)[:, None]
+                total += new
+            put_rows(rows.total, ids, total)
+        self._changed[name][ids] = True
+
+    def merged(self, name: str, ids: Array) -> Change:
+        """Return the merged change of rows (n,)."""
+        return [self._sent(np.take(rows.total, ids, axis=0)) for rows in self._rows[name]]
+
+    def accept(self, name: str, ids: Array, change: Change) -> None:
+        """Apply the merged change of rows (n,)."""
+        for rows, total in zip(self._rows[name], change, strict=True):
+            common = np.take(rows.common, ids, axis=0) + total  # (n, D)
+            put_rows(rows.now, ids, common)
+            put_rows(rows.common, ids, common)
+
+    def restore(self) -> None:
+        """Take back all changes of a round that is not over."""
+        for name, every in self._rows.items():
+            self._touched[name][:] = self._changed[name][:] = False
+            for rows in every:
+                rows.now[...] = rows.common
+
+    def _sent(self, change: Array) -> Array:
+        """Return a change with the precision in which machines exchange it."""
+        return change.astype(self._dtype, copy=False) if change.dtype == np.float32 else change
+
+    def _marked(self, name: str, part: int) -> Iterator[Array]:
+        """Yield the ids (n,) of a part's rows that the shard changed, and remove their marks.
+
+        First come those that no shard before has changed.
+        """
+        bounds = self._bounds(name, part)
+        touched, changed = self._touched[name][bounds], self._changed[name][bounds]
+        found = [np.flatnonzero(touched & ~changed), np.flatnonzero(touched & changed)]
+        touched[:] = False
+        for ids in found:
+            yield from _blocks(bounds.start + ids)
+
+    def _folded(self, name: str, part: int) -> Iterator[Array]:
+        """Yield the ids (n,) of a part's rows that any shard changed, and remove their marks."""
+        bounds = self._bounds(name, part)
+        ids = np.flatnonzero(self._changed[name][bounds])
+        self._changed[name][bounds] = False
+        yield from _blocks(bounds.start + ids)
+
+    def _bounds(self, name: str, part: int) -> slice:
+        size = len(self._touched[name])
+        return slice(size * part // self._parts, size * (part + 1) // self._parts)
+
+
+def _blocks(ids: Array) -> Iterator[Array]:
+    for start in range(0, len(ids), ROWS_AT_ONCE):
+        yield ids[start : start + ROWS_AT_ONCE]

@@ -1,0 +1,233 @@
+"""Shards: the same bytes for any workers, from any point; how they are merged; what is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import embedcli
+from embedcli.config import TrainSettings
+from embedcli.errors import ConfigError, TrainingError
+from embedcli.parallel import shared_array
+from embedcli.training import shards
+from embedcli.training.loop import Training
+from embedcli.training.run import Stopped
+from embedcli.training.shards import Merger, Plan
+from tests.tasks.corpora import make_task
+from tests.tasks.test_words import planted_lines
+
+TEXT = "".join(
+    f"__label__{number % 3} w{number % 7} w{number % 5} w{number * number % 11} and more\n"
+    for number in range(120)
+)
+SETTINGS = {"dim": 5, "epochs": 13, "batch_size": 8, "group": 2, "shards": 3}
+VARIANTS = {
+    "classify": {"task": "classify", "hidden": 4},
+    "sgd": {"task": "classify", "optimizer": "sgd"},
+    "ngrams": {"task": "classify", "word_ngrams": 2, "buckets": 101, "valid_share": 0.2},
+    "regress": {"task": "regress", "round": "30"},
+    "skipgram": {"task": "skipgram", "batch_size": 16, "change_dtype": "float16"},
+    "cbow": {"task": "cbow", "batch_size": 16, "round": "45", "clip_norm": 3.0},
+    "subwords": {"task": "skipgram", "batch_size": 16, "min_n": 1, "max_n": 3},
+}
+
+
+@pytest.fixture
+def train(tmp_path):
+    (tmp_path / "corpus.txt").write_text(TEXT)
+
+    def go(out="m", **other):
+        settings = {} if other.get("resume") else SETTINGS
+        return embedcli.train(tmp_path / "corpus.txt", tmp_path / out, **{**settings, **other})
+
+    return go
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_any_workers_and_any_stop_give_the_same_bytes(variant, train, monkeypatch):
+    monkeypatch.setattr("embedcli.training.loop.SMALL_RUN", 1)  # several workers, however short
+    settings = VARIANTS[variant]
+    steps = []
+    whole = train("whole", workers=1, report=steps.append, **settings)
+    total = steps[-1].total
+    assert train("several", workers=2, **settings).digest == whole.digest
+    for number in (1, total // 2):
+        asked = iter([False] * (number - 1))
+        with pytest.raises(Stopped):
+            train(stop=lambda asked=asked: next(asked, True), **settings)
+        resumed = train(resume=True, workers=number % 3 + 1)
+        assert resumed.digest == whole.digest
+        counts = [(each.folder / "trained.npy").read_bytes() for each in (resumed, whole)]
+        assert counts[0] == counts[1]
+
+
+def test_one_shard_is_the_training_of_today(train):
+    one = train("one", shards=1, batch_size=16)
+    given = {name: each for name, each in SETTINGS.items() if name != "shards"} | {"batch_size": 16}
+    again = embedcli.train(one.folder.parent / "corpus.txt", one.folder.parent / "again", **given)
+    assert again.digest == one.digest
+    assert "shards: 1" in (one.folder / "config.yaml").read_text()
+    assert "round" not in (one.folder / "config.yaml").read_text()
+
+
+def test_the_round_that_was_chosen_is_in_the_model(train):
+    settings = {"task": "skipgram", "batch_size": 16, "epochs": 30}
+    chosen = train(**settings)
+    events = []
+    again = train("again", round=chosen.settings.round, report=events.append, **settings)
+    assert again.digest == chosen.digest
+    assert int(chosen.settings.round) > 0
+    assert f'round: "{chosen.settings.round}"' in (chosen.folder / "config.yaml").read_text()
+    assert 100 == shards.recommended_rounds(3) <= events[-1].total <= 200
+
+
+def test_a_model_of_shards_is_updated_on_other_text(train, tmp_path):
+    before = train(task="classify")
+    (tmp_path / "more.txt").write_text(TEXT.replace("and", "or"))
+    after = embedcli.train(tmp_path / "more.txt", tmp_path / "after", update=str(before.folder))
+    assert after.settings.shards == 3
+    counts = [np.load(each.folder / "trained.npy") for each in (before, after)]
+    assert (counts[1][: len(counts[0])] >= counts[0]).all()
+
+
+@given(
+    st.integers(1, 300), st.integers(1, 12), st.integers(1, 9), st.integers(1, 12), st.integers(1)
+)
+def test_a_plan_has_each_batch_once_and_shards_in_step(batches, group, number, length, spare):
+    plan = Plan(batches, group, min(number, batches), length)
+    turns = [
+        [plan.turn(each, shard) for each in range(plan.rounds)] for shard in range(plan.shards)
+    ]
+    groups = [each for shard in turns for turn in shard for each in turn]
+    assert [batch for each in groups for batch in each] == list(range(batches))
+    assert all(0 < len(each) <= group for each in groups)
+    assert all(turn for shard in turns for turn in shard)
+    for shard in turns:
+        shares = [plan.progress(turn[0].start) for turn in shard]
+        assert shares[0] == 0
+        assert shares == sorted(shares)
+        assert shares[-1] < 1
+
+
+def combined(changes):
+    """The rule, row by row, in float64."""
+    total = np.zeros_like(changes[0])
+    for change in changes:
+        for row in range(len(total)):
+            along, square = total[row] @ change[row], total[row] @ total[row]
+            share = max(along, 0) / square if square else 0
+            total[row] = total[row] + change[row] - share * total[row]
+    return total
+
+
+def test_changes_are_combined_row_by_row_and_sums_are_added():
+    rng = np.random.default_rng(1)
+    table = shared_array((40, 6), np.float32)
+    square, trained = shared_array((40, 6), np.float32), shared_array((40,), np.int64)
+    bias = shared_array((7,), np.float32)
+    for array in (table, square, bias):
+        array[...] = rng.normal(size=array.shape)
+    arrays = {"table": [table, square], "bias": [bias], "trained": [trained]}
+    before = {name: [each.copy() for each in every] for name, every in arrays.items()}
+    merger = Merger(arrays, "float32", parts=3)
+    changes, biases = [], []
+    for _ in range(4):
+        change = rng.normal(size=table.shape) * (rng.random((40, 1)) < 0.6)
+        ids = np.flatnonzero(change.any(axis=1))
+        table[ids] += change[ids].astype(np.float32)
+        square[ids] += 1
+        trained[ids] += 1
+        bias += 1
+        merger.mark("table", ids)
+        merger.mark("trained", ids)
+        merger.mark("bias", slice(None))
+        for task in range(len(merger.tasks)):
+            merger.end_turn(task)
+        assert all(
+            (now == then).all() for now, then in zip(arrays["table"], before["table"], strict=True)
+        )
+        changes.append(change)
+        biases.append(np.ones((1, 7)))
+    for task in range(len(merger.tasks)):
+        merger.end_round(task)
+    touched = sum(change.any(axis=1).astype(int) for change in changes)
+    assert trained.tolist() == touched.tolist()
+    np.testing.assert_allclose(square - before["table"][1], np.tile(touched[:, None], 6), atol=1e-5)
+    np.testing.assert_allclose(table - before["table"][0], combined(changes), atol=1e-5)
+    np.testing.assert_allclose(bias - before["bias"][0], combined(biases)[0], atol=1e-5)
+
+
+def test_a_change_of_half_precision_is_the_change_but_for_its_last_digits(train):
+    settings = {"task": "skipgram", "batch_size": 16}
+    whole, half = train("whole", **settings), train(change_dtype="float16", **settings)
+    assert whole.digest != half.digest
+    np.testing.assert_allclose(half.table.vectors, whole.table.vectors, atol=0.02)
+
+
+def test_numbers_that_overflow_leave_the_state_before_the_round(tmp_path):
+    task = make_task(
+        tmp_path, planted_lines(120, 1), task="skipgram", optimizer="sgd", epochs=3, shards=2,
+        batch_size=16, tile=16, tile_negatives=8, group=2,
+    )  # fmt: skip
+    plan = Plan(task.batches, 2, 2, 4)
+    training = Training(task, task.settings, plan=plan)
+    steps = training.steps()
+    next(steps)
+    kept = {name: array.copy() for name, array in training.state.arrays().items()}
+    *_, bad = plan.turn(1, 1)[-1]
+    gradients = task.gradients
+
+    def overflow(batch, out):
+        loss = gradients(batch, out)
+        return replace(loss, total=np.inf) if batch is poisoned else loss
+
+    poisoned = task.batch(0, bad)
+    training._made[0, bad] = poisoned
+    task.gradients = overflow
+    with pytest.raises(TrainingError, match=f"batch {bad + 1}"):
+        next(steps)
+    assert training.whole
+    assert {name: array.tolist() for name, array in training.state.arrays().items()} == {
+        name: array.tolist() for name, array in kept.items()
+    }
+
+
+def test_a_corpus_with_too_few_rounds_is_refused_with_what_would_do(train):
+    with pytest.raises(ConfigError, match=r"shards: 3 shards of .* rounds of .* 50 or more") as few:
+        train(task="skipgram", batch_size=16, round="100")
+    flag, value = few.value.hint.split(", or ")[0].split()
+    assert flag == "--round"
+    train(task="skipgram", batch_size=16, round=value)
+    with pytest.raises(ConfigError) as many:
+        train(task="skipgram", batch_size=16, shards=2000)
+    flag, value = many.value.hint.split()
+    assert flag == "--shards"
+    train(task="skipgram", batch_size=16, shards=int(value))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"optimizer": "adam"}, "optimizer: found adam and 3 shards"),
+        ({"optimizer": "rmsprop"}, "optimizer: found rmsprop and 3 shards"),
+        ({"optimizer": "sgd", "momentum": 0.5}, "found sgd with momentum and 3 shards"),
+        ({"task": "glove"}, "shards: has no effect with task glove"),
+        ({"task": "svd", "epochs": None}, "shards: has no effect with task svd"),
+        ({"shards": 1, "round": "9"}, "round: has no effect with shards 1; .* shards from 2"),
+        ({"round": "0"}, r"round: found '0'; expected a number of words \(200000, 200k, 1M\)"),
+        ({"shards": 0}, "shards: found 0; expected a whole number from 1"),
+    ],
+)
+def test_what_cannot_be_merged_is_refused(settings, message, train):
+    given = {name: each for name, each in {**SETTINGS, **settings}.items() if each is not None}
+    if settings.get("task") in ("glove", "svd"):
+        given = {"shards": 3, "task": settings["task"]}
+    with pytest.raises(ConfigError, match=message):
+        embedcli.train("corpus.txt", "m", **given)
+
+
+def test_the_schema_tells_what_the_settings_of_shards_need():
+    spec = embedcli.config.schema(TrainSettings)["round"]
+    assert "shards from 2" in spec.conditions()
