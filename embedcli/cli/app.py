@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -38,6 +39,7 @@ COMMANDS = {
     "convert": "convert",
     "index": "index",
     "cache": "cache",
+    "help": "help",
 }
 
 
@@ -194,7 +196,9 @@ def run(argv: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
     arguments = list(argv) or ["--help"]
     if "_EMBED_COMPLETE" in os.environ:
-        app(args=arguments, prog_name="embed")
+        with contextlib.suppress(typer.TyperException):  # of a line with an error: nothing
+            app(args=arguments, prog_name="embed")
+        return 1
     try:
         command = typer.main.get_command(app)
         with command.make_context("embed", arguments) as context:

@@ -184,6 +184,9 @@ def test_completion(tmp_path):
     assert run(cwd=tmp_path, env=asked).stdout.split() == ["lookup"]
     asked["COMP_WORDS"], asked["COMP_CWORD"] = "embed train --task cb", "3"
     assert run(cwd=tmp_path, env=asked).stdout.split() == ["cbow"]
+    asked["COMP_WORDS"] = "embed nobody knows"
+    wrong = run(cwd=tmp_path, env=asked)
+    assert (wrong.stdout, wrong.stderr) == ("", "")
 
 
 @pytest.mark.parametrize(

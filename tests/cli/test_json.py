@@ -17,7 +17,7 @@ PAGE = (Path(embedcli.__file__).parent.parent / "docs/json.md").read_text(encodi
 HEADING = re.compile(r"^(####?) (.*)$", re.MULTILINE)
 ROW = re.compile(r"^\| `(\w+)` \| ([^|]+) \| [^|]*\|$", re.MULTILINE)
 ELSEWHERE = {"map", "explain"}  # docs/map.md and docs/explain.md
-SILENT = {"train", "convert"}  # print no JSON
+SILENT = {"train", "convert", "help"}  # print no JSON
 
 Table = dict[str, str]
 
