@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import operator
 import re
 import types
 import typing
@@ -45,7 +46,6 @@ GROUPS = (
 S = TypeVar("S", bound="Settings")
 
 MAX_FILE_SIZE = 64 * 1024  # bytes; PyYAML takes seconds for megabytes of brackets
-MAX_NUMBER = 1e18  # for factors of weights: the product of two of them still fits a float32
 INTEGER = re.compile(r"[-+]?[0-9]+(_[0-9]+)*")
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 NULLS = ("none", "null", "~")
@@ -63,16 +63,27 @@ class ByTask:
         return self.values.get(task, next(iter(self.values.values())))
 
 
-def setting(default: Any, help: str, **details: Any) -> Any:  # noqa: A002 - as in typer
-    """Declare a setting; `default` is a value or a `ByTask`, `details` are fields of `Spec`."""
-    return dataclasses.field(default=default, metadata={"help": help, **details})
+def setting(default: Any, help: str, within: str = "", **details: Any) -> Any:  # noqa: A002
+    """Declare a setting; `default` is a value or a `ByTask`, the rest are fields of `Spec`."""
+    return dataclasses.field(default=default, metadata={"help": help, "within": within, **details})
 
 
-word_setting = functools.partial(setting, group="Task", only={"task": WORDS})
-count_setting = functools.partial(setting, group="Task", only={"task": COUNTS})
-trained_setting = functools.partial(setting, only={"task": TRAINED})
+task_setting = functools.partial(setting, group="Task")
+word_setting = functools.partial(task_setting, only={"task": WORDS})
+count_setting = functools.partial(task_setting, only={"task": COUNTS})
+glove_setting = functools.partial(task_setting, only={"task": ("glove",)})
+svd_setting = functools.partial(task_setting, only={"task": ("svd",)})
+text_setting = functools.partial(setting, group="Text")
+phrase_setting = functools.partial(text_setting, needs=("phrases",))
+vocabulary_setting = functools.partial(setting, group="Vocabulary")
+label_setting = functools.partial(setting, group="Labels")
 head_setting = functools.partial(setting, group="Head", only={"task": TEXTS})
 valid_setting = functools.partial(setting, group="Validation", only={"task": TEXTS})
+optimizer_setting = functools.partial(setting, group="Optimizer", only={"task": TRAINED})
+sgd_setting = functools.partial(setting, group="Optimizer", only={"optimizer": ("sgd",)})
+run_setting = functools.partial(setting, group="Run", only={"task": TRAINED})
+shard_setting = functools.partial(setting, group="Run", only={"task": UPDATED, "shards": SEVERAL})
+start_setting = functools.partial(setting, group="Start")
 
 
 class Spec(NamedTuple):
@@ -85,9 +96,9 @@ class Spec(NamedTuple):
     default: Any
     help: str
     group: str
-    minimum: float | None = None
-    maximum: float | None = None
-    exclusive_minimum: bool = False
+    # The range of numbers, as messages say it: "from 0 to 1", "above 0". Factors of weights go up
+    # to 1e+18, as the product of two of them still fits a float32.
+    within: str = ""
     pattern: str | None = None  # which the whole text must match
     form: str | None = None  # the pattern in words
     formerly: str | None = None  # an old name, still accepted in files
@@ -111,25 +122,10 @@ class Spec(NamedTuple):
 
     def allowed(self) -> str:
         """Describe the values that this setting takes."""
-        ways = [self._kind_in_words(kind) for kind in self.kinds]
-        ways += self.choices
-        if self.optional:
-            ways.append("none")
-        return in_words(ways)
-
-    def _kind_in_words(self, kind: type) -> str:
-        if kind is bool:
-            return "true or false"
-        if kind is str:
-            return self.form or "text"
-        noun = "a whole number" if kind is int else "a number"
-        low = None if self.minimum is None else f"{self.minimum:g}"
-        high = None if self.maximum is None else f"{self.maximum:g}"
-        if low is None:
-            return noun if high is None else f"{noun} up to {high}"
-        if self.exclusive_minimum:
-            return f"{noun} above {low}" if high is None else f"{noun} above {low}, up to {high}"
-        return f"{noun} from {low}" if high is None else f"{noun} from {low} to {high}"
+        number = f" {self.within}" if self.within else ""
+        words = {bool: "true or false", int: f"a whole number{number}", float: f"a number{number}"}
+        ways = [words.get(kind, self.form or "text") for kind in self.kinds]
+        return in_words([*ways, *self.choices, *(["none"] if self.optional else [])])
 
     def misplaced(self, values: Mapping[str, Any]) -> tuple[str, str] | None:
         """Return an error and a hint if this setting has no effect beside others, else None.
@@ -180,16 +176,16 @@ class Spec(NamedTuple):
             if bool in self.kinds:
                 return value
         elif isinstance(value, int) and int in self.kinds:
-            return self._within(value)
+            return self._inside(value)
         elif isinstance(value, int | float) and float in self.kinds and math.isfinite(value):
-            return self._within(float(value))
+            return self._inside(float(value))
         raise self._refuse(repr(value))
 
-    def _within(self, value: float) -> float:
-        low, high = self.minimum, self.maximum
-        too_low = low is not None and (value <= low if self.exclusive_minimum else value < low)
-        if too_low or (high is not None and value > high):
-            raise self._refuse(repr(value))
+    def _inside(self, value: float) -> float:
+        """Return a number; raises ConfigError outside the range."""
+        for word, limit in re.findall(r"(from|above|to) ([-+.e\d]+)", self.within):
+            if not _LIMITS[word](value, float(limit)):
+                raise self._refuse(repr(value))
         return value
 
     def _refuse(self, found: str) -> ConfigError:
@@ -230,9 +226,8 @@ _READERS: dict[type, Callable[[str], Any]] = {
     float: _read_number,
     str: lambda text: text,
 }
-
-
 _SCHEMAS: dict[type, Mapping[str, Spec]] = {}
+_LIMITS = {"from": operator.ge, "above": operator.gt, "to": operator.le}  # words of `Spec.within`
 
 
 class Settings:
@@ -259,104 +254,80 @@ class Settings:
 class TextSettings(Settings):
     """How bytes become tokens and tokens become ids."""
 
-    encoding: str = setting("utf-8", "Encoding of the text.", group="Text")
-    errors: Literal["strict", "replace", "skip"] = setting(
-        "strict",
-        "How to handle undecodable bytes: as an error, as U+FFFD, or by leaving them out.",
-        group="Text",
+    encoding: str = text_setting("utf-8", "Encoding of the text.")
+    errors: Literal["strict", "replace", "skip"] = text_setting(
+        "strict", "How to handle undecodable bytes: as an error, as U+FFFD, or by leaving them out."
     )
-    input_format: Literal["auto", "plain", "csv", "tsv", "jsonl", "parquet", "arrow"] = setting(
-        "auto",
-        "What the files are, whatever their names; auto: as they are named, or by content.",
-        group="Text",
+    input_format: Literal["auto", "plain", "csv", "tsv", "jsonl", "parquet", "arrow"] = (
+        text_setting(
+            "auto",
+            "What the files are, whatever their names; auto: as they are named, or by content.",
+        )
     )
-    max_expansion: int = setting(
+    max_expansion: int = text_setting(
         200,
         "Largest size a compressed file may expand to, as a multiple of its own size.",
-        group="Text",
-        minimum=1,
+        "from 1",
     )
-    tokenizer: Literal["word", "whitespace", "char"] = setting(
-        "word", "Unicode words, text between blanks, or grapheme clusters.", group="Text"
+    tokenizer: Literal["word", "whitespace", "char"] = text_setting(
+        "word", "Unicode words, text between blanks, or grapheme clusters."
     )
-    segmenter: str | None = setting(
+    segmenter: str | None = text_setting(
         None,
         "Library that splits scripts written without spaces into words: icu.",
-        group="Text",
         only={"tokenizer": ("word",)},
     )
-    normalize: bool = setting(True, "Compose characters first (Unicode NFC).", group="Text")
-    fold_case: bool = setting(True, "Fold upper and lower case together.", group="Text")
-    min_count: int | Auto = setting(
-        "auto", "Leave out words that occur fewer times than this.", group="Vocabulary", minimum=1
+    normalize: bool = text_setting(True, "Compose characters first (Unicode NFC).")
+    fold_case: bool = text_setting(True, "Fold upper and lower case together.")
+    min_count: int | Auto = vocabulary_setting(
+        "auto", "Leave out words that occur fewer times than this.", "from 1"
     )
-    max_vocab: int | None = setting(
-        None, "Keep at most this many words, by count.", group="Vocabulary", minimum=1
+    max_vocab: int | None = vocabulary_setting(
+        None, "Keep at most this many words, by count.", "from 1"
     )
-    phrases: bool = setting(
-        False, "Join words that stand together more often than chance (new_york).", group="Text"
+    phrases: bool = text_setting(
+        False, "Join words that stand together more often than chance (new_york)."
     )
-    phrase_score: Literal["mikolov", "npmi"] = setting(
+    phrase_score: Literal["mikolov", "npmi"] = phrase_setting(
         "mikolov",
         "Score of two words as a phrase: counts as in word2phrase, or normalized information.",
-        group="Text",
-        needs=("phrases",),
     )
-    phrase_threshold: float | None = setting(
+    phrase_threshold: float | None = phrase_setting(
         None,
         "Score above which words are a phrase; none: 100 for mikolov, 0.5 for npmi.",
-        group="Text",
-        minimum=-1,
-        maximum=MAX_NUMBER,
-        needs=("phrases",),
+        "from -1 to 1e+18",
     )
-    phrase_min_count: int = setting(
+    phrase_min_count: int = phrase_setting(
         5,
         "Fewest times that a phrase and its words occur; mikolov subtracts it from the former.",
-        group="Text",
-        minimum=1,
-        needs=("phrases",),
+        "from 1",
     )
-    phrase_passes: int = setting(
-        2,
-        "Passes that join two words each: phrases have up to 2, 4, 8, ... words.",
-        group="Text",
-        minimum=1,
-        maximum=10,
-        needs=("phrases",),
+    phrase_passes: int = phrase_setting(
+        2, "Passes that join two words each: phrases have up to 2, 4, 8, ... words.", "from 1 to 10"
     )
-    stop_words: str | None = setting(
-        None, "File of words to leave out, one per line.", group="Vocabulary"
+    stop_words: str | None = vocabulary_setting(None, "File of words to leave out, one per line.")
+    label_prefix: str | None = label_setting(
+        "__label__", "Prefix of a label in a line; none: lines have no labels."
     )
-    label_prefix: str | None = setting(
-        "__label__", "Prefix of a label in a line; none: lines have no labels.", group="Labels"
+    text_column: str | None = label_setting(
+        None, "Column, or key (JSON lines), of the text; makes any file one with columns."
     )
-    text_column: str | None = setting(
-        None,
-        "Column, or key (JSON lines), of the text; makes any file one with columns.",
-        group="Labels",
+    label_column: str | None = label_setting(
+        None, "Column or key of the label, or of the numbers to learn.", only={"task": TEXTS}
     )
-    label_column: str | None = setting(
-        None,
-        "Column or key of the label, or of the numbers to learn.",
-        group="Labels",
-        only={"task": TEXTS},
-    )
-    delimiter: str | None = setting(
+    delimiter: str | None = label_setting(
         None,
         "Character between the columns of CSV; none: a comma, or what the first line tells.",
-        group="Labels",
         pattern=r'[^"\r\n\0]|tab|\\t',
         form="one character, tab",
     )
-    header: bool = setting(
+    header: bool = label_setting(
         True,
         "Whether the first line of CSV and TSV names the columns; else their numbers do, from 1.",
-        group="Labels",
     )
-    cache: bool = setting(True, "Reuse the ids of an unchanged corpus.", group="Text")
+    cache: bool = text_setting(True, "Reuse the ids of an unchanged corpus.")
     workers: int | Auto = setting(
-        "auto", "Processes to use; the table is the same for any number.", group="Run", minimum=1
+        "auto", "Processes to use; the table is the same for any number.", "from 1", group="Run"
     )
 
 
@@ -368,10 +339,8 @@ MEMORY = "Memory for counting, at most; what does not fit is sorted on disk."
 class CountSettings(TextSettings):
     """How words that stand near each other are counted."""
 
-    window: int = setting(
-        10, "Largest distance between two words of a pair.", group="Task", minimum=1, maximum=100
-    )
-    weighting: Literal["harmonic", "plain"] = setting("harmonic", WEIGHTING, group="Task")
+    window: int = task_setting(10, "Largest distance between two words of a pair.", "from 1 to 100")
+    weighting: Literal["harmonic", "plain"] = task_setting("harmonic", WEIGHTING)
     memory: str = setting("1g", MEMORY, group="Run", pattern=SIZE, form=SIZE_IN_WORDS)
 
 
@@ -383,94 +352,58 @@ class TrainSettings(TextSettings):
     (2048, 128)
     """
 
-    task: Task = setting(DEFAULT_TASK, "What the table is trained for.", group="Task")
-    dim: int = setting(100, "Length of a vector.", group="Task", minimum=1, maximum=100_000)
-    window: int = setting(
+    task: Task = task_setting(DEFAULT_TASK, "What the table is trained for.")
+    dim: int = task_setting(100, "Length of a vector.", "from 1 to 100000")
+    window: int = task_setting(
         ByTask(skipgram=5, glove=10, svd=5),
         "Largest distance between a word and its context words.",
-        group="Task",
-        minimum=1,
-        maximum=100,
+        "from 1 to 100",
         only={"task": (*WORDS, *COUNTS)},
     )
     weighting: Literal["harmonic", "plain"] = count_setting("harmonic", WEIGHTING)
     memory: str = setting(
         "1g", MEMORY, group="Run", pattern=SIZE, form=SIZE_IN_WORDS, only={"task": COUNTS}
     )
-    x_max: float = setting(
+    x_max: float = glove_setting(
         100.0,
         "Count from which a pair has full weight; rarer pairs have less.",
-        group="Task",
-        minimum=0,
-        maximum=MAX_NUMBER,
-        exclusive_minimum=True,
-        only={"task": ("glove",)},
+        "above 0, up to 1e+18",
     )
-    alpha: float = setting(
-        0.75,
-        "Power of count / x_max that is the weight of a rarer pair.",
-        group="Task",
-        minimum=0,
-        maximum=1,
-        only={"task": ("glove",)},
+    alpha: float = glove_setting(
+        0.75, "Power of count / x_max that is the weight of a rarer pair.", "from 0 to 1"
     )
-    sum_tables: bool = setting(
-        True,
-        "Save the sum of a word's vector and its context vector; else the former alone.",
-        group="Task",
-        only={"task": ("glove",)},
+    sum_tables: bool = glove_setting(
+        True, "Save the sum of a word's vector and its context vector; else the former alone."
     )
-    shift: float = setting(
+    shift: float = svd_setting(
         1.0,
         "The PMI is reduced by the logarithm of this (negative samples of skip-gram).",
-        group="Task",
-        minimum=1,
-        maximum=1000,
-        only={"task": ("svd",)},
+        "from 1 to 1000",
     )
-    context_power: float = setting(
-        0.75,
-        "Counts of context words are raised to this power (smoothing).",
-        group="Task",
-        minimum=0,
-        maximum=1,
-        only={"task": ("svd",)},
+    context_power: float = svd_setting(
+        0.75, "Counts of context words are raised to this power (smoothing).", "from 0 to 1"
     )
-    singular_power: float = setting(
-        0.5,
-        "Power of the singular values that the vectors are multiplied with.",
-        group="Task",
-        minimum=0,
-        maximum=1,
-        only={"task": ("svd",)},
+    singular_power: float = svd_setting(
+        0.5, "Power of the singular values that the vectors are multiplied with.", "from 0 to 1"
     )
     negatives: int = word_setting(
-        5,
-        "Negative samples per context word: the weight of negative examples.",
-        minimum=1,
-        maximum=1000,
+        5, "Negative samples per context word: the weight of negative examples.", "from 1 to 1000"
     )
     noise_power: float = word_setting(
-        0.75, "Negative samples are drawn by count to this power.", minimum=0, maximum=1
+        0.75, "Negative samples are drawn by count to this power.", "from 0 to 1"
     )
     subsample: float | Auto | None = word_setting(
         "auto",
         "Drop words more frequent than this share at random (-sample of word2vec).",
-        minimum=0,
-        maximum=1,
+        "from 0 to 1",
     )
     max_n: int = word_setting(
         0,
         "Longest character n-gram that is a part of a word; 0: words have no parts.",
-        minimum=0,
-        maximum=50,
+        "from 0 to 50",
     )
     min_n: int = word_setting(
-        3,
-        "Shortest character n-gram that is a part of a word.",
-        minimum=1,
-        maximum=50,
-        needs=("max_n",),
+        3, "Shortest character n-gram that is a part of a word.", "from 1 to 50", needs=("max_n",)
     )
     ngram_unit: Literal["grapheme", "codepoint"] = word_setting(
         "grapheme",
@@ -479,17 +412,13 @@ class TrainSettings(TextSettings):
     )
     # A multiple of 16 is fastest.
     tile: int = word_setting(
-        128,
-        "Consecutive centre words that share their negative samples.",
-        minimum=1,
-        maximum=10_000,
+        128, "Consecutive centre words that share their negative samples.", "from 1 to 10000"
     )
     # More learn better and take longer.
     tile_negatives: int = word_setting(
         ByTask(skipgram=48, cbow=24),
         "Negative samples drawn for each tile.",
-        minimum=1,
-        maximum=10_000,
+        "from 1 to 10000",
         formerly="tile_noise",
     )
     pool: Literal["mean", "sum", "max", "flatten"] = head_setting(
@@ -498,8 +427,7 @@ class TrainSettings(TextSettings):
     length: int | None = head_setting(
         None,
         "Number of tokens to which a text is cut or padded (needed by flatten).",
-        minimum=1,
-        maximum=1_000_000,
+        "from 1 to 1e+06",
     )
     pad_side: Literal["left", "right"] = head_setting(
         "right", "Side on which a text is padded or cut.", needs=("length",)
@@ -508,21 +436,18 @@ class TrainSettings(TextSettings):
     word_ngrams: int | None = head_setting(
         None,
         "Longest n-gram of words that has a vector beside the words' own.",
-        minimum=2,
-        maximum=5,
+        "from 2 to 5",
         only={"task": TEXTS, "pool": ("mean", "sum")},
     )
     # As in fastText, whose files have room for all of them; here only those that occur have rows.
-    buckets: int = setting(
+    buckets: int = task_setting(
         2_000_000,
         "Number of hashes of n-grams; those that share one have one vector.",
-        group="Task",
-        minimum=1,
-        maximum=10_000_000,
+        "from 1 to 1e+07",
         needs=("word_ngrams", "max_n"),
     )
-    hidden: int | None = head_setting(None, "Units of a hidden layer.", minimum=1, maximum=100_000)
-    dropout: float = head_setting(0.0, "Share of pooled units to drop.", minimum=0, maximum=0.99)
+    hidden: int | None = head_setting(None, "Units of a hidden layer.", "from 1 to 100000")
+    dropout: float = head_setting(0.0, "Share of pooled units to drop.", "from 0 to 0.99")
     multi_label: bool | Auto = head_setting(
         "auto", "Whether a text may have several labels.", only={"task": ("classify",)}
     )
@@ -530,118 +455,76 @@ class TrainSettings(TextSettings):
         None, "Weights of the classes: balanced, or label=weight,...", only={"task": ("classify",)}
     )
     # word2vec: small random rows, as in word2vec.c; uniform: ±.05, as in Keras.
-    init: Literal["uniform", "word2vec", "normal", "zeros"] = trained_setting(
+    init: Literal["uniform", "word2vec", "normal", "zeros"] = task_setting(
         ByTask(skipgram="word2vec", classify="uniform", regress="uniform"),
         "Initial values of the rows.",
-        group="Task",
+        only={"task": TRAINED},
     )
-    init_scale: float = setting(
+    init_scale: float = task_setting(
         0.05,
         "Half-width (uniform) or standard deviation (normal) of the initial values.",
-        group="Task",
-        minimum=0,
-        maximum=MAX_NUMBER,
+        "from 0 to 1e+18",
         only={"init": ("uniform", "normal")},
     )
     # damped_sgd is stable in large batches, however frequent the words; adagrad keeps a large rate
     # for rare words, which tell labels apart.
-    optimizer: Literal["sgd", "rmsprop", "adagrad", "adam", "damped_sgd"] = trained_setting(
+    optimizer: Literal["sgd", "rmsprop", "adagrad", "adam", "damped_sgd"] = optimizer_setting(
         ByTask(skipgram="damped_sgd", glove="adagrad", classify="adagrad", regress="adagrad"),
         "Rule that turns gradients into steps.",
-        group="Optimizer",
     )
     # CBOW takes a larger rate than skip-gram, as the words of a window share one gradient.
-    lr: float | Auto = trained_setting(
+    lr: float | Auto = optimizer_setting(
         ByTask(skipgram=0.1, cbow=0.3, glove=0.05, classify="auto", regress=0.06),
         "Learning rate; auto chooses it by the number of labels.",
-        group="Optimizer",
-        minimum=0,
-        maximum=MAX_NUMBER,
-        exclusive_minimum=True,
+        "above 0, up to 1e+18",
     )
-    schedule: Literal["constant", "linear", "cosine"] = trained_setting(
+    schedule: Literal["constant", "linear", "cosine"] = optimizer_setting(
         ByTask(skipgram="linear", glove="constant", classify="linear"),
         "How the learning rate falls over the run: not at all, or to zero.",
-        group="Optimizer",
     )
-    warmup: float = trained_setting(
-        0.0,
-        "Share of the run over which the learning rate first rises.",
-        group="Optimizer",
-        minimum=0,
-        maximum=1,
+    warmup: float = optimizer_setting(
+        0.0, "Share of the run over which the learning rate first rises.", "from 0 to 1"
     )
-    momentum: float = setting(
-        0.0,
-        "Momentum of sgd.",
-        group="Optimizer",
-        minimum=0,
-        maximum=1,
-        only={"optimizer": ("sgd",)},
-    )
-    nesterov: bool = setting(
-        False,
-        "Nesterov momentum.",
-        group="Optimizer",
-        only={"optimizer": ("sgd",)},
-        needs=("momentum",),
-    )
-    weight_decay: float = trained_setting(
+    momentum: float = sgd_setting(0.0, "Momentum of sgd.", "from 0 to 1")
+    nesterov: bool = sgd_setting(False, "Nesterov momentum.", needs=("momentum",))
+    weight_decay: float = optimizer_setting(
         0.0,
         "Share of a weight that a step subtracts from it, times the learning rate.",
-        group="Optimizer",
-        minimum=0,
-        maximum=MAX_NUMBER,
+        "from 0 to 1e+18",
     )
-    clip_norm: float | None = trained_setting(
-        None,
-        "Largest norm of the gradient of a step.",
-        group="Optimizer",
-        minimum=0,
-        exclusive_minimum=True,
+    clip_norm: float | None = optimizer_setting(
+        None, "Largest norm of the gradient of a step.", "above 0"
     )
-    epochs: int = trained_setting(
-        ByTask(skipgram=5, glove=15, classify=3, regress=4),
-        "Passes over the corpus.",
-        group="Run",
-        minimum=1,
+    epochs: int = run_setting(
+        ByTask(skipgram=5, glove=15, classify=3, regress=4), "Passes over the corpus.", "from 1"
     )
-    batch_size: int = trained_setting(
+    batch_size: int = run_setting(
         ByTask(skipgram=2048, glove=16_384, classify=128, regress=128),
         "Examples (texts, centre words, or pairs of rare words) per batch.",
-        group="Run",
-        minimum=1,
+        "from 1",
     )
-    group: int = trained_setting(
+    group: int = run_setting(
         ByTask(skipgram=12, glove=4, classify=1, regress=1),
         "Batches whose gradients make one step; as many workers can share it.",
-        group="Run",
-        minimum=1,
-        maximum=1024,
+        "from 1 to 1024",
     )
-    shards: int = trained_setting(
+    shards: int = setting(
         1,
         "Stretches of the text that are trained apart, on as many machines, and merged by rounds.",
+        "from 1 to 10000",
         group="Run",
-        minimum=1,
-        maximum=10_000,
         only={"task": UPDATED},
     )
-    round: str = trained_setting(
+    round: str = shard_setting(
         "auto",
         "Words of each shard in a round; auto: at most 1M, and enough rounds for the shards.",
-        group="Run",
         pattern=r"[1-9][0-9]{0,11}|[1-9][0-9]{0,8}[kKmM]|auto",
         form="a number of words (200000, 200k, 1M), auto",
-        only={"task": UPDATED, "shards": SEVERAL},
     )
-    change_dtype: Literal["float32", "float16"] = trained_setting(
-        "float32",
-        "Numbers in which shards exchange what they changed; float16 is half the bytes.",
-        group="Run",
-        only={"task": UPDATED, "shards": SEVERAL},
+    change_dtype: Literal["float32", "float16"] = shard_setting(
+        "float32", "Numbers in which shards exchange what they changed; float16 is half the bytes."
     )
-    seed: int = setting(0, "Seed of all random numbers.", group="Run", minimum=0)
+    seed: int = setting(0, "Seed of all random numbers.", "from 0", group="Run")
     resample: bool = setting(
         False,
         "Train on a bootstrap of the text: as many lines, drawn with replacement by the seed.",
@@ -649,40 +532,35 @@ class TrainSettings(TextSettings):
     )
     valid: str | None = valid_setting(None, "File to validate on after each epoch.")
     valid_share: float = valid_setting(
-        0.0, "Share of the corpus kept for validation.", minimum=0, maximum=0.9
+        0.0, "Share of the corpus kept for validation.", "from 0 to 0.9"
     )
     patience: int | None = valid_setting(
         None,
         "Stop after this many epochs without a better validation.",
-        minimum=1,
+        "from 1",
         needs=("valid", "valid_share"),
     )
-    snapshots: int = trained_setting(
+    snapshots: int = run_setting(
         0,
         "Snapshots of the most frequent words to keep, for the film of `embed map`.",
-        group="Run",
-        minimum=0,
-        maximum=100,
+        "from 0 to 100",
     )
-    update: str | None = setting(
+    update: str | None = start_setting(
         None,
         "Model to train further on new text; its ids and settings stay.",
-        group="Start",
         only={"task": UPDATED},
     )
-    vectors: str | None = trained_setting(
-        None, "File of vectors, the initial values of the words it holds.", group="Start"
+    vectors: str | None = start_setting(
+        None, "File of vectors, the initial values of the words it holds.", only={"task": TRAINED}
     )
-    freeze: Literal["none", "found", "all"] = setting(
+    freeze: Literal["none", "found", "all"] = start_setting(
         "none",
         "Rows that are not trained: none, those found in --vectors, or all.",
-        group="Start",
         only={"task": UPDATED},
     )
-    checkpoint_every: str = trained_setting(
+    checkpoint_every: str = run_setting(
         "5m",
         "How often to save the state of the run, so that it can be resumed.",
-        group="Run",
         pattern=r"[1-9][0-9]{0,8}[smh]?|off",
         form="seconds (30s), minutes (5m), hours (1h), a number of steps (1000), or off",
     )
