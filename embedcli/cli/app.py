@@ -53,20 +53,6 @@ def examples(*lines: str) -> Callable[[F], F]:
     return decorate
 
 
-class _AsTyped:
-    """Passes values to the callbacks of `embedcli.cli.flags` as they were typed.
-
-    typer would check each value with pydantic, whose import takes longer than the rest of a
-    command like `lookup`.
-    """
-
-    @staticmethod
-    def coerce(value: Any, param: Any, ctx: Any) -> Any:
-        """Return the value, or an empty tuple for an absent list."""
-        del ctx
-        return () if value is None and (param.multiple or param.nargs == -1) else value
-
-
 class NoColor(typer.core.TyperOption):
     """The flag --no-color, which every command takes and the help of `embed` shows."""
 
@@ -88,7 +74,7 @@ class NoColor(typer.core.TyperOption):
 
 
 class _Base:
-    """What `embed` and its commands share: --no-color, and no checks by pydantic."""
+    """What `embed` and its commands share: --no-color, and how values are read."""
 
     hides_no_color = False
 
@@ -100,7 +86,8 @@ class _Base:
         """Return the parameters."""
         params = super().get_params(ctx)  # type: ignore[misc]
         for param in params:
-            param.__dict__["_runtime_param"] = _AsTyped  # or typer would make one of pydantic's
+            param.get_runtime_param = lambda: flags.ByAnnotation
+            param.metavar = param.metavar or flags.metavar_of(param)
         return params
 
 

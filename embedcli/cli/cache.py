@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,9 +15,7 @@ from embedcli.views import terminal
 @examples("embed cache", "embed cache --clear")
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove every entry.")] = False,
-    output: Annotated[
-        str, flags.one_of("--format", "table", "json", help="Format of the output.")
-    ] = "table",
+    output: Annotated[Literal["table", "json"], flags.FORMAT] = "table",
 ) -> None:
     """Print what the cache of corpora holds, or clear it.
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from embedcli.cli import flags
 from embedcli.cli.app import examples
 from embedcli.views import blocks, terminal
-
-FORMATS = ("table", "json", "tsv")
 
 
 @examples(
@@ -30,21 +28,19 @@ def compare(
         typer.Argument(metavar="WORD", help="Words to show; none: the most and least moved."),
     ] = None,
     words: Annotated[
-        int, flags.number("--words", help="Number of common words to compare, by count; 0: all.")
+        int, typer.Option(help="Number of common words to compare, by count; 0: all.")
     ] = 20_000,
     min_count: Annotated[
-        int, flags.number("--min-count", help="Leave out words with a smaller count in A or B.")
+        int, typer.Option(help="Leave out words with a smaller count in A or B.")
     ] = 1,
-    k: Annotated[int, flags.number("-k", help="Number of neighbours that are compared.")] = 10,
+    k: Annotated[int, typer.Option("-k", help="Number of neighbours that are compared.")] = 10,
     center: Annotated[
         bool, typer.Option("--center", help="Subtract each table's mean vector first.")
     ] = False,
     top: Annotated[
-        int, flags.number("--top", help="Number of the most and least moved words to show.")
+        int, typer.Option(help="Number of the most and least moved words to show.")
     ] = 10,
-    output: Annotated[
-        str, flags.one_of("--format", *FORMATS, help="Format of the output.")
-    ] = "table",
+    output: Annotated[Literal["table", "json", "tsv"], flags.FORMAT] = "table",
     quiet: flags.Quiet = False,
 ) -> None:
     """Compare two tables: which words moved, and what is only in one.

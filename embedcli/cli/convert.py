@@ -28,18 +28,14 @@ from embedcli.views import terminal
 def convert(
     source: Annotated[
         Path,
-        typer.Argument(
-            metavar="IN", callback=flags.as_path, help="Model folder, or a file of vectors."
-        ),
+        typer.Argument(metavar="IN", help="Model folder, or a file of vectors."),
     ],
-    target: Annotated[
-        Path, typer.Argument(metavar="OUT", callback=flags.as_path, help="File or folder to write.")
-    ],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="File or folder to write.")],
     to: Annotated[
         str | None,
         flags.one_of(
             "--to",
-            *WRITTEN,
+            WRITTEN,
             metavar="FORMAT",
             help=f"Format of OUT: {', '.join(WRITTEN)}; none: by its name.",
         ),
@@ -49,38 +45,28 @@ def convert(
     ] = "utf-8",
     errors: Annotated[
         Literal["strict", "replace", "skip"],
-        flags.one_of(
-            "strict",
-            "replace",
-            "skip",
-            help="How to handle words that cannot be decoded, or, by skip, written.",
-        ),
+        typer.Option(help="How to handle words that cannot be decoded, or, by skip, written."),
     ] = "strict",
     vocab: Annotated[
         Path | None,
-        flags.path(
-            "--vocab", help="Words of a matrix without any: one a line, or a tokenizer.json."
-        ),
+        typer.Option(help="Words of a matrix without any: one a line, or a tokenizer.json."),
     ] = None,
     prune: Annotated[
         int | None,
-        flags.number("--prune", help="Keep this many words only, those of the longest vectors."),
+        typer.Option(help="Keep this many words only, those of the longest vectors."),
     ] = None,
     prune_by: Annotated[
         Literal["norm", "count"],
-        flags.one_of("--prune-by", "norm", "count", help="Which words --prune keeps."),
+        typer.Option(help="Which words --prune keeps."),
     ] = "norm",
     quantizer: Annotated[
         Literal["int8", "product"],
-        flags.one_of(
-            "--quantizer",
-            "int8",
-            "product",
-            help="With --to quantized: a byte for each number, or for each part of a vector.",
+        typer.Option(
+            help="With --to quantized: a byte for each number, or for each part of a vector."
         ),
     ] = "int8",
     part_size: Annotated[
-        int, flags.number("--part-size", help="Numbers of a part, with --quantizer product.")
+        int, typer.Option(help="Numbers of a part, with --quantizer product.")
     ] = 2,
     quiet: flags.Quiet = False,
 ) -> None:

@@ -33,7 +33,7 @@ def count(
         ),
     ],
     out: Annotated[
-        Path | None, flags.path("--out", "-o", help="Folder to save the counts in.")
+        Path | None, typer.Option("--out", "-o", help="Folder to save the counts in.")
     ] = None,
     word: Annotated[
         list[str] | None,
@@ -43,14 +43,12 @@ def count(
         tuple[str, str] | None,
         typer.Option(metavar="WORD WORD", help="Show how often two words stand near each other."),
     ] = None,
-    k: Annotated[int, flags.number("-k", help="Number of words or pairs to show.")] = 10,
+    k: Annotated[int, typer.Option("-k", help="Number of words or pairs to show.")] = 10,
     sort: Annotated[
         Literal["count", "pmi"],
-        flags.one_of("--sort", "count", "pmi", help="What puts the words of --word in order."),
+        typer.Option(help="What puts the words of --word in order."),
     ] = "count",
-    output: Annotated[
-        str, flags.one_of("--format", "table", "json", "tsv", help="Format of the output.")
-    ] = "table",
+    output: Annotated[Literal["table", "json", "tsv"], flags.FORMAT] = "table",
     quiet: flags.Quiet = False,
 ) -> None:
     """Count how often words stand near each other.

@@ -30,21 +30,12 @@ def evaluate(
     model: flags.Model = flags.EMBEDDINGS,
     task: Annotated[
         Literal["similarity", "analogy", "classify", "regress"] | None,
-        flags.one_of(
-            "--task",
-            "similarity",
-            "analogy",
-            "classify",
-            "regress",
-            help="What FILE holds; none: pairs or analogies, by its lines.",
-        ),
+        typer.Option(help="What FILE holds; none: pairs or analogies, by its lines."),
     ] = None,
-    k: Annotated[int, flags.number("-k", help="Also print precision and recall at this rank.")] = 1,
+    k: Annotated[int, typer.Option("-k", help="Also print precision and recall at this rank.")] = 1,
     fold_case: Annotated[bool, typer.Option(help="Ignore case (pairs and analogies).")] = True,
     oov: flags.OovOfText = None,
-    output: Annotated[
-        str, flags.one_of("--format", "table", "json", help="Format of the output.")
-    ] = "table",
+    output: Annotated[Literal["table", "json"], flags.FORMAT] = "table",
     out: Annotated[Path | None, flags.picture("the confusion matrix of a classification")] = None,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -80,7 +71,7 @@ def evaluate(
             raise typer.BadParameter(
                 "texts with several labels have no confusion matrix", param_hint="--out"
             )
-        flags.write_picture(out, charts.confusion(found, name))
+        flags.write_file(out, charts.confusion(found, name))
     elif output == "json":
         terminal.write_json({"file": name, **records.to_json(found)} for name, found in measured())
     else:

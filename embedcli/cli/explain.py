@@ -14,7 +14,7 @@ from embedcli.messages import LANGUAGES
 from embedcli.views import terminal
 from embedcli.views.scripts import LIBRARIES
 
-FORMATS = ("text", "json", "svg", "html")
+Format = Literal["text", "json", "svg", "html"]
 PAIR = 2
 
 
@@ -48,38 +48,32 @@ def explain(
     ] = None,
     seed: Annotated[
         int | None,
-        flags.number(help="Seed of windows and negative samples. [default: that of the model]"),
+        typer.Option(help="Seed of windows and negative samples. [default: that of the model]"),
     ] = None,
     oov: Annotated[
         Literal["error", "skip"],
-        flags.one_of(
-            "error", "skip", help="An unknown word of TEXT is an error, or skipped as in training."
-        ),
+        typer.Option(help="An unknown word of TEXT is an error, or skipped as in training."),
     ] = "skip",
     output: Annotated[
-        str | None,
-        flags.one_of(
-            "--format",
-            *FORMATS,
-            help="Format of the output. [default: by the name of --out, or text]",
+        Format | None,
+        typer.Option(
+            "--format", help="Format of the output. [default: by the name of --out, or text]"
         ),
     ] = None,
     library: Annotated[
         str | None,
         flags.one_of(
-            "--as",
-            *LIBRARIES,
-            help="Print a script that computes the step with this library.",
+            "--as", LIBRARIES, help="Print a script that computes the step with this library."
         ),
     ] = None,
     out: Annotated[
-        Path | None, flags.path("--out", help="Write to this file. [default: standard output]")
+        Path | None, typer.Option(help="Write to this file. [default: standard output]")
     ] = None,
     language: Annotated[
         str | None,
         flags.one_of(
             "--lang",
-            *LANGUAGES,
+            LANGUAGES,
             help="Language of the sentences. [default: that of $LC_ALL or $LANG, or en]",
         ),
     ] = None,
@@ -111,8 +105,7 @@ def explain(
     from embedcli.views import blocks, scripts
     from embedcli.views import explain as views
 
-    ending = "" if out is None else out.suffix[1:].lower()
-    output = output or (ending if ending in FORMATS else "text")
+    kind = flags.format_of(output, out, Format)
     found: Step | Word | Pair
     if word is not None:
         found = api.explain_word(word, model)
@@ -122,14 +115,11 @@ def explain(
         found = api.explain(given[0], model, labels=label or (), seed=seed, oov=oov)
     if library is not None and isinstance(found, Step):
         written = scripts.script(found, library)
-    elif output != "text" or out is not None:
-        written = views.formatted(found, output, precision, language)
+    elif kind != "text" or out is not None:
+        written = views.formatted(found, kind, precision, language)
     if out is not None:
-        from embedcli.storage import files
-
-        with files.atomic_write(out) as file:
-            file.write(written.encode())
-    elif library is None and output == "text":
+        flags.write_file(out, written)
+    elif library is None and kind == "text":
         blocks.show(views.blocks_of(found, precision, language))
     else:
         sys.stdout.write(written)

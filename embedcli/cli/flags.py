@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -95,101 +96,107 @@ def metavar(spec: Spec) -> str:
     return "|".join([*kinds, *spec.choices])
 
 
-def one_of(*words: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002 - typer's word
-    """Return an option that takes one of the words; those that start with a dash are its flags.
+class ByAnnotation:
+    """Reads the values of a command's parameters as their annotations say.
+
+    typer would leave that to pydantic, whose import takes longer than the rest of a command like
+    `lookup`.
+    """
+
+    @staticmethod
+    def coerce(value: Any, *, param: Any, ctx: Any) -> Any:  # noqa: ARG004 - as typer calls it
+        """Return a value, or the tuple of those of a list; raises BadParameter."""
+        described = param.type_descriptor
+        if param.multiple or param.nargs == -1:
+            (kind,) = get_args(described.annotation)
+            return tuple(_read(each, kind, described.choices) for each in value or ())
+        return _read(value, described.annotation, described.choices)
+
+
+def _read(value: Any, kind: Any, choices: tuple[str, ...] | None) -> Any:
+    """Return the value that a text spells; a default is one already."""
+    if not isinstance(value, str):
+        return value
+    if choices and value not in choices:
+        raise typer.BadParameter(f"found {value!r}; expected {', '.join(choices)}")
+    if kind is Path:
+        return Path(value)
+    if kind is int:
+        if not (value.isascii() and value.isdigit() and len(value) < 19):
+            raise typer.BadParameter(f"found {value!r}; expected a whole number")
+        return int(value)
+    if kind is float:  # all of them are shares
+        with suppress(ValueError):
+            if 0 <= float(value) <= 1:
+                return float(value)
+        raise typer.BadParameter(f"found {value!r}; expected a number from 0 to 1")
+    return value
+
+
+def metavar_of(param: Any) -> str | None:
+    """Return what stands for the value of a parameter in help, by its annotation."""
+    described = param.type_descriptor
+    if described is None or described.choices:
+        return None if described is None else "|".join(described.choices)
+    kind = get_args(described.annotation)[0] if described.is_list else described.annotation
+    return {int: "N", float: "X", Path: "PATH"}.get(kind)
+
+
+def one_of(flag: str, words: tuple[str, ...], help: str, metavar: str | None = None) -> Any:  # noqa: A002
+    """Return an option that takes one of some words that no annotation lists.
 
     `metavar` stands for the words where their names are too long for a line.
     """
-    flags = [word for word in words if word.startswith("-")]
-    choices = tuple(word for word in words if not word.startswith("-"))
 
-    def read(value: str) -> str:
-        if value is not None and value not in choices:
-            raise typer.BadParameter(f"found {value!r}; expected {', '.join(choices)}")
-        return value
+    def check(value: str) -> str:
+        return str(_read(value, str, words)) if value is not None else value
 
     return typer.Option(
-        *flags,
-        metavar=metavar or "|".join(choices),
-        callback=read,
-        autocompletion=lambda incomplete: _starting(choices, incomplete),
+        flag,
+        metavar=metavar or "|".join(words),
+        callback=check,
+        autocompletion=lambda incomplete: _starting(words, incomplete),
         help=help,
     )
 
 
-def number(*names: str, help: str, largest: int | None = None) -> Any:  # noqa: A002
-    """Return an option that takes a whole number from 0 to `largest`."""
-
-    def read(value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        found = whole(value)
-        if largest is not None and found > largest:
-            raise typer.BadParameter(f"found {value}; expected at most {largest}")
-        return found
-
-    return typer.Option(*names, metavar="N", callback=read, help=help)
-
-
-def share(*names: str, help: str) -> Any:  # noqa: A002 - typer's word
-    """Return an option that takes a number from 0 to 1."""
-
-    def read(value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            number = float(value)
-        except ValueError:
-            number = -1
-        if not 0 <= number <= 1:
-            raise typer.BadParameter(f"found {value!r}; expected a number from 0 to 1")
-        return number
-
-    return typer.Option(*names, metavar="X", callback=read, help=help)
-
-
-def whole(text: str, flag: str | None = None) -> int:
-    """Return the whole number from 0 that a text spells; raises BadParameter."""
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise typer.BadParameter(f"found {text!r}; expected a whole number", param_hint=flag)
-    return int(text)
-
-
-def as_path(value: Any) -> Any:
-    """Return a path, or None."""
-    return None if value is None else Path(value)
-
-
-def path(*names: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer's word
-    """Return an option that takes a path."""
-    return typer.Option(*names, metavar="PATH", callback=as_path, help=help, **more)
-
-
-def read_picture(value: Any) -> Any:
-    """Return the path of a picture, or None; raises BadParameter unless it ends in .svg."""
-    found = as_path(value)
-    if found is not None and found.suffix.lower() != ".svg":
-        raise typer.BadParameter(f"found {str(found)!r}; expected a name that ends in .svg")
-    return found
+def format_of(given: str | None, out: Path | None, formats: Any) -> str:
+    """Return the format that was given, else that of the name of a file, else the first of all."""
+    words: tuple[str, ...] = get_args(formats)
+    ending = "" if out is None else out.suffix[1:].lower()
+    return given or (ending if ending in words else words[0])
 
 
 def picture(what: str) -> Any:
     """Return the option --out of a command that draws a picture of `what`."""
+
+    def check(path: Any) -> Any:
+        if path is not None and path.suffix.lower() != ".svg":
+            raise typer.BadParameter(f"found {str(path)!r}; expected a name that ends in .svg")
+        return path
+
     described = f"Draw {what} into this file instead."
-    return typer.Option("--out", "-o", metavar="FILE.svg", callback=read_picture, help=described)
+    return typer.Option("--out", "-o", metavar="FILE.svg", callback=check, help=described)
 
 
-def write_picture(path: Path, svg: str) -> None:
-    """Write a picture, whole or not at all; raises StoreError."""
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a picture or page, whole or not at all; raises StoreError."""
     from embedcli.storage import files
 
     with files.atomic_write(path) as file:
-        file.write(svg.encode())
+        file.write(content if isinstance(content, bytes) else content.encode())
 
 
+def _precision(digits: int) -> int:
+    if digits > LONGEST_FRACTION:
+        raise typer.BadParameter(f"found {digits}; expected at most {LONGEST_FRACTION}")
+    return digits
+
+
+FORMAT = typer.Option("--format", help="Format of the output.")
 Model = Annotated[
     Path,
-    path(
+    typer.Option(
         "--model",
         "-m",
         envvar="EMBED_MODEL",
@@ -197,21 +204,16 @@ Model = Annotated[
     ),
 ]
 Policy = Literal["error", "skip", "zero", "compose"]  # for unknown words
-POLICIES: tuple[str, ...] = get_args(Policy)
 Oov = Annotated[
     Policy | None,
-    one_of(
-        "--oov",
-        *POLICIES,
+    typer.Option(
         help="An unknown word is an error, skipped with its question, a vector of zeros, or "
         "composed of its parts. [default: compose where the model has parts, else error]",
     ),
 ]
 OovOfText = Annotated[
     Policy | None,
-    one_of(
-        "--oov",
-        *POLICIES,
+    typer.Option(
         help="An unknown word is an error, skipped, counted as a vector of zeros, or composed of "
         "its parts. [default: compose where the model has parts, else skip]",
     ),
@@ -226,7 +228,7 @@ FoldCase = Annotated[
 ]
 LONGEST_FRACTION = 50  # digits; that of the smallest float32 starts at the 45th
 Precision = Annotated[
-    int, number(help="Digits after the decimal point in a table.", largest=LONGEST_FRACTION)
+    int, typer.Option(callback=_precision, help="Digits after the decimal point in a table.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the results.")]
 EMBEDDINGS = Path("embeddings")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,28 +20,21 @@ from embedcli.views import terminal
 )
 def index(
     model: Annotated[
-        Path,
-        typer.Argument(
-            metavar="MODEL", callback=flags.as_path, envvar="EMBED_MODEL", help="Model folder."
-        ),
+        Path, typer.Argument(metavar="MODEL", envvar="EMBED_MODEL", help="Model folder.")
     ] = flags.EMBEDDINGS,
     connectivity: Annotated[
-        int, flags.number("--connectivity", help="Words that each word is linked to, 2 to 512.")
+        int, typer.Option(help="Words that each word is linked to, 2 to 512.")
     ] = 16,
     expansion: Annotated[
-        int,
-        flags.number("--expansion", help="Candidates for the links of a word, and of a search."),
+        int, typer.Option(help="Candidates for the links of a word, and of a search.")
     ] = 128,
     workers: Annotated[
         int | None,
-        flags.number(
-            "--workers",
-            help="Threads; with 1 the index has the same bytes each time. [default: cores]",
+        typer.Option(
+            help="Threads; with 1 the index has the same bytes each time. [default: cores]"
         ),
     ] = None,
-    output: Annotated[
-        str, flags.one_of("--format", "table", "json", help="Format of the output.")
-    ] = "table",
+    output: Annotated[Literal["table", "json"], flags.FORMAT] = "table",
     quiet: flags.Quiet = False,
 ) -> None:
     """Build an index of a model, for `embed neighbors --approximate`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,9 +28,7 @@ def info(
     curves: Annotated[
         bool, typer.Option("--curves", help="Show loss and metrics of every epoch instead.")
     ] = False,
-    output: Annotated[
-        str, flags.one_of("--format", "table", "json", help="Format of the output.")
-    ] = "table",
+    output: Annotated[Literal["table", "json"], flags.FORMAT] = "table",
     out: Annotated[
         Path | None,
         flags.picture("the histogram of the vectors' lengths, or the --curves,"),
@@ -51,7 +49,7 @@ def info(
         raise typer.BadParameter(f"{model} has no log of a training", param_hint="--curves")
     if out is not None:
         drawn = charts.curves(found.log, str(model)) if curves else charts.norms(found)
-        flags.write_picture(out, drawn)
+        flags.write_file(out, drawn)
     elif output == "json":
         record = records.to_json(found)
         sys.stdout.write(terminal.json_text({**record, "path": str(found.path)}) + "\n")

@@ -14,7 +14,7 @@ from embedcli.cli.progress import Progress
 from embedcli.errors import ConfigError
 from embedcli.views import terminal
 
-FORMATS = ("html", "svg", "tsv", "json")
+Format = Literal["html", "svg", "tsv", "json"]
 PAGE = Path("map.html")
 
 
@@ -28,41 +28,32 @@ PAGE = Path("map.html")
 )
 def map(  # noqa: A001 - the name of the command
     pair: Annotated[
-        list[str] | None,
+        list[Path] | None,
         typer.Argument(metavar="A B", help="Two tables to draw side by side; none: --model."),
     ] = None,
     model: flags.Model = flags.EMBEDDINGS,
     words: Annotated[
-        int, flags.number("--words", help="Number of words to draw, by count; up to 200000.")
+        int, typer.Option(help="Number of words to draw, by count; up to 200000.")
     ] = 20_000,
     layout: Annotated[
         Literal["auto", "pca", "tsne"],
-        flags.one_of(
-            "--layout",
-            "auto",
-            "pca",
-            "tsne",
-            help="How words are placed; auto: t-SNE, but PCA for fewer than 30 words.",
-        ),
+        typer.Option(help="How words are placed; auto: t-SNE, but PCA for fewer than 30 words."),
     ] = "auto",
     colors: Annotated[
         Path | None,
-        flags.path(
-            "--colors",
-            help="TSV of values to colour words by: a line of names, then a word and its values.",
+        typer.Option(
+            help="TSV of values to colour words by: a line of names, then a word and its values."
         ),
     ] = None,
     output: Annotated[
-        str | None,
-        flags.one_of(
-            "--format",
-            *FORMATS,
-            help="Format of the output. [default: by the name of --out, or html]",
+        Format | None,
+        typer.Option(
+            "--format", help="Format of the output. [default: by the name of --out, or html]"
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        flags.path(
+        typer.Option(
             "--out",
             "-o",
             help="Write to this file. [default: map.html; standard output with --format]",
@@ -83,27 +74,23 @@ def map(  # noqa: A001 - the name of the command
     from embedcli import api
     from embedcli.views import map_svg as views
 
-    ending = "" if out is None else out.suffix[1:].lower()
     if out is None and output is None:
         out = PAGE
-    output = output or (ending if ending in FORMATS else "html")
-    chosen = [Path(each) for each in pair or ()]
+    kind = flags.format_of(output, out, Format)
+    chosen = pair or []
     if len(chosen) not in (0, 2):
-        hint = f"--model {pair[0]} draws one" if pair and len(pair) == 1 else None
+        hint = f"--model {chosen[0]} draws one" if len(chosen) == 1 else None
         raise ConfigError(f"found {len(chosen)} tables; expected two, or none", hint)
     with Progress(quiet) as progress:
         asked: Any = {"words": words, "layout": layout, "colors": colors, "report": progress.say}
         maps = api.map_pair(*chosen, **asked).maps if chosen else [api.map_words(model, **asked)]
-    page = views.formatted(output, *maps)
+    page = views.formatted(kind, *maps)
     if out is None:
-        sys.stdout.write(terminal.raw(page) if output == "tsv" else page)
+        sys.stdout.write(terminal.raw(page) if kind == "tsv" else page)
     else:
-        from embedcli.storage import files
-
-        with files.atomic_write(out) as file:
-            file.write(page.encode())
+        flags.write_file(out, page)
         sys.stdout.write(f"{terminal.visible(str(out))}  {views.summary(*maps)}\n")
-        if output == "html":
+        if kind == "html":
             terminal.note("open it in a browser", quiet=quiet)
     if maps[0].zeros:
         terminal.note(f"{maps[0].zeros:,} words with a vector of zeros are left out", quiet=quiet)

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -38,20 +38,16 @@ def predict(
     ctx: typer.Context,
     files: Texts = None,
     model: flags.Model = flags.EMBEDDINGS,
-    k: Annotated[int, flags.number("-k", help="Largest number of labels per line.")] = 1,
-    threshold: Annotated[
-        float, flags.share("--threshold", help="Smallest probability of a label.")
-    ] = 0.0,
+    k: Annotated[int, typer.Option("-k", help="Largest number of labels per line.")] = 1,
+    threshold: Annotated[float, typer.Option(help="Smallest probability of a label.")] = 0.0,
     oov: flags.OovOfText = None,
     why: Annotated[
         bool, typer.Option("--why", help="Show what each word contributes to the prediction.")
     ] = False,
-    output: Annotated[
-        str, flags.one_of("--format", "table", "json", "tsv", help="Format of the output.")
-    ] = "table",
+    output: Annotated[Literal["table", "json", "tsv"], flags.FORMAT] = "table",
     out: Annotated[
         Path | None,
-        flags.path("--out", "-o", help="Write a page of --why: FILE.html."),
+        typer.Option("--out", "-o", help="Write a page of --why: FILE.html."),
     ] = None,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -101,10 +97,7 @@ def _show_why(
     from embedcli.views import attribution as views
 
     if out is not None:
-        from embedcli.storage import files
-
-        with files.atomic_write(out) as file:
-            file.write(views.html(lines, title).encode())
+        flags.write_file(out, views.html(lines, title))
         return
     for number, line in enumerate(lines, 1):
         if output == "json":
@@ -128,20 +121,17 @@ def vectors(
     model: flags.Model = flags.EMBEDDINGS,
     sif: Annotated[
         float | None,
-        flags.share("--sif", help="Weight a word by SIF / (SIF + its share of the corpus)."),
+        typer.Option(help="Weight a word by SIF / (SIF + its share of the corpus)."),
     ] = None,
     remove_common: Annotated[
         bool,
         typer.Option(
-            "--remove-common",
-            help="Subtract the first singular direction, which all texts share.",
+            "--remove-common", help="Subtract the first singular direction, which all texts share."
         ),
     ] = False,
     fold_case: flags.FoldCase = None,
     oov: flags.OovOfText = None,
-    output: Annotated[
-        str, flags.one_of("--format", "table", "json", "tsv", "npy", help="Format of the output.")
-    ] = "table",
+    output: Annotated[Literal["table", "json", "tsv", "npy"], flags.FORMAT] = "table",
     precision: flags.Precision = 4,
     quiet: flags.Quiet = False,
 ) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
     from embedcli.training.loop import Step
+    from embedcli.training.run import Counting, Prepared, Reading, Replica
 
 PARTS = 32  # of a training, whose mean losses are kept
 SECONDS_BETWEEN_LINES = 10.0
@@ -73,6 +74,21 @@ class Progress:
             amount = readable(done) if unit == "bytes" else f"{done:,} {unit}"
             share = f"{done / total:4.0%}" if total else amount
             print(f"{share} {', '.join([what, *parts])}", file=sys.stderr)
+
+    def report(self, event: Reading | Counting | Prepared | Replica | Step) -> None:
+        """Show how far a training is; see `api.train`."""
+        from embedcli.training.run import Counting, Prepared, Reading, Replica
+
+        if isinstance(event, Reading):
+            self.say("read", *event)
+        elif isinstance(event, Counting):
+            self.say("count", *event, unit="words")
+        elif isinstance(event, Replica):
+            self.end()
+        elif isinstance(event, Prepared):
+            self.start("train")
+        else:
+            self.step(event)
 
     def step(self, step: Step) -> None:
         """Show a step of training; where an epoch was validated, its metrics."""

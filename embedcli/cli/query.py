@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,20 +18,18 @@ from embedcli.errors import VocabularyError
 from embedcli.views import blocks, records, terminal
 
 if TYPE_CHECKING:
-    from embedcli.table import Answers, EmbeddingTable
+    from embedcli.table import Answers
 
 QUESTIONS_AT_ONCE = 256  # answered by one product each time
 LEAST_TO_COMPARE = 2  # words of a question, but for the neighbours of one
-FORMATS = ("table", "json", "tsv")
-METRICS = ("cosine", "dot", "euclidean")
 PROMPTS = {1: "word> ", 2: "A B> ", 3: "A B C> ", None: "words> "}
 
 Metric = Annotated[
     Literal["cosine", "dot", "euclidean"],
-    flags.one_of("--metric", *METRICS, help="Score of two vectors."),
+    typer.Option("--metric", help="Score of two vectors."),
 ]
-Output = Annotated[str, flags.one_of("--format", *FORMATS, help="Format of the output.")]
-K = Annotated[int, flags.number("-k", help="Number of words to find.")]
+Output = Annotated[Literal["table", "json", "tsv"], flags.FORMAT]
+K = Annotated[int, typer.Option("-k", help="Number of words to find.")]
 Words = Annotated[
     list[str] | None,
     typer.Argument(
@@ -42,8 +41,8 @@ Approximate = Annotated[
     bool,
     typer.Option("--approximate", help="Search the index that `embed index` made, for cosines."),
 ]
-# Answers some questions about a table, or several, of which each is a list of words.
-Ask = Callable[[Any, list[list[str]], Any], "Answers[Any]"]
+# Answers some questions, each a list of words, about a table or several.
+Ask = Callable[..., "Answers[Any]"]
 
 
 @examples(
@@ -62,7 +61,6 @@ def neighbors(
             "--model",
             "-m",
             metavar="PATH",
-            callback=lambda given: list(map(Path, given or ())),
             help="Model folder, file of vectors, or folder of models; repeatable, for how sure the "
             "neighbours are. [env var: EMBED_MODEL]",
         ),
@@ -79,7 +77,7 @@ def neighbors(
     ] = None,
     vector: Annotated[
         Path | None,
-        flags.path("--vector", help="Find the words nearest to the vectors in a file instead."),
+        typer.Option(help="Find the words nearest to the vectors in a file instead."),
     ] = None,
     exclude: Annotated[
         list[str] | None,
@@ -117,7 +115,7 @@ def neighbors(
         return
     how |= {"plus": plus or (), "minus": minus or ()}
 
-    def ask(tables: Any, questions: list[list[str]], oov: Any) -> Answers[Any]:
+    def ask(questions: list[list[str]], tables: Any, oov: Any) -> Answers[Any]:
         words = [word for (word,) in questions if word]
         found: Answers[Any] = tables.neighbors(words, oov=oov, **how)
         return found
@@ -139,7 +137,7 @@ def analogy(
     k: K = 10,
     method: Annotated[
         Literal["3cosadd", "3cosmul"],
-        flags.one_of("--method", "3cosadd", "3cosmul", help="How the three scores are combined."),
+        typer.Option(help="How the three scores are combined."),
     ] = "3cosadd",
     approximate: Approximate = False,
     oov: flags.Oov = None,
@@ -154,9 +152,7 @@ def analogy(
     """
     from embedcli import api
 
-    def ask(table: EmbeddingTable, questions: list[list[str]], oov: Any) -> Answers[Any]:
-        return api.analogy(questions, table, k=k, method=method, oov=oov, approximate=approximate)
-
+    ask = partial(api.analogy, k=k, method=method, approximate=approximate)
     _answer(ask, words, 3, api.load(model), oov, output, quiet)
 
 
@@ -178,10 +174,7 @@ def similarity(
     """
     from embedcli import api
 
-    def ask(table: EmbeddingTable, questions: list[list[str]], oov: Any) -> Answers[Any]:
-        return api.similarity(questions, table, metric=metric, oov=oov)
-
-    _answer(ask, words, 2, api.load(model), oov, output, quiet)
+    _answer(partial(api.similarity, metric=metric), words, 2, api.load(model), oov, output, quiet)
 
 
 @examples("embed odd king queen prince river", "embed odd --format json apple pear bread cat")
@@ -199,10 +192,7 @@ def odd(
     """
     from embedcli import api
 
-    def ask(table: EmbeddingTable, questions: list[list[str]], oov: Any) -> Answers[Any]:
-        return api.odd(questions, table, oov=oov)
-
-    _answer(ask, words, None, api.load(model), oov, output, quiet)
+    _answer(api.odd, words, None, api.load(model), oov, output, quiet)
 
 
 def _answer(
@@ -230,7 +220,7 @@ def _answer(
         nonlocal asked
         for questions in _questions(words, size, at_prompt):
             try:
-                found = ask(table, questions, None if at_prompt else oov)
+                found = ask(questions, table, oov=None if at_prompt else oov)
             except VocabularyError as error:
                 if not at_prompt:
                     raise

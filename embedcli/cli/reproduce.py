@@ -5,17 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from embedcli.cli import flags
 from embedcli.cli.app import examples
 from embedcli.views import terminal
-
-if TYPE_CHECKING:
-    from embedcli.training.loop import Step
-    from embedcli.training.run import Counting, Prepared, Reading, Replica
 
 
 @examples(
@@ -31,9 +27,7 @@ def reproduce(
             metavar="CORPUS", help="The text it was trained on; none: the sample in the package."
         ),
     ] = None,
-    output: Annotated[
-        str, flags.one_of("--format", "table", "json", help="Format of the output.")
-    ] = "table",
+    output: Annotated[Literal["table", "json"], flags.FORMAT] = "table",
     quiet: flags.Quiet = False,
 ) -> None:
     """Train a model again from its own settings, and compare the bytes.
@@ -48,22 +42,10 @@ def reproduce(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from embedcli import api
     from embedcli.cli.progress import Progress
-    from embedcli.training.run import Counting, Prepared, Reading, Replica
     from embedcli.views import blocks, records
 
     with Progress(quiet) as progress:
-
-        def report(event: Reading | Counting | Prepared | Replica | Step) -> None:
-            if isinstance(event, Reading):
-                progress.say("read", *event)
-            elif isinstance(event, Counting):
-                progress.say("count", *event, unit="words")
-            elif isinstance(event, Prepared):
-                progress.start("train")
-            elif not isinstance(event, Replica):
-                progress.step(event)
-
-        found = api.reproduce(model, corpus or None, report=report)
+        found = api.reproduce(model, corpus or None, report=progress.report)
     if output == "json":
         sys.stdout.write(terminal.json_text(records.to_json(found)) + "\n")
     else:

@@ -17,7 +17,6 @@ from embedcli.views import blocks, records, terminal
 if TYPE_CHECKING:
     from embedcli.table import Found
 
-FORMATS = ("table", "json", "tsv", "npy")
 ROWS_SHOWN = 20
 ROWS_DRAWN = 40
 FORMULA = tuple("=+-@＝＋－＠\t\r")  # first characters of a cell that a spreadsheet would run
@@ -38,17 +37,15 @@ def lookup(
     ] = None,
     model: flags.Model = flags.EMBEDDINGS,
     ids: Annotated[
-        list[str] | None,
-        typer.Option("--id", metavar="N", help="Look up the row with this index; repeatable."),
+        list[int] | None,
+        typer.Option("--id", help="Look up the row with this index; repeatable."),
     ] = None,
     text: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Look up every token of a text, in order.")
     ] = None,
     fold_case: flags.FoldCase = None,
     oov: flags.Oov = None,
-    output: Annotated[
-        str, flags.one_of("--format", *FORMATS, help="Format of the output.")
-    ] = "table",
+    output: Annotated[Literal["table", "json", "tsv", "npy"], flags.FORMAT] = "table",
     precision: flags.Precision = 4,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -67,7 +64,7 @@ def lookup(
 
     table = api.load(model)
     if ids:
-        found = table.lookup_ids([flags.whole(each, "--id") for each in ids])
+        found = table.lookup_ids(ids)
     elif text is not None:
         found = table.lookup_text(text, oov, fold_case)
     else:
@@ -105,11 +102,9 @@ def show_table(
     ] = None,
     sort: Annotated[
         Literal["id", "count", "norm", "token"],
-        flags.one_of("--sort", "id", "count", "norm", "token", help="Order of the rows."),
+        typer.Option(help="Order of the rows."),
     ] = "id",
-    output: Annotated[
-        str, flags.one_of("--format", "table", "json", "tsv", "csv", help="Format of the output.")
-    ] = "table",
+    output: Annotated[Literal["table", "json", "tsv", "csv"], flags.FORMAT] = "table",
     out: Annotated[
         Path | None, flags.picture("the rows, each number as a cell coloured by its value,")
     ] = None,
@@ -138,7 +133,7 @@ def show_table(
     if out is not None:
         from embedcli.views import charts
 
-        flags.write_picture(out, charts.heatmap(found))
+        flags.write_file(out, charts.heatmap(found))
     elif output == "table":
         blocks.show([records.rows(found, precision)])
         left = len(table) - len(found)

@@ -46,30 +46,23 @@ def tokenize(
             metavar="CORPUS", help="Files, folders or globs; none or -: standard input."
         ),
     ] = None,
-    output: Annotated[
-        str, flags.one_of("--format", "ids", "tokens", "json", help="Format of the output.")
-    ] = "ids",
+    output: Annotated[Literal["ids", "tokens", "json"], flags.FORMAT] = "ids",
     vocab: Annotated[
-        Path | None, flags.path("--vocab", help="Vocabulary to number the words by, one per line.")
+        Path | None, typer.Option(help="Vocabulary to number the words by, one per line.")
     ] = None,
     oov: Annotated[
         Literal["error", "skip", "unknown"],
-        flags.one_of(
-            "error",
-            "skip",
-            "unknown",
-            help="A word outside --vocab is an error, skipped, or has the id -1.",
-        ),
+        typer.Option(help="A word outside --vocab is an error, skipped, or has the id -1."),
     ] = "error",
     phrases: Annotated[
         Path | None,
-        flags.path("--phrases", help="List of word pairs to join: a model's phrases.txt."),
+        typer.Option(help="List of word pairs to join: a model's phrases.txt."),
     ] = None,
     save_ids: Annotated[
-        Path | None, flags.path("--save-ids", help="Write all ids to a .npy file (int32).")
+        Path | None, typer.Option(help="Write all ids to a .npy file (int32).")
     ] = None,
     save_vocab: Annotated[
-        Path | None, flags.path("--save-vocab", help="Write the vocabulary, one word per line.")
+        Path | None, typer.Option(help="Write the vocabulary, one word per line.")
     ] = None,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -98,10 +91,7 @@ def tokenize(
         if save_ids is not None:
             _save_ids(save_ids, ids)
     if save_vocab is not None:
-        from embedcli.storage import files
-
-        with files.atomic_write(save_vocab) as out:
-            out.write(lines.vocabulary.to_bytes())
+        flags.write_file(save_vocab, lines.vocabulary.to_bytes())
     if given is not None:
         terminal.say_found(lines.coverage, quiet=quiet)
     else:

@@ -19,9 +19,8 @@ from embedcli.views.terminal import spelled
 
 if TYPE_CHECKING:
     from embedcli.text.phrases import Phrases
-    from embedcli.training.loop import Step
     from embedcli.training.pretrained import Coverage
-    from embedcli.training.run import Counting, Prepared, Reading, Replica, Stopped, Trained
+    from embedcli.training.run import Prepared, Stopped, Trained
 
 MAX_SHARE = 0.003  # of the 500 most frequent words; above it stand function words
 
@@ -47,7 +46,7 @@ def train(
         ),
     ] = None,
     out: Annotated[
-        Path, flags.path("--out", "-o", help="Folder to save the model in.")
+        Path, typer.Option("--out", "-o", help="Folder to save the model in.")
     ] = flags.EMBEDDINGS,
     config: Annotated[
         str | None,
@@ -59,9 +58,7 @@ def train(
     ] = False,
     replicas: Annotated[
         int | None,
-        flags.number(
-            "--replicas", help="Train this many models, with successive seeds: OUT/1, OUT/2, ..."
-        ),
+        typer.Option(help="Train this many models, with successive seeds: OUT/1, OUT/2, ..."),
     ] = None,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -78,7 +75,7 @@ def train(
     from embedcli import api
     from embedcli.cli.progress import Progress
     from embedcli.tasks import TASKS
-    from embedcli.training.run import Counting, Prepared, Reading, Replica, Stopped
+    from embedcli.training.run import Prepared, Replica, Stopped
 
     settings = flags.given(ctx)
     if not corpus and not resume and "update" not in settings:
@@ -88,14 +85,10 @@ def train(
     shown = False
     with Progress(quiet) as progress, _StopSignals() as stop:
 
-        def report(event: Reading | Counting | Prepared | Replica | Step) -> None:
+        def report(event: Any) -> None:
             nonlocal shown
-            if isinstance(event, Reading):
-                progress.say("read", *event)
-            elif isinstance(event, Counting):
-                progress.say("count", *event, unit="words")
-            elif isinstance(event, Replica):
-                progress.end()
+            progress.report(event)
+            if isinstance(event, Replica):
                 number = f"replica {event.number} of {event.replicas}"
                 terminal.note(f"{number}, seed {event.seed}", quiet=quiet)
             elif isinstance(event, Prepared):
@@ -103,9 +96,6 @@ def train(
                     _say_start(event, quiet)
                 shown = True
                 stop.listen()
-                progress.start("train")
-            else:
-                progress.step(event)
 
         try:
             how: dict[str, Any] = {"config": config, "report": report, "stop": stop.asked}

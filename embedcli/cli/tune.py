@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -38,7 +38,7 @@ def tune(
         typer.Argument(metavar="CORPUS", help="Files, folders or globs."),
     ],
     out: Annotated[
-        Path, flags.path("--out", "-o", help="Folder for the trials and the best settings.")
+        Path, typer.Option("--out", "-o", help="Folder for the trials and the best settings.")
     ] = Path("tuning"),
     metric: Annotated[
         str | None,
@@ -51,12 +51,10 @@ def tune(
         str | None,
         typer.Option(metavar="TIME", help="How long to search: 90s, 5m, 1h. [default: 5m]"),
     ] = None,
-    trials: Annotated[
-        int | None, flags.number("--trials", help="How many trials, in place of --time.")
-    ] = None,
+    trials: Annotated[int | None, typer.Option(help="How many trials, in place of --time.")] = None,
     space: Annotated[
         Path | None,
-        flags.path("--space", help="YAML of settings and values to try: `lr: 0.1 to 1 log`."),
+        typer.Option(help="YAML of settings and values to try: `lr: 0.1 to 1 log`."),
     ] = None,
     dim: Annotated[
         str | None,
@@ -69,9 +67,7 @@ def tune(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the search that was stopped in --out.")
     ] = False,
-    output: Annotated[
-        str, flags.one_of("--format", "table", "json", "tsv", help="Format of the output.")
-    ] = "table",
+    output: Annotated[Literal["table", "json", "tsv"], flags.FORMAT] = "table",
     quiet: flags.Quiet = False,
 ) -> None:
     """Search for the settings that do best on held-out text.
@@ -121,7 +117,7 @@ def tune(
         if (out / "trials.jsonl").exists():
             terminal.note(f"hint: --resume goes on with the search in {terminal.visible(str(out))}")
         raise
-    flags.write_picture(out / "curve.svg", views.curve(found))
+    flags.write_file(out / "curve.svg", views.curve(found))
     if output == "json":
         sys.stdout.write(terminal.json_text(views.record_of(found)) + "\n")
     elif output == "tsv":
