@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.random import Generator
 from numpy.typing import NDArray
 
 from embedcli.storage.arrays import RowSource
+
+if TYPE_CHECKING:
+    from numpy.random import Generator  # slow to import, and not needed to read
 
 CENTROIDS = 256  # of each part, so that a code is one byte
 # Dtypes that hold as many bytes as a part of so many float32: one item is copied at once.

@@ -98,8 +98,7 @@ class Command(_Base, typer.core.TyperCommand):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        settings = getattr(self.callback, "settings", [])  # see `flags.with_settings`
-        self.params += [flags.Setting(spec) for spec in settings]
+        self.params += flags.settings_of(self.callback)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments, the command's own options, then its settings by group."""
@@ -136,10 +135,16 @@ class Commands(_Base, typer.core.TyperGroup):
         """Import the module of a command and return the command."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"embedcli.cli.{COMMANDS[cmd_name]}")
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(cmd_name, cls=Command)(getattr(module, cmd_name.replace("-", "_")))
+        single.command(cmd_name, cls=Command)(_function_of(cmd_name))
         return typer.main.get_command(single)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands with the first lines of their help; none of them is made for that."""
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, str(_function_of(name).__doc__).partition("\n")[0]) for name in COMMANDS]
+            )
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command; for an unknown name, suggest one."""
@@ -150,6 +155,13 @@ class Commands(_Base, typer.core.TyperGroup):
             hint = nearest(name, COMMANDS) or f"The commands are: {', '.join(COMMANDS)}."
             ctx.fail(f"No such command {name!r}. {hint}")
         return super().resolve_command(ctx, args)
+
+
+def _function_of(command: str) -> Callable[..., Any]:
+    """Import the module of a command and return the function that it calls."""
+    module = importlib.import_module(f"embedcli.cli.{COMMANDS[command]}")
+    function: Callable[..., Any] = getattr(module, command.replace("-", "_"))
+    return function
 
 
 def _print_version(value: bool) -> None:

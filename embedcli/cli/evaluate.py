@@ -61,6 +61,7 @@ def evaluate(
             )
             words = found.known_words + found.unknown_words
             coverage.add(words, found.unknown_words, found.composed_words)
+            coverage.too_long += getattr(found, "too_long_words", 0)  # of labelled text
             yield name, found
 
     if out is not None:

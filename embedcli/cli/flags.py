@@ -28,17 +28,27 @@ def with_settings(
 ) -> Callable[[F], F]:
     """Return a decorator that adds a flag for each setting, or for those named in `only`.
 
-    Settings named in `leave_out` have none.
-    The command gets their values by `given`.
+    Settings named in `leave_out` have none. The command gets their values by `given`.
     """
 
     def decorate(function: F) -> F:
-        every = [spec for specs in groups(settings).values() for spec in specs]
-        names = only or [spec.name for spec in every if spec.name not in leave_out]
-        function.__dict__["settings"] = [spec for spec in every if spec.name in names]
+        function.__dict__["settings"] = settings, only, leave_out
         return function
 
     return decorate
+
+
+def settings_of(function: Any) -> list[Setting]:
+    """Return the flags that `with_settings` adds to a command."""
+    if not hasattr(function, "settings"):
+        return []
+    settings, only, leave_out = function.settings
+    every = [spec for specs in groups(settings).values() for spec in specs]
+    return [
+        Setting(spec)
+        for spec in every
+        if (spec.name in only if only else spec.name not in leave_out)
+    ]
 
 
 def given(ctx: typer.Context) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from embedcli.config import TrainSettings
 from embedcli.text.ngrams import Ngrams, character_ngrams
-from embedcli.text.tokenizer import CLUSTER
 
 _WORDS_AT_ONCE = 1 << 14
 
@@ -56,6 +55,8 @@ class Subwords(NamedTuple):
         texts = [each.encode("utf-8", "replace") for each in marked]
         begins = None
         if self.unit == "grapheme" and not all(map(str.isascii, marked)):
+            from embedcli.text.tokenizer import CLUSTER  # slow to import, and not needed to look up
+
             sizes = [
                 len(cluster.encode("utf-8", "replace"))
                 for word in marked
