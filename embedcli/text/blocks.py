@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -55,14 +55,11 @@ class BlockEncoder:
     """
 
     def __init__(self, settings: TextSettings) -> None:
-        self.too_long = 0  # words that `lines` left out
         self._settings = settings
         self._tokenizer = Tokenizer(settings)
         self._pieces: _PieceCodes | None = None
         self._encoded = 0  # blocks
-        self._tokens: dict[bytes, list[str]] = {LINE_END: []}  # of the pieces that `lines` has seen
-        self._long: dict[bytes, int] = {}  # how many words too long are in a piece
-        self._size = 0  # in bytes, of those pieces
+        self._words: list[str] = []  # by their codes, for `lines`
 
     def encode(self, block: Block) -> BlockIds:
         """Encode one block; raises CorpusError for undecodable bytes."""
@@ -90,27 +87,18 @@ class BlockEncoder:
             too_long=too_long,
         )
 
-    def lines(self, block: Block) -> list[list[str]]:
-        """Return the tokens of a block's lines; the last is the part of a line that goes on."""
-        text, _, _ = self._text(block)
-        pieces = self._tokenizer.pieces(text)
-        if self._size > _MOST_REMEMBERED:
-            self._tokens, self._long, self._size = {LINE_END: []}, {}, 0
-        new = list({piece: None for piece in pieces if piece not in self._tokens})
-        for piece, tokens in zip(new, self._tokenizer.tokens_of(new), strict=True):
-            self._tokens[piece] = tokens
-            if len(piece) > LONGEST:
-                self._tokens[piece] = [token for token in tokens if len(token) <= LONGEST]
-                self._long[piece] = len(tokens) - len(self._tokens[piece])
-        self._size += sum(map(len, new))
-        if self._long:
-            self.too_long += sum(self._long.get(piece, 0) for piece in pieces)
-        lines: list[list[str]] = [[]]
-        for piece in pieces:
-            lines[-1] += self._tokens[piece]
-            if piece == LINE_END:
-                lines.append([])
-        return lines
+    def lines(self, block: Block) -> tuple[list[list[str]], int]:
+        """Return the tokens of a block's lines, and how many words were too long.
+
+        The last line is the part of one that goes on in the next block, or empty.
+        """
+        found = self.encode(block)
+        if found.restarted:
+            self._words.clear()
+        self._words += found.new_words.decode().split("\n")[:-1]
+        tokens = [self._words[code] for code in found.codes.tolist()]
+        ends = [0, *found.line_ends.tolist(), len(tokens)]
+        return [tokens[start:end] for start, end in pairwise(ends)], found.too_long
 
     def _text(self, block: Block) -> tuple[bytes, list[str], NDArray[np.int64]]:
         """Return the block's text, valid UTF-8 that ends with its last line, and its labels."""

@@ -34,16 +34,11 @@ from embedcli.text.phrases import (
     Pair,
     Phrases,
     best_pairs,
-    count_words,
     joined_pieces,
-    pieces,
 )
 from embedcli.text.spool import Spool, blocks_of
 from embedcli.text.vocabulary import Coverage, Vocabulary
 from embedcli.text.words import Known, Words, kept_words, renumber, resolve_min_count
-
-# Ids that are renumbered at once when words are left out.
-_PASS = 1 << 18
 
 
 class EncodedCorpus(NamedTuple):
@@ -179,8 +174,7 @@ def _join(
     dropped = 0
     for number in range(settings.phrase_passes if given is None else len(given.passes)):
         if given is None:
-            counts = count_words(spool, len(apart))
-            keys, pairs, more = best_pairs(spool, counts, apart.lines, settings)
+            keys, pairs, more = best_pairs(spool, apart.lines, settings)
             dropped += more
             passes.append(tuple(pairs))
         else:
@@ -201,7 +195,7 @@ def _join(
     strings, codes = Strings.of_lines(apart.lines), np.full(len(apart), MISSING, np.int32)
     read = 0
     with _ids_spool(folder) as numbered:
-        for ids, ends in pieces(spool):
+        for ids, ends in spool.pieces():
             found, places = np.unique(ids[codes[ids] == MISSING], return_index=True)
             at = np.flatnonzero(codes[ids] == MISSING)[places]  # where each new word first is
             order = np.argsort(at)
@@ -313,9 +307,9 @@ def token_lines(
     """
     encoder = BlockEncoder(settings)
     for block in Corpus(places, settings, by_name=by_name).blocks():
-        *whole, last = encoder.lines(block)
+        (*whole, last), too_long = encoder.lines(block)
         if coverage is not None:
-            coverage.too_long = encoder.too_long
+            coverage.too_long += too_long
         for line in whole:
             yield line if phrases is None else phrases.join(line), True
         if not block.whole:
@@ -404,14 +398,8 @@ def _check_labelled(
 def _drop(kept: NDArray[np.bool_], folder: Path) -> Spool:
     """Overwrite the ids with those of the words `kept` (V,), numbered without gaps."""
     new_ids = np.where(kept, np.cumsum(kept) - 1, -1).astype(np.int32)  # (V,)
-    before = _ids_spool(folder)
-    offsets = before.offsets()
-    cuts = np.searchsorted(offsets, np.arange(0, offsets[-1], _PASS), side="right") - 1
-    cuts = np.unique(np.append(cuts, len(offsets) - 1))  # lines
-    starts = offsets[cuts]
+    before = _ids_spool(folder).pieces()
     with _ids_spool(folder, overwrite=True) as spool:
-        for first, last, start, end in zip(cuts, cuts[1:], starts, starts[1:], strict=False):
-            ends = offsets[first + 1 : last + 1] - start
-            ids = before.read(int(start), int(end))
+        for ids, ends in before:
             spool.add(*renumber(ids, ends, new_ids, everything=False))
     return spool

@@ -22,13 +22,12 @@ from embedcli.config import TextSettings
 from embedcli.errors import VocabularyError
 from embedcli.storage.files import read_text
 from embedcli.text.numbering import Strings
-from embedcli.text.spool import Spool
+from embedcli.text.spool import PIECE, Spool
 
 PHRASES = "phrases.txt"  # the file of a model folder that lists them
 MARK = "_"  # between the words of a phrase
 THRESHOLDS = {"mikolov": 100.0, "npmi": 0.5}  # where `phrase_threshold` is not set
 
-_IDS_AT_ONCE = 1 << 20
 # Distinct pairs counted at once (16 bytes each): more than that, and the rarest are dropped.
 MOST_PAIRS = 1 << 23
 
@@ -139,14 +138,14 @@ def count_pairs(spool: Spool, frequent: NDArray[np.bool_]) -> tuple[Counted, int
     new: list[Counted] = []
     dropped, rarest = 0, 0
     carried = np.zeros(0, np.int32)  # the last token, if its line goes on
-    for piece, piece_ends in pieces(spool):
+    for piece, piece_ends in spool.pieces():
         ids, ends = np.concatenate([carried, piece]), piece_ends + len(carried)
         carried = ids[len(ids) if len(ends) and ends[-1] == len(ids) else -1 :]
         pair = _inside(ids, ends) & frequent[ids[:-1]] & frequent[ids[1:]]  # (n-1,)
         keys = ids[:-1][pair].astype(np.int64) << 32 | ids[1:][pair]
         new.append(Counted(*np.unique(keys, return_counts=True)))
         # Merging as many as there are keeps the work in proportion to the text.
-        if sum(len(each.keys) for each in new) >= max(len(total.keys), _IDS_AT_ONCE):
+        if sum(len(each.keys) for each in new) >= max(len(total.keys), PIECE):
             total, new = _merged([total, *new]), []
             while len(total.keys) > MOST_PAIRS:
                 rarest += 1
@@ -193,15 +192,19 @@ def scores(
 
 
 def best_pairs(
-    spool: Spool, counts: NDArray[np.int64], lines: bytes, settings: TextSettings
+    spool: Spool, lines: bytes, settings: TextSettings
 ) -> tuple[NDArray[np.int64], list[Pair], int]:
     """Return the pairs of a text that are phrases: their keys, themselves, and the pairs dropped.
 
-    `counts` (V,) are those of the words, which are the `lines`.
+    The words of the text are the `lines`.
     """
     from embedcli.text.tokenizer import LONGEST  # slow to import, and not needed to join
 
-    least, tokens = settings.phrase_min_count, int(counts.sum())
+    words, least = Strings.of_lines(lines), settings.phrase_min_count
+    counts = np.zeros(len(words), np.int64)  # (V,)
+    for ids, _ in spool.pieces():
+        counts += np.bincount(ids, minlength=len(words))
+    tokens = int(counts.sum())
     found, dropped = count_pairs(spool, counts >= least)
     often = found.counts >= least
     keys, together = found.keys[often], found.counts[often]
@@ -212,7 +215,6 @@ def best_pairs(
         threshold = THRESHOLDS[settings.phrase_score]
     kept = np.flatnonzero(score > threshold)
     kept = kept[np.argsort(-score[kept], kind="stable")]
-    words = Strings.of_lines(lines)
     named = [words[side[kept]].lines().decode().split("\n") for side in (first, second)]
     shown = [float(f"{each:.6g}") for each in score[kept].tolist()]  # as the list has them
     numbers = together[kept].tolist(), shown
@@ -236,7 +238,7 @@ def joined_pieces(
     first, second = np.zeros(words, bool), np.zeros(words, bool)  # (V,) words of some pair
     first[keys >> 32], second[keys & 0xFFFFFFFF] = True, True
     carried = np.zeros(0, np.int32)  # a token that may form a pair with the next one
-    for piece, piece_ends in pieces(spool):
+    for piece, piece_ends in spool.pieces():
         ids = np.concatenate([carried, piece])  # (n,)
         ends = piece_ends + len(carried)  # (lines,)
         # 1. Find the pairs of the list: of few pairs both words are in it.
@@ -259,25 +261,6 @@ def joined_pieces(
         stays = np.ones(len(ids), bool)
         stays[taken + 1] = False
         yield ids[:left][stays[:left]], ends - taken.searchsorted(ends - 1)
-
-
-def count_words(spool: Spool, words: int) -> NDArray[np.int64]:
-    """Return how often each of so many words is in a text, (V,)."""
-    counts = np.zeros(words, np.int64)  # (V,)
-    for ids, _ in pieces(spool):
-        counts += np.bincount(ids, minlength=words)
-    return counts
-
-
-def pieces(spool: Spool) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
-    """Yield ids (n,), some at a time, and the ends of the lines that end among them."""
-    offsets = spool.offsets()
-    line = 1
-    for start in range(0, spool.total, _IDS_AT_ONCE):
-        end = min(start + _IDS_AT_ONCE, spool.total)
-        after = int(np.searchsorted(offsets, end, side="right"))
-        yield spool.read(start, end), offsets[line:after] - start
-        line = after
 
 
 def _inside(ids: NDArray[np.int32], ends: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import importlib
 import json
 import re
 from collections import deque
@@ -182,22 +183,17 @@ def _read_json_lines(file: Input) -> Iterator[Record]:
         if not line.strip():
             continue
         # 1. Parse the object.
+        record, found = None, f"found {line.strip()[:20]!r}"
         try:
             record = json.loads(line)
+        except json.JSONDecodeError as error:
+            found = f"{error.msg}, column {error.colno}"
         except (ValueError, RecursionError) as error:
             found = str(error)
-            if isinstance(error, json.JSONDecodeError):
-                found = f"{error.msg}, column {error.colno}"
-            hint = None
-            if line.lstrip().startswith("["):
-                hint = "of a list make lines: jq -c '.[]' FILE.json > FILE.jsonl"
-            raise file.error(number, f"{found}; expected a JSON object", hint) from error
         if not isinstance(record, dict):
-            hint = None
-            if isinstance(record, list):
-                hint = "of a list make lines: jq -c '.[]' FILE.json > FILE.jsonl"
-            found = f"found {line.strip()[:20]!r}"
-            raise file.error(number, f"{found}; expected a JSON object", hint)
+            hint = "of a list make lines: jq -c '.[]' FILE.json > FILE.jsonl"
+            is_list = line.lstrip().startswith("[")
+            raise file.error(number, f"{found}; expected a JSON object", hint if is_list else None)
         # 2. Get the text and the labels.
         for flag, key in columns.items():
             if key not in record:
@@ -250,16 +246,10 @@ def _read_records(
     return blocks
 
 
-def _read_parquet(file: Input) -> Iterator[Record]:
-    from embedcli.text.columnar import read_parquet
-
-    return read_parquet(file)
-
-
-def _read_arrow(file: Input) -> Iterator[Record]:
-    from embedcli.text.columnar import read_arrow
-
-    return read_arrow(file)
+def _read_columnar(reader: str) -> Callable[[Input], Iterator[Record]]:
+    """Return a reader of `text.columnar`, which is imported when it is used."""
+    columnar = "embedcli.text.columnar"
+    return lambda file: getattr(importlib.import_module(columnar), reader)(file)
 
 
 # How each kind of file is read into blocks of at most so many bytes.
@@ -268,6 +258,6 @@ READERS: dict[Kind, Callable[[Input, int], Iterator[Block]]] = {
     "csv": _read_records(_read_csv),
     "tsv": _read_records(_read_tsv),
     "jsonl": _read_records(_read_json_lines),
-    "parquet": _read_records(_read_parquet),
-    "arrow": _read_records(_read_arrow),
+    "parquet": _read_records(_read_columnar("read_parquet")),
+    "arrow": _read_records(_read_columnar("read_arrow")),
 }

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from embedcli.storage.files import storing
 
-_BLOCK = 1 << 20  # numbers
+PIECE = 1 << 20  # numbers that are read at once
 
 
 class Spool:
@@ -81,10 +81,19 @@ class Spool:
         """Return the numbers of all lines, memory-mapped: (total,)."""
         return mapped(self.numbers_path, self.dtype)
 
-    def read(self, start: int, end: int) -> NDArray[Any]:
-        """Read some of the numbers into memory: (end - start,)."""
-        place = start * self.dtype.itemsize
-        return np.fromfile(self.numbers_path, self.dtype, end - start, offset=place)
+    def pieces(self) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
+        """Yield numbers (n,), some at a time, and the ends of the lines that end among them.
+
+        The files may be overwritten up to where they were read.
+        """
+        offsets, line = self.offsets(), 1
+        for start in range(0, int(offsets[-1]), PIECE):
+            with self.numbers_path.open("rb") as file:
+                file.seek(start * self.dtype.itemsize)
+                numbers = np.fromfile(file, self.dtype, PIECE)
+            after = int(np.searchsorted(offsets, start + len(numbers), side="right"))
+            yield numbers, offsets[line:after] - start
+            line = after
 
     def offsets(self) -> NDArray[np.int64]:
         """Return where lines begin and end among the numbers, memory-mapped: (lines + 1,)."""
@@ -116,5 +125,5 @@ def mapped(path: Path, dtype: DTypeLike) -> NDArray[Any]:
 def blocks_of(path: Path, dtype: DTypeLike) -> Iterator[NDArray[Any]]:
     """Yield a file of numbers in blocks (n,), read into memory one at a time."""
     with path.open("rb") as file:
-        while len(block := np.fromfile(file, dtype, _BLOCK)):
+        while len(block := np.fromfile(file, dtype, PIECE)):
             yield block

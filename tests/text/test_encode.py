@@ -155,7 +155,7 @@ def test_rare_words_go_and_the_others_close_up(encoded: Encode) -> None:
 def test_rare_words_go_a_part_at_a_time(
     encoded: Encode, monkeypatch: pytest.MonkeyPatch, at_a_time: int
 ) -> None:
-    monkeypatch.setattr("embedcli.text.encode._PASS", at_a_time)
+    monkeypatch.setattr("embedcli.text.spool.PIECE", at_a_time)
     found = encoded("a b a\n\nc a\nd e f g h i j\na b\n\n", min_count=2)
     assert lines(found) == [[0, 1, 0], [], [0], [], [0, 1], []]
 

@@ -86,7 +86,8 @@ def test_phrases_are_those_of_the_papers(at_once, score, lines, tmp_path_factory
     if not any(lines):
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_IDS_AT_ONCE", at_once)
+        for name in ("phrases", "spool"):
+            patch.setattr(f"embedcli.text.{name}.PIECE", at_once)
         corpus, found = encoded(tmp_path_factory.mktemp("text"), lines, settings)
     assert found == expected
     assert [{pair[:2] for pair in each} for each in corpus.phrases.passes] == passes
@@ -119,7 +120,8 @@ def test_pairs_are_forgotten_where_there_are_too_many(tmp_path, monkeypatch):
     settings = replace(SETTINGS, phrase_min_count=1, phrase_threshold=2.0, phrase_passes=1)
     whole, _ = encoded(tmp_path / "whole", lines, settings)
     monkeypatch.setattr(module, "MOST_PAIRS", 8)
-    monkeypatch.setattr(module, "_IDS_AT_ONCE", 16)
+    for name in ("phrases", "spool"):
+        monkeypatch.setattr(f"embedcli.text.{name}.PIECE", 16)
     some, _ = encoded(tmp_path / "some", lines, settings)
     assert whole.phrases.dropped == 0 < some.phrases.dropped
     assert ("x", "y") in {pair[:2] for pair in some.phrases.passes[0]}
