@@ -149,6 +149,7 @@ class Classification(_Measured):
     baseline_label: str  # the most frequent label of the texts
     baseline: float  # share of the texts that have it
     composed_words: int = 0  # of the unknown ones: they have a vector
+    too_long_words: int = 0  # left out of the texts for their length
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,7 @@ class Regression(_Measured):
     r2: float
     baseline_mse: float
     composed_words: int = 0  # of the unknown ones: they have a vector
+    too_long_words: int = 0  # left out of the texts for their length
 
 
 def read_pairs(path: Path) -> list[Pair]:
@@ -398,6 +400,7 @@ def classification(
         baseline_label=names[most],
         baseline=float(labels.support[most] / len(truth)),
         composed_words=predictor.coverage.composed,
+        too_long_words=predictor.coverage.too_long,
     )
 
 
@@ -424,6 +427,7 @@ def regression(
         unknown_words=predictor.coverage.unknown,
         baseline_mse=metrics.mean_squared_error(truth, mean),
         composed_words=predictor.coverage.composed,
+        too_long_words=predictor.coverage.too_long,
         **errors(truth, predictor.outputs(texts.take(known))),
     )
 

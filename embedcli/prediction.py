@@ -99,14 +99,11 @@ def read_lines(
                 coverage.respelled = (coverage.respelled or 0) + 1
             elif oov == "error":
                 raise vocabulary.unknown(tokens[place])
-        missing = np.flatnonzero(ids == len(vocabulary))  # (M,)
-        of_parts = 0
-        if oov == "compose" and table.composer is not None and len(missing):
-            vectors, found = table.composer.compose([tokens[place] for place in missing.tolist()])
-            of_parts = int(np.count_nonzero(found))
-            ids[missing[found]] += 1 + sum(map(len, composed)) + np.arange(of_parts)
-            composed.append(vectors[found])
-        coverage.add(len(ids), len(missing), of_parts)
+        missing = int(np.count_nonzero(ids == len(vocabulary)))
+        vectors = _compose(table, tokens, ids, oov, sum(map(len, composed)))
+        if len(vectors):
+            composed.append(vectors)
+        coverage.add(len(ids), missing, len(vectors))
         if oov in ("skip", "compose"):
             ids = ids[ids != len(vocabulary)]
         parts.append(ids)
@@ -121,6 +118,22 @@ def read_lines(
         words.append(0)
     if len(known) > 1:
         yield _lines(parts, known[:-1], words[:-1], composed, table.dim)
+
+
+def _compose(
+    table: EmbeddingTable, words: Sequence[str], ids: NDArray[np.int32], oov: Oov, before: int = 0
+) -> NDArray[np.float32]:
+    """Compose vectors for words that have the id V, by `oov`, and return them: (E, D).
+
+    The ids of these words become those of the vectors, from V + 1 + `before` on, in place.
+    """
+    missing = np.flatnonzero(ids == len(table))  # (M,)
+    if oov != "compose" or table.composer is None or not len(missing):
+        return np.zeros((0, table.dim), np.float32)
+    vectors, found = table.composer.compose([words[place] for place in missing.tolist()])
+    vectors = vectors[found]  # (E, D)
+    ids[missing[found]] += 1 + before + np.arange(len(vectors), dtype=np.int32)
+    return vectors
 
 
 def _lines(
@@ -276,21 +289,15 @@ class Predictor:
         )
         if corpus.targets is None:
             raise CorpusError(f"{corpus.name}: found no targets of texts")
+        self.coverage.too_long += corpus.too_long
         unknown = None if self.oov == "error" else len(vocabulary)
         words = corpus.vocabulary.tokens(slice(None))
         numbers = vocabulary.ids_of(words, unknown)  # (W,)
-        composed = np.zeros((0, table.dim), np.float32)  # (E, D)
-        if self.oov == "compose" and table.composer is not None:
-            missing = np.flatnonzero(numbers == len(vocabulary))  # (M,)
-            vectors, found = table.composer.compose([words[place] for place in missing.tolist()])
-            composed = vectors[found]
-            numbers[missing[found]] += 1 + np.arange(len(composed))
+        composed = _compose(table, words, numbers, self.oov)  # (E, D)
         ids = numbers[corpus.ids]  # (N,)
         unknown_ids, composed_ids = ids >= len(vocabulary), ids > len(vocabulary)  # (N,)
         self.coverage.add(len(ids), int(unknown_ids.sum()), int(composed_ids.sum()))
-        if self.oov == "zero":
-            return Texts(ids, corpus.offsets, composed), corpus.targets
-        kept = ids != len(vocabulary)  # (N,)
+        kept = (ids != len(vocabulary)) | (self.oov == "zero")  # (N,)
         before = np.concatenate([[0], np.cumsum(kept)])  # (N+1,)
         return Texts(ids[kept], before[corpus.offsets], composed), corpus.targets
 
