@@ -163,8 +163,9 @@ def _resolved(
     sources: Sources | None, config: Source | None, settings: Mapping[str, Any]
 ) -> tuple[list[Source], TrainSettings]:
     """Return the text of a training, the sample where there is none, and its settings."""
-    from embedcli.config import TrainSettings, presets, read_yaml, schema
+    from embedcli.config import COLUMNS, TrainSettings, presets, read_yaml, schema
     from embedcli.config import resolve as resolve_settings
+    from embedcli.text.sources import find_sources
     from embedcli.training import update
 
     name = None if config is None else str(config)
@@ -176,6 +177,8 @@ def _resolved(
         base = update.inherited_settings(
             Path(schema(TrainSettings)["update"].check(given["update"]))
         )
+        if all(source.kind == "plain" for source in find_sources(_places(sources))):
+            base = {name: value for name, value in base.items() if name not in COLUMNS}
     if sources is None:
         sources = sample(name, settings)
         if name is None and sources.name == "sample.txt":

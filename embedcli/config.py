@@ -32,6 +32,8 @@ TEXTS = ("classify", "regress")  # tasks that learn from labelled texts
 TRAINED = (*WORDS, "glove", *TEXTS)  # tasks that learn step by step
 UPDATED = (*WORDS, *TEXTS)  # tasks whose models can be trained further on other text
 SEVERAL = range(2, 10_001)  # shards
+# How files with columns are read; no part of what a model is.
+COLUMNS = ("input_format", "text_column", "label_column", "delimiter", "header")
 GROUPS = (
     "Task",
     "Run",

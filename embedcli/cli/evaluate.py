@@ -10,7 +10,7 @@ import typer
 
 from embedcli.cli import flags
 from embedcli.cli.app import examples
-from embedcli.config import TextSettings
+from embedcli.config import COLUMNS, TextSettings
 from embedcli.views import blocks, records, terminal
 
 
@@ -20,7 +20,7 @@ from embedcli.views import blocks, records, terminal
     "embed evaluate --task classify test.txt -k 5 --format json",
     "embed evaluate --task classify test.txt --out confusion.svg",
 )
-@flags.with_settings(TextSettings, only=flags.COLUMNS)
+@flags.with_settings(TextSettings, only=COLUMNS)
 def evaluate(
     ctx: typer.Context,
     files: Annotated[

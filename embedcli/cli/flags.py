@@ -19,10 +19,6 @@ METAVARS = {bool: "true|false", int: "N", float: "X", str: "TEXT"}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-# Settings of files with columns, for the commands that apply a model to text.
-COLUMNS = ("input_format", "text_column", "label_column", "delimiter", "header")
-
-
 def with_settings(
     settings: type[Settings], *, leave_out: tuple[str, ...] = (), only: tuple[str, ...] = ()
 ) -> Callable[[F], F]:

@@ -12,7 +12,7 @@ import typer
 
 from embedcli.cli import flags
 from embedcli.cli.app import examples
-from embedcli.config import TextSettings
+from embedcli.config import COLUMNS, TextSettings
 from embedcli.views import records, terminal
 from embedcli.views.blocks import Line, show
 from embedcli.views.records import prediction_record
@@ -33,7 +33,7 @@ Texts = Annotated[
     "echo 'a warm and lovely film' | embed predict --why",
     "embed predict reviews.txt --why --out why.html",
 )
-@flags.with_settings(TextSettings, only=flags.COLUMNS)
+@flags.with_settings(TextSettings, only=COLUMNS)
 def predict(
     ctx: typer.Context,
     files: Texts = None,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Answer = Any  # Neighbors, StableNeighbors, Analogy, Comparison or OddOneOut
 COMPUTED = ("accuracy", "semantic", "syntactic", "total")  # properties of what was measured
-IF_COMPOSED = ("composed", "composed_words")  # only where vectors were composed of parts
+IF_ANY = ("composed", "composed_words", "too_long_words")  # shown only where there are some
 LARGEST_MATRIX = 8  # labels of a confusion matrix that is shown; JSON has any
 ROWS_IN_HTML = 10
 MARGIN = 2  # before the lines about a file
@@ -32,7 +32,7 @@ _FEW_LABELS = 10  # of a fastText model, which may have thousands
 def to_json(value: Any, digits: int | None = None) -> Any:
     """Return a record as values of JSON: its fields, and the totals it computes from them.
 
-    Fields of `IF_COMPOSED` are left out where nothing was composed. Numbers have all their digits,
+    Fields of `IF_ANY` are left out where there are none. Numbers have all their digits,
     or so many.
     """
     if hasattr(value, "tolist"):
@@ -41,7 +41,7 @@ def to_json(value: Any, digits: int | None = None) -> Any:
         return value if digits is None else float(f"{value:.{digits}g}")
     if dataclasses.is_dataclass(value):
         names = [field.name for field in dataclasses.fields(value)]
-        names = [name for name in names if name not in IF_COMPOSED or getattr(value, name)]
+        names = [name for name in names if name not in IF_ANY or getattr(value, name)]
         names += [name for name in COMPUTED if hasattr(value, name) and name not in names]
         return {name: to_json(getattr(value, name), digits) for name in names}
     if hasattr(value, "_asdict"):

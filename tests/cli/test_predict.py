@@ -174,6 +174,14 @@ def test_evaluate_labels(embed, reviews):
     assert record["labels"]["f1"] == [1.0, 1.0]
 
 
+def test_evaluate_tells_of_words_that_are_too_long(embed, reviews, tmp_path):
+    (tmp_path / "test.txt").write_text(f"__label__good warm {'a' * 1001} lovely\n")
+    found = embed("evaluate", "--task", "classify", "test.txt", "--format", "json")
+    assert json.loads(found.out)[0]["too_long_words"] == 1
+    said = "2 found, 0 not in the vocabulary\n1 words of over 1,000 characters left out\n"
+    assert found.err == said
+
+
 def test_evaluate_pairs_and_questions_are_told_apart(embed, model, tmp_path):
     (tmp_path / "pairs.tsv").write_text("king\tqueen\t9\nking\triver\t1\nking\tzzzz\t5\n")
     (tmp_path / "questions.txt").write_text(": family\nman king woman queen\nman king zzzz queen\n")

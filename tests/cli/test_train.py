@@ -302,3 +302,15 @@ def test_replicas(embed, tmp_path):
     assert more.out.splitlines()[:4] == lines
     assert "replica 3 of 3, seed 2" in more.err and "replica 1" not in more.err
     assert embed("train", "text.txt", "--replicas", "0", "--out", "n").code == 1
+
+
+def test_columns_are_not_inherited_by_an_update_with_plain_text(embed, tmp_path):
+    (tmp_path / "a.csv").write_text("stars,review\ngood,warm and lovely\nbad,cold and dull\n")
+    (tmp_path / "b.csv").write_text("stars,review\ngood,bright\n")
+    (tmp_path / "c.txt").write_text("__label__good bright\n")
+    columns = ("--text-column", "review", "--label-column", "stars")
+    found = embed("train", "a.csv", "--task", "classify", "-q", "--out", "m", *columns)
+    assert found.code == 0
+    for text in ("b.csv", "c.txt"):
+        found = embed("train", text, "--update", "m", "-q", "--out", f"{text}.model")
+        assert found.code == 0, found.err
