@@ -510,6 +510,9 @@ class TrainSettings(TextSettings):
         "Batches whose gradients make one step; as many workers can share it.",
         "from 1 to 1024",
     )
+    group_growth: float = run_setting(
+        1.0, "How many times as many batches a group has at the end of an epoch.", "from 1 to 16"
+    )
     shards: int = setting(
         1,
         "Stretches of the text that are trained apart, on as many machines, and merged by rounds.",

@@ -19,6 +19,7 @@ from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, VocabularyError
 from embedcli.messages import Message
 from embedcli.model import Model
+from embedcli.nn.composition import OWN_RATE
 from embedcli.nn.optimizers import Optimizer, make_optimizer
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
@@ -320,16 +321,19 @@ class _Stepper:
     def _composed(self, raw: RowGrad, gradient: RowGrad) -> Iterator[Change]:
         """Yield what changes of words whose vectors are composed, and of their parts."""
         trained = gradient.take(gradient.curvature > 0)
+        mean = trained.rows.sum(axis=0) / trained.curvature.sum()  # (D,)
+        taken = self.optimizer.for_parts(trained, mean)
         words = [parts_of(self._model, each) for each in trained.ids.tolist()]
         # 1. Give the gradient of each word to each of its n-grams, in their rows' sums.
         owners = np.repeat(np.arange(len(words)), [len(parts) for parts in words])  # (G,)
         every = [part for parts in words for part in parts]
         shares = np.array([part.share for part in every], np.float32)  # (G,)
+        own = np.array([part.row < len(self._model.table) for part in every])  # (G,)
         of_parts = RowGrad(
             np.array([part.row for part in every]),
-            trained.rows[owners],
+            taken.rows[owners] * np.where(own, OWN_RATE, np.float32(1))[:, None],
             self._model.head["parts"].shape,
-            trained.curvature[owners] / shares,
+            taken.curvature[owners] / shares,
         )
         named: dict[int, list[str]] = {}
         for part in every:

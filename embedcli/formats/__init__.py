@@ -299,8 +299,9 @@ def convert(
         if to == QUANTIZED or (to == "model" and kind == "model"):
             model.write_model(target, made)
             return Read(made.table, found.skipped)
-        if to == "fasttext-bin" and made.labels:
-            fasttext_bin.write_classifier(target, made)
+        if to == "fasttext-bin" and (made.labels or made.parts):
+            write = fasttext_bin.write_classifier if made.labels else fasttext_bin.write_subwords
+            write(target, made)
             return found
     left_out = FORMATS[to].write(target, PassingTable(found.table, options), options)
     skipped = {f"words that {to} cannot hold": left_out} if left_out else {}

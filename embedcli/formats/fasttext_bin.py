@@ -558,13 +558,47 @@ def write_classifier(path: Path, model: Model) -> None:
         empty[-1] = 1
         if buckets:
             places = model.buckets["ngrams"]
-            order, last = np.argsort(places), 0
-            for row, bucket in zip(order.tolist(), places[order].tolist(), strict=True):
-                _write_rows(out, empty, bucket - last)
-                out.write(np.append(head["ngrams"][row], 1).astype("<f4").data)
-                last = bucket + 1
-            _write_rows(out, empty, buckets - last)
+            order = np.argsort(places)
+            ngrams = (np.append(head["ngrams"][row], 1) for row in order.tolist())
+            _write_buckets(out, buckets, places[order], ngrams, empty)
         out.write(b"\0" + _TWO_SIZES.pack(*output.shape) + output.astype("<f4").tobytes())
+
+
+def write_subwords(path: Path, model: Model) -> None:
+    """Write words that are composed of n-grams as a skip-gram or CBOW model; raises StoreError.
+
+    fastText composes the same vectors of known words: of words that it cuts otherwise, by code
+    points where ours are grapheme clusters, the own row makes up the difference. The rows of
+    buckets that no word has are zeros, and fastText counts them, so that the vector of an unknown
+    word with such n-grams is shorter than here, in the same direction.
+    """
+    of, head, parts, words = model.settings, model.head, model.parts, model.table.vocabulary
+    assert parts is not None
+    dim, cut = model.table.dim, parts.subwords._replace(unit="codepoint")
+    kind = CBOW if of.task == "cbow" else SKIPGRAM
+    args = Args(
+        dim, of.window, of.epochs, 1, of.negatives, 1, NEGATIVE_SAMPLING, kind, cut.buckets,
+        cut.min_n, cut.max_n, 100, 1e-4,
+    )  # fmt: skip
+    sizes = parts.sizes(len(words))  # (R,)
+    with atomic_write(path) as out:
+        _write_head(out, args, map(str.encode, words), _counts(words))
+        out.write(_TWO_SIZES.pack(len(words) + cut.buckets, dim))
+        for _, tokens, vectors in write_blocks(model.table, path):
+            owners, buckets = cut.hashed(tokens)  # (G,)
+            has_ngrams = np.array([token.encode() != END_OF_LINE for token in tokens])[owners]
+            owners, buckets = owners[has_ngrams], buckets[has_ngrams]
+            order = np.argsort(owners, kind="stable")
+            offsets = np.searchsorted(owners[order], np.arange(len(tokens) + 1))
+            places = parts.find(buckets[order])  # (G,)
+            rows = head["parts"][places] / sizes[places, None]  # (G, D)
+            rows[places < 0] = 0
+            own = vectors * (1 + np.diff(offsets))[:, None]
+            own -= sum_rows(rows, np.arange(len(rows)), offsets)
+            out.write(own.astype("<f4").data)
+        each = (head["parts"][row] / sizes[row] for row in parts.rows.tolist())
+        _write_buckets(out, cut.buckets, parts.buckets, each, np.zeros(dim, "<f4"))
+        out.write(b"\0" + _TWO_SIZES.pack(len(words), dim) + head["output"].astype("<f4").tobytes())
 
 
 def write_dense(path: Path, model: FastText) -> None:
@@ -606,6 +640,22 @@ def _counts(vocabulary: Vocabulary) -> NDArray[np.int64]:
     """Return the counts of words, (V,): 1 where they are not known."""
     counts = vocabulary.counts
     return np.ones(len(vocabulary), np.int64) if counts is None else counts
+
+
+def _write_buckets(
+    out: BinaryIO,
+    count: int,
+    buckets: NDArray[Any],
+    rows: Iterable[NDArray[np.float32]],
+    empty: NDArray[np.float32],
+) -> None:
+    """Write the rows of so many buckets: of some, ascending (B,), theirs, of the others `empty`."""
+    last = 0
+    for bucket, row in zip(buckets.tolist(), rows, strict=True):
+        _write_rows(out, empty, bucket - last)
+        out.write(row.astype("<f4").data)
+        last = bucket + 1
+    _write_rows(out, empty, count - last)
 
 
 def _write_rows(out: BinaryIO, row: NDArray[np.float32], count: int) -> None:

@@ -31,7 +31,7 @@ from embedcli.text.vocabulary import Vocabulary
 from embedcli.text.words import LARGE_CORPUS_TOKENS
 
 LARGE_CORPUS_SUBSAMPLE = 1e-4
-PARTS_SCALE = 20
+PARTS_SCALE = 45
 BAND = 8  # centres scored at once with all words around any of them: 16 take more time
 MANY_BATCHES = 256  # a small corpus is cut into so many,
 FEW_TOKENS = 64  # but not into batches of fewer tokens
@@ -315,8 +315,8 @@ class WordStream:
 def initial_parts(settings: TrainSettings, sizes: Array) -> Array:
     """Return the initial rows of parts, each as long as a sum of `sizes` (R,): (R, D) float32.
 
-    Where the setting says `word2vec`, vectors are 40 times as long as there, even from ±20 / D: the
-    mean of some twenty parts is then about as long as in `uniform`.
+    Where the setting says `word2vec`, vectors are 90 times as long as there, even from ±45 / D: the
+    mean of some twenty parts is then twice as long as in `uniform`.
     """
     name, scale = settings.init, settings.init_scale
     if name == "word2vec":

@@ -12,7 +12,8 @@ import numpy as np
 
 from embedcli.autodiff.rows import RowGrad, put_rows, sum_keyed_rows
 from embedcli.autodiff.tensor import Array
-from embedcli.nn.composition import Composition
+from embedcli.nn.composition import OWN_RATE, Composition
+from embedcli.nn.optimizers import Optimizer
 from embedcli.parallel import shared_array
 
 
@@ -20,14 +21,23 @@ class ComposedWords:
     """The words of a group, in ascending order, of which there are at most `most`.
 
     `table` (V, D) receives the vectors that are composed of `parts` (R, D); both are shared. The
-    work comes in a number of `shares`.
+    work comes in a number of `shares`; the optimizer says how parts take a word's gradient.
     """
 
     def __init__(
-        self, composition: Composition, table: Array, parts: Array, most: int, shares: int
+        self,
+        composition: Composition,
+        table: Array,
+        parts: Array,
+        most: int,
+        shares: int,
+        optimizer: Optimizer,
     ) -> None:
         self._composition, self._table, self._parts = composition, table, parts
+        self._optimizer = optimizer
         self.shares = shares
+        self._rates = composition.sizes.copy()  # (R,)
+        self._rates[: len(table)] *= OWN_RATE
         self._trained = [composition.share(number, shares) for number in range(shares)]
         self._size = shared_array((1,), np.int64)
         self._words = shared_array((most,), np.int64)
@@ -63,17 +73,20 @@ class ComposedWords:
         """Yield the gradient of a share of the parts, some rows at a time.
 
         Each part gets the whole gradient of a word, as in fastText (`Model::update`), not its share
-        of a mean: so a word learns at the same rate however many parts it has. Its curvature is
-        that of all words it is a part of.
+        of a mean: so a word learns at the same rate however many parts it has. Own rows take
+        `OWN_RATE` of it. The curvature of a part is that of all words it is a part of.
         """
-        places = np.flatnonzero(self._curvature[: self._size[0]])  # (U,)
+        curvature = self._curvature[: self._size[0]]
+        places = np.flatnonzero(curvature)  # (U,)
         if not len(places):
             return
+        trained = (curvature > 0).astype(self._gradient.dtype)
+        mean = (trained @ self._gradient[: len(curvature)]) / curvature.sum()  # (D,)
         starts, rows = self._trained[share].entries(self.words[places])
         keys = rows << 32  # (N,)
         keys |= np.repeat(places, np.diff(starts, append=len(rows)))
         keys.sort()
-        sizes, shape = self._composition.sizes, self._parts.shape
-        for gradient in sum_keyed_rows(keys, self._gradient, self._curvature, shape):
-            gradient.rows *= sizes[gradient.ids, None]
-            yield gradient
+        for gradient in sum_keyed_rows(keys, self._gradient, self._curvature, self._parts.shape):
+            of_parts = self._optimizer.for_parts(gradient, mean)
+            of_parts.rows *= self._rates[gradient.ids, None]
+            yield of_parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,13 +85,14 @@ def require_for_gradients(task: Task, settings: TrainSettings, memory: int | Non
         ngrams = len(task.parameters["parts"]) - words
     rows = _rows(settings, words, ngrams) + _merged_rows(settings, words, ngrams) + words + ngrams
     tables = rows * FLOAT * settings.dim
-    needed = _bytes_for_group(task, settings, settings.group)
+    growth = settings.group_growth
+    needed = _bytes_for_group(task, settings, math.ceil(settings.group * growth))
     if memory is None or tables + needed <= memory:
         return
     fitting = [
         group
         for group in range(1, settings.group)
-        if tables + _bytes_for_group(task, settings, group) <= memory
+        if tables + _bytes_for_group(task, settings, math.ceil(group * growth)) <= memory
     ]
     raise StoreError(
         f"{_describe(words, settings, ngrams)}: the run needs {files.readable(tables + needed)} of "

@@ -145,7 +145,7 @@ class Training:
         self.task = task
         self.settings = settings
         self.whole = True
-        self.plan = plan or Plan(task.batches, settings.group)
+        self.plan = plan or Plan(task.batches, settings.group, growth=settings.group_growth)
         self.groups = self.plan.rounds  # steps of an epoch
         self.total = self.groups * settings.epochs
         self.workers = _useful_workers(task, settings)
@@ -154,7 +154,7 @@ class Training:
         self._trainable = {n: p for n, p in task.parameters.items() if p.requires_grad}
         self.state = self._place(state)
         self.state.finished |= task.solved
-        slots = min(settings.group, task.batches)
+        slots = min(math.ceil(settings.group * settings.group_growth), task.batches)
         self._differentiated = task.differentiated
         self._gradients: Accumulator = LocalGradients(self._differentiated)
         if slots > 1:
@@ -165,7 +165,9 @@ class Training:
         if task.composition is not None:
             table, parts = self.state.parameters["table"], self.state.parameters["parts"]
             most = min(slots * task.most_rows["table"], len(table))
-            self._composed = ComposedWords(task.composition, table, parts, most, self.workers)
+            self._composed = ComposedWords(
+                task.composition, table, parts, most, self.workers, self._optimizer
+            )
         # One part a worker, as each has a fixed cost. Tables alternate, so that a worker with a
         # part of the table that takes longer gets one of the other next.
         self._parts = [
@@ -442,7 +444,7 @@ class Training:
     def _apply(self, name: str, gradient: Gradient, epoch: int, batch: int) -> None:
         """Take the optimizer's step with the gradient of some rows, or of a whole parameter."""
         weights, state = self.state.parameters[name], self.state.slots[name]
-        t = self.state.steps_before + epoch * self.groups + batch // self.settings.group + 1
+        t = self.state.steps_before + epoch * self.groups + self.plan.step(batch)
         lr = self._rate(epoch, batch)
         rows: Array | slice = slice(None)
         if isinstance(gradient, RowGrad):

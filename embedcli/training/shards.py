@@ -11,8 +11,10 @@ Who trains a shard, and when, makes no difference to the result.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -34,13 +36,17 @@ class Plan:
 
     `batches` are cut into as many stretches as there are `shards`; a round takes the next `length`
     batches of each, and a step the gradients of a `group` of them. With one shard
-    a round is a step.
+    a round is a step. Groups are `growth` times as large at the end of an epoch.
+
+    >>> [len(*Plan(20, group=2, growth=3).turn(number, 0)) for number in range(6)]
+    [2, 2, 3, 3, 4, 6]
     """
 
     batches: int
     group: int
     shards: int = 1
     length: int = 0
+    growth: float = 1.0
 
     @classmethod
     def of(cls, batches: int, tokens: int, settings: TrainSettings) -> Plan:
@@ -50,14 +56,14 @@ class Plan:
         """
         shards, epochs = settings.shards, settings.epochs
         if shards == 1:
-            return cls(batches, settings.group)
+            return cls(batches, settings.group, growth=settings.group_growth)
         per_batch = tokens / batches
         if settings.round == "auto":
             length = batches * epochs // (recommended_rounds(shards) * shards)
             length = min(length, int(LONGEST_ROUND / per_batch))
         else:
             length = round(tokens_of(settings.round) / per_batch)
-        plan = cls(batches, settings.group, shards, max(length, 1))
+        plan = cls(batches, settings.group, shards, max(length, 1), settings.group_growth)
         fewest = recommended_rounds(shards) // 2
         if shards > batches or plan.rounds * epochs < fewest:
             longest = batches // shards // -(-fewest // epochs)
@@ -80,18 +86,33 @@ class Plan:
     def rounds(self) -> int:
         """Rounds of an epoch."""
         if self.shards == 1:
-            return -(-self.batches // self.group)
+            return len(self._starts) - 1
         longest = -(-self.batches // (self.shards * self.length))
         return max(min(longest, self.batches // self.shards), 1)
 
     def turn(self, number: int, shard: int) -> list[range]:
         """Return the batches of a shard in a round, by group."""
         if self.shards == 1:
-            start = number * self.group
-            return [range(start, min(start + self.group, self.batches))]
+            return [range(*self._starts[number : number + 2])]
         turn = _cut(_cut(range(self.batches), self.shards, shard), self.rounds, number)
-        groups = -(-len(turn) // self.group)
+        groups = -(-len(turn) // self._size(turn.start))
         return [_cut(turn, groups, each) for each in range(groups)]
+
+    def step(self, batch: int) -> int:
+        """Return the step of an epoch, from 1, whose group begins with a batch."""
+        return bisect_right(self._starts, batch) if self.shards == 1 else batch // self.group + 1
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """The first batch of each group of an only shard, and the number of batches."""
+        starts = [0]
+        while starts[-1] < self.batches:
+            starts.append(min(starts[-1] + self._size(starts[-1]), self.batches))
+        return starts
+
+    def _size(self, batch: int) -> int:
+        """Return how many batches a group has that begins with one."""
+        return round(self.group * (1 + (self.growth - 1) * self.progress(batch)))
 
     def progress(self, batch: int) -> float:
         """Return which share of its shard's epoch is over before a batch."""

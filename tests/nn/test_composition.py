@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedcli.autodiff.rows import RowGrad
-from embedcli.nn.composition import Composition
+from embedcli.nn.composition import OWN_RATE, Composition
+from embedcli.nn.optimizers import SGD
 from embedcli.training.composed import ComposedWords
 
 DIM = 3
@@ -65,7 +66,7 @@ def test_ngrams_share_a_row_where_they_occur_in_the_same_words(bags):
 
 @given(BAGS, st.integers(1, 3))
 def test_a_step_is_that_of_every_ngram_by_itself(bags, shares):
-    """Each part gets the whole gradient of its words, and the curvature of all of them."""
+    """Each part gets the gradient of its words, own rows half, and the curvature of all of them."""
     composition = composition_of(bags)
     draw = np.random.default_rng(1)
     parts = draw.normal(size=(len(composition.sizes), DIM)).astype(np.float32)
@@ -76,15 +77,17 @@ def test_a_step_is_that_of_every_ngram_by_itself(bags, shares):
     own = parts[: len(bags)] / composition.sizes[: len(bags), None]
     sums = {bucket: np.zeros(DIM) for bucket in vectors}
     damping = dict.fromkeys(vectors, 0.0)
+    rows = dict(zip(composition.buckets.tolist(), composition.bucket_rows.tolist(), strict=True))
     for word, bag in enumerate(bags):
         for bucket in bag:
-            sums[bucket] += gradient[word]
+            only = rows[bucket] < len(bags)
+            sums[bucket] += gradient[word] * (OWN_RATE if only else 1)
             damping[bucket] += curvature[word]
     moved = {bucket: vectors[bucket] - sums[bucket] / (1 + damping[bucket]) for bucket in vectors}
-    moved_own = own - gradient / (1 + curvature)[:, None]
+    moved_own = own - OWN_RATE * gradient / (1 + curvature)[:, None]
     # 2. Rows that some share, in any number of shares.
     table = np.zeros((len(bags), DIM), np.float32)
-    group = ComposedWords(composition, table, parts, len(bags), shares)
+    group = ComposedWords(composition, table, parts, len(bags), shares, SGD())
     group.begin(np.arange(len(bags)))
     for share in range(shares):
         group.compose(group.share(share))
@@ -103,7 +106,7 @@ def test_a_step_is_that_of_every_ngram_by_itself(bags, shares):
 def test_words_without_a_gradient_change_no_part():
     composition = composition_of([[1, 2], [2, 3], [3]])
     parts = np.ones((len(composition.sizes), DIM), np.float32)
-    group = ComposedWords(composition, np.zeros((3, DIM), np.float32), parts, 3, 1)
+    group = ComposedWords(composition, np.zeros((3, DIM), np.float32), parts, 3, 1, SGD())
     group.begin(np.array([0, 2]))
     assert list(group.gradients(0)) == []
     one = RowGrad(np.array([2]), np.ones((1, DIM), np.float32), (3, DIM), np.ones(1, np.float32))

@@ -100,20 +100,36 @@ def test_batches_made_ahead_are_those_of_the_next_group(make):
     assert table(training) == table(run(make())[0])
 
 
-@pytest.mark.parametrize("optimizer", ["damped_sgd", "adam"])
+@pytest.mark.parametrize(("optimizer", "growth"), [("damped_sgd", 1), ("adam", 1), ("adam", 1.2)])
 @pytest.mark.parametrize("stop", [1, 7, 8, 20])
-def test_a_run_goes_on_from_any_step_to_the_same_bytes(optimizer, stop, make):
-    whole, steps = run(make(optimizer=optimizer))
-    first = Training(make(optimizer=optimizer), whole.settings)
+def test_a_run_goes_on_from_any_step_to_the_same_bytes(optimizer, growth, stop, make):
+    settings = {"optimizer": optimizer, "group_growth": growth}
+    whole, steps = run(make(**settings))
+    first = Training(make(**settings), whole.settings)
     for number, _ in enumerate(first.steps(), 1):
         if number == stop:
             break
     arrays = {name: array.copy() for name, array in first.state.arrays().items()}
     place = json.loads(json.dumps(first.state.place()))
-    rest, found = run(make(optimizer=optimizer), state=TrainState.restored(arrays, place))
+    rest, found = run(make(**settings), state=TrainState.restored(arrays, place))
     assert table(rest) == table(whole)
     assert found == steps[stop:]
     assert rest.state.log == whole.state.log
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_groups_grow_over_an_epoch(workers, make):
+    growing = {"epochs": 2, "group": 2, "group_growth": 3}
+    training, steps = run(make(**growing, workers=workers))
+    sizes = [sum(step.shares) for step in steps]
+    assert (sizes[0], max(sizes)) in [(2, 5), (2, 6)]
+    first = sizes[: training.groups]
+    assert sizes == 2 * first
+    assert first[:-1] == sorted(first[:-1])
+    assert sum(sizes) == 2 * training.task.batches
+    assert [step.number for step in steps] == list(range(1, steps[0].total + 1))
+    assert [record["steps"] for record in training.state.log] == [len(steps) // 2, len(steps)]
+    assert table(training) == table(run(make(**growing))[0])
 
 
 def test_steps_tell_where_the_run_stands(make):

@@ -10,6 +10,8 @@ from embedcli.autodiff.rows import RowGrad
 from embedcli.cli import main
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, StoreError, VocabularyError
+from embedcli.formats.base import Options
+from embedcli.formats.fasttext_bin import open_model
 from embedcli.model import load_model
 from embedcli.nn.composition import Composition
 from embedcli.nn.optimizers import make_optimizer
@@ -27,6 +29,7 @@ LINES = "".join(
     for stem, place in zip(STEMS, PLACES, strict=True)
     for _ in range(30)
 )
+HINDI = "लड़की किताब पढ़ती है\nलड़के किताबें पढ़ते हैं\nलड़कियाँ किताब पढ़ेंगी\n" * 20
 SETTINGS = {
     "dim": 16, "max_n": 5, "epochs": 8, "batch_size": 128, "group": 2, "tile": 16,
     "workers": 1, "cache": False, "min_count": 1,
@@ -240,12 +243,12 @@ def test_an_explained_step_moves_parts_as_training_does(train, tmp_path, setting
     ids = np.array([change.row for change in words])
     composition = composition_of(model)
     parts, table = np.array(model.head["parts"]), np.array(model.table.vectors)
-    group = ComposedWords(composition, table, parts, len(table), 1)
+    optimizer, state = make_optimizer(model.settings), {}
+    group = ComposedWords(composition, table, parts, len(table), 1, optimizer)
     group.begin(ids)
     curvature = np.array([change.curvature for change in words], np.float32)
     gradient = np.stack([change.gradient for change in words])
     group.take(RowGrad(ids, gradient, table.shape, curvature, coalesced=True))
-    optimizer, state = make_optimizer(model.settings), {}
     for slot in optimizer.slots:
         state[slot.name] = np.array(model.optimizer[f"parts.{slot.name}"])
     for each in group.gradients(0):
@@ -308,3 +311,49 @@ def test_the_history_of_a_composed_word_begins_with_its_initial_parts(train, tmp
     train("n", update="m")
     assert embedcli.explain_word("walking", tmp_path / "n").start is None
     assert model.table["walking"].any()
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        (LINES, {"task": "cbow", "min_n": 1, "buckets": 50, "ngram_unit": "codepoint"}),
+        (LINES, {"ngram_unit": "codepoint", "vectors": "known.txt"}),
+        (HINDI, {"ngram_unit": "codepoint"}),
+    ],
+)
+def test_a_model_as_a_fasttext_file_composes_the_same(text, settings, train, tmp_path):
+    known = "2 16\n" + "".join(f"{word}{' .25' * 16}\n" for word in ("walked", "zebra"))
+    (tmp_path / "known.txt").write_text(known)
+    if "vectors" in settings:
+        settings = {**settings, "vectors": str(tmp_path / "known.txt")}
+    model = train(text=text, **settings)
+    embedcli.convert(tmp_path / "m", tmp_path / "m.bin", "fasttext-bin")
+    opened = embedcli.load(tmp_path / "m.bin")
+    words = list(model.table.vocabulary)
+    assert list(opened.vocabulary) == words
+    assert opened.vocabulary.counts.tolist() == model.table.vocabulary.counts.tolist()
+    np.testing.assert_allclose(opened.vectors[:], model.table.vectors, atol=1e-5)
+    # fastText divides by all n-grams of an unknown word, here only the known ones count.
+    unknown = ["walker", "paint", "gardener", "लड़कों"]
+    ours, theirs = (
+        table.lookup(unknown, otherwise="zero").vectors for table in (model.table, opened)
+    )
+    found = np.flatnonzero(theirs.any(axis=1))
+    assert len(found)
+    lengths = np.linalg.norm(ours[found], axis=1) * np.linalg.norm(theirs[found], axis=1)
+    cosines = (ours[found] * theirs[found]).sum(axis=1) / lengths
+    np.testing.assert_allclose(cosines, 1, atol=1e-5)
+    output = open_model(tmp_path / "m.bin", Options()).output
+    np.testing.assert_array_equal(output, model.head["output"])
+
+
+def test_words_that_fasttext_cuts_otherwise_keep_their_vectors(train, tmp_path):
+    model = train(text=HINDI + "</s> लड़की </s>\n" * 3, tokenizer="whitespace", min_n=2)
+    assert "</s>" in model.table.vocabulary
+    embedcli.convert(tmp_path / "m", tmp_path / "m.bin", "fasttext-bin")
+    opened = embedcli.load(tmp_path / "m.bin")
+    np.testing.assert_allclose(opened.vectors[:], model.table.vectors, atol=1e-5)
+    package = pytest.importorskip("fasttext", reason="needs the fasttext package")
+    theirs = package.load_model(str(tmp_path / "m.bin"))
+    found = np.stack([theirs.get_word_vector(word) for word in opened.vocabulary])
+    np.testing.assert_allclose(found, model.table.vectors, atol=1e-5)
