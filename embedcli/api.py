@@ -90,6 +90,7 @@ def train(
     Raises ConfigError, CorpusError, StoreError or TrainingError; after the last, the last good
     state has been saved.
     """
+    from embedcli.config import TrainSettings, explicit
     from embedcli.training import run
 
     if texts is not None:
@@ -101,7 +102,7 @@ def train(
             raise ConfigError("texts: found sources too; expected one of them")
         with TemporaryDirectory(prefix="embed-") as folder:
             path, tokens = write_texts(texts, Path(folder))
-            given = _explicit(config, settings)
+            given = explicit(TrainSettings, config=config, given=settings)
             kept = {} if not tokens or "tokenizer" in given else TOKEN_SETTINGS
             return train(
                 path,
@@ -115,7 +116,8 @@ def train(
     say, asked = report or (lambda _: None), stop or (lambda: False)
     if resume:
         places = None if sources is None else _places(sources)
-        return run.resume(places, Path(out), _explicit(config, settings), say, asked)
+        given = explicit(TrainSettings, config=config, given=settings)
+        return run.resume(places, Path(out), given, say, asked)
     places, chosen = _resolved(sources, config, settings)
     return run.start(places, Path(out), chosen, say, asked)
 
@@ -138,12 +140,13 @@ def train_replicas(
     to the number given; without a number there are as many as before. Raises as `train`, and
     StoreError where `out` is not empty.
     """
+    from embedcli.config import TrainSettings, explicit
     from embedcli.training import replicas as several
 
     say, asked = report or (lambda _: None), stop or (lambda: False)
     if resume:
         places = None if sources is None else _places(sources)
-        given = _explicit(config, settings)
+        given = explicit(TrainSettings, config=config, given=settings)
         return several.resume(places, Path(out), given, replicas, say, asked)
     if not replicas or replicas < 1:
         raise ConfigError(f"replicas: found {replicas}; expected a whole number from 1")
@@ -151,25 +154,16 @@ def train_replicas(
     return several.start(places, Path(out), chosen, replicas, say, asked)
 
 
-def _explicit(config: Source | None, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that a training is given by a file or preset, and by name."""
-    from embedcli.config import TrainSettings, explicit
-
-    name = None if config is None else str(config)
-    return explicit(TrainSettings, config=name, given=settings)
-
-
 def _resolved(
     sources: Sources | None, config: Source | None, settings: Mapping[str, Any]
 ) -> tuple[list[Source], TrainSettings]:
     """Return the text of a training, the sample where there is none, and its settings."""
-    from embedcli.config import COLUMNS, TrainSettings, presets, read_yaml, schema
+    from embedcli.config import COLUMNS, TrainSettings, explicit, presets, read_yaml, schema
     from embedcli.config import resolve as resolve_settings
     from embedcli.text.sources import find_sources
     from embedcli.training import update
 
-    name = None if config is None else str(config)
-    given = _explicit(config, settings)
+    given = explicit(TrainSettings, config=config, given=settings)
     base: Mapping[str, Any] | None = None
     if given.get("update") is not None:
         if sources is None:
@@ -180,10 +174,10 @@ def _resolved(
         if all(source.kind == "plain" for source in find_sources(_places(sources))):
             base = {name: value for name, value in base.items() if name not in COLUMNS}
     if sources is None:
-        sources = sample(name, settings)
-        if name is None and sources.name == "sample.txt":
+        sources = sample(config, settings)
+        if config is None and sources.name == "sample.txt":
             base = read_yaml(presets()["sample"], TrainSettings)
-    chosen = resolve_settings(TrainSettings, config=name, given=settings, base=base)
+    chosen = resolve_settings(TrainSettings, config=config, given=settings, base=base)
     return _places(sources), chosen
 
 
@@ -218,9 +212,8 @@ def tune(
     from embedcli.config import TrainSettings, explicit, interval
     from embedcli.config import resolve as resolve_settings
 
-    name = None if config is None else str(config)
     given = {**settings, **({"dim": dim} if isinstance(dim, int) else {})}
-    chosen = resolve_settings(TrainSettings, config=name, given=given)
+    chosen = resolve_settings(TrainSettings, config=config, given=given)
     of_texts = chosen.has_effect("valid_share")
     if of_texts and chosen.valid is None and not chosen.valid_share:
         chosen = replace(chosen, valid_share=0.1)
@@ -229,7 +222,7 @@ def tune(
     if time is None and trials is None:
         time = "5m"
     metric = metric or ("accuracy" if chosen.task == "classify" else "loss")
-    kept = explicit(TrainSettings, config=name, given=given)
+    kept = explicit(TrainSettings, config=config, given=given)
     left_out = ("valid", "valid_share", "workers", "cache", "seed", "task")
     searched = tuning.dims() if dim == "auto" else None
     if searched is None:
@@ -272,7 +265,7 @@ def reproduce(
     )
 
 
-def sample(config: str | None = None, settings: Mapping[str, Any] | None = None) -> Path:
+def sample(config: Source | None = None, settings: Mapping[str, Any] | None = None) -> Path:
     """Return the path of the text that comes with the package for a task: tales, or reviews."""
     from embedcli.config import TrainSettings, explicit, schema
     from embedcli.tasks import TASKS

@@ -654,7 +654,7 @@ def _spec(field: dataclasses.Field[Any], hint: Any) -> Spec:
 def resolve(
     settings: type[S],
     *,
-    config: str | None = None,
+    config: str | Path | None = None,
     given: Mapping[str, Any] | None = None,
     base: Mapping[str, Any] | None = None,
 ) -> S:
@@ -686,7 +686,7 @@ def resolve(
 def explicit(
     settings: type[Settings],
     *,
-    config: str | None = None,
+    config: str | Path | None = None,
     given: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the settings that `config` names or that were `given`; raises ConfigError."""
@@ -696,6 +696,7 @@ def explicit(
             raise ConfigError(f"{name}: no such setting", nearest_setting(name, settings))
     if config is None:
         return dict(given)
+    config = str(config)
     path = presets().get(config, Path(config))
     if not path.is_file():
         names = ", ".join(presets())

@@ -30,10 +30,11 @@ and all others in `state.npz`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,8 @@ def save_model(folder: Path, model: Model) -> str:
         facts["quantized"] = table.vectors.kind
         arrays |= {f"table.{name}": array for name, array in table.vectors.arrays().items()}
     else:
-        members["table.npy"] = _table_chunks(table)
+        blocks = (np.ascontiguousarray(block, "<f4").data for _, block in table.blocks(_BLOCK))
+        members["table.npy"] = chain([npy_header(table.vectors.shape, "<f4")], blocks)
         size += 4 * len(table) * table.dim
     if model.snapshots is not None and model.snapshot_shares is not None:
         arrays |= {"snapshots": model.snapshots, "snapshot_shares": model.snapshot_shares}
@@ -349,12 +351,6 @@ def require_log(log: Sequence[Any]) -> None:
         require_whole(entry.get("steps", 0))
 
 
-def _table_chunks(table: EmbeddingTable) -> Iterator[bytes | memoryview]:
-    yield npy_header(table.vectors.shape, "<f4")
-    for _, block in table.blocks(_BLOCK):
-        yield np.ascontiguousarray(block, "<f4").data
-
-
 def _open(folder: Path) -> Bundle:
     """Open the bundle of a model folder, with its facts and the names of its files checked."""
     folder = files.current_path(folder)
@@ -401,17 +397,14 @@ def _table_of(bundle: Bundle) -> EmbeddingTable:
         converted = bundle.facts["start"].get("from") == "file"
         spelling = None if converted else partial(_settings_of, bundle)
         vocabulary = Vocabulary.open(bundle.path("vocab.txt"), known)
-    composer = None
-    if "parts" in bundle.facts:
-        composer = partial(_composer_of, bundle, vocabulary)
+
+    def composer() -> SubwordComposer:
+        return SubwordComposer(vocabulary, _parts_of(bundle), bundle.array("head.parts"))
+
+    composes = composer if "parts" in bundle.facts else None
     phrases = partial(_phrases_of, bundle) if PHRASES in bundle.files else None
     index = partial(open_index, bundle.folder, _digest(bundle.files), (words, dim))
-    return EmbeddingTable(vocabulary, vectors, spelling, composer, phrases, index)
-
-
-def _composer_of(bundle: Bundle, vocabulary: Vocabulary) -> SubwordComposer:
-    """Open the parts of a model, to compose unknown words; raises StoreError."""
-    return SubwordComposer(vocabulary, _parts_of(bundle), bundle.array("head.parts"))
+    return EmbeddingTable(vocabulary, vectors, spelling, composes, phrases, index)
 
 
 def _parts_of(bundle: Bundle) -> Parts:

@@ -190,16 +190,7 @@ class Found(Sequence[Row]):
         if isinstance(place, slice):
             spelled = None if self.spelled is None else self.spelled[place]
             return replace(self, ids=self.ids[place], spelled=spelled)
-        index = int(self.ids[place])
-        token = self.table.vocabulary.token(index) if self.spelled is None else self.spelled[place]
-        counts = self.table.vocabulary.counts
-        return Row(
-            index if index >= 0 else None,
-            token,
-            None if counts is None or index < 0 else int(counts[index]),
-            self[place : place + 1 or None].vectors[0],
-            index == COMPOSED,
-        )
+        return next(iter(self[range(len(self))[place] :][:1]))
 
     def __len__(self) -> int:
         return len(self.ids)

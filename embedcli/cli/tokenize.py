@@ -123,13 +123,11 @@ def _printed(lines: Iterable[Line], output: str) -> Iterator[Line]:
 
 def _save_ids(path: Path, ids: Any) -> None:
     """Write ids (int32), which were written one after the other, as a .npy file."""
-    import numpy as np
+    from embedcli.storage.arrays import npy_header
+    from embedcli.storage.files import atomic_write
 
-    from embedcli.storage import files
-
-    shape = (ids.tell() // 4,)
+    header = npy_header((ids.tell() // 4,), "i")
     ids.seek(0)
-    with files.atomic_write(path) as out:
-        header = {"descr": np.dtype("i").str, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(out, header)
+    with atomic_write(path) as out:
+        out.write(header)
         shutil.copyfileobj(ids, out)

@@ -38,9 +38,9 @@ class Options:
 
     `errors` says what is done with words that cannot be decoded, and "skip" also leaves out words
     that the format written cannot hold. `vocab` is the file of the words of a matrix without any.
-    `prune` keeps so many words only, those of the longest
-    vectors or of the largest counts; `quantizer` is one of `quantize.QUANTIZERS`, and `part_size`
-    how many numbers one centroid stands for.
+    `prune` keeps so many words only, those of the longest vectors or of the largest counts;
+    `quantizer` is one of `quantize.QUANTIZERS`, and `part_size` how many numbers one centroid
+    stands for.
     """
 
     encoding: str = "utf-8"
@@ -155,10 +155,9 @@ def require_file(path: Path) -> int:
     """Return the size in bytes of a regular file; raises FormatError for anything else."""
     try:
         return files.regular_size(path)
-    except OSError as error:
-        raise FormatError(f"{path}: {error.strerror}; expected a file of vectors") from error
-    except ValueError as error:
-        raise FormatError(f"{path}: {error}; expected a file of vectors") from error
+    except (OSError, ValueError) as error:
+        found = getattr(error, "strerror", error)
+        raise FormatError(f"{path}: {found}; expected a file of vectors") from error
 
 
 class Rows:

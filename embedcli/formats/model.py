@@ -60,25 +60,18 @@ def pruned(model: Model, ids: NDArray[np.int64]) -> Model:
     table = model.table
     kept = selected(table, ids.tolist())
     table = table.like(kept.vocabulary, kept.vectors)
-    trained, first_lines = model.trained[ids], model.first_lines[ids]
-    if _has_labels(model):
-        return replace(
-            model,
-            table=table,
-            trained=trained,
-            first_lines=first_lines,
-            optimizer={},
-            bundle=None,
-        )
-    return Model(
+    small = replace(
+        model,
         table=table,
-        settings=model.settings,
-        trained=trained,
-        first_lines=first_lines,
-        phrases=model.phrases,
-        log=model.log,
-        corpus=model.corpus,
-        start=model.start,
+        trained=model.trained[ids],
+        first_lines=model.first_lines[ids],
+        optimizer={},
+        bundle=None,
+    )
+    if _has_labels(model):
+        return small
+    return replace(
+        small, head={}, buckets={}, environment={}, parts=None, snapshots=None, snapshot_shares=None
     )
 
 

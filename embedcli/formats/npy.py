@@ -9,7 +9,7 @@ import numpy as np
 from embedcli.errors import FormatError, VocabularyError
 from embedcli.formats.base import Options, Read, mappable, uncompressed_name, write_blocks
 from embedcli.storage import files
-from embedcli.storage.arrays import map_npy
+from embedcli.storage.arrays import map_npy, npy_header
 from embedcli.table import EmbeddingTable
 from embedcli.text.vocabulary import Vocabulary
 
@@ -47,10 +47,9 @@ def read(path: Path, options: Options) -> Read:
 
 def write(path: Path, table: EmbeddingTable) -> None:
     """Write `NAME.npy` and `NAME.vocab.txt`; raises FormatError, StoreError."""
-    header = {"descr": "<f4", "fortran_order": False, "shape": (len(table), table.dim)}
     with files.atomic_write(_words_beside(path)) as words, files.atomic_write(path) as out:
         words.write(table.vocabulary.to_bytes())
-        np.lib.format.write_array_header_1_0(out, header)
+        out.write(npy_header((len(table), table.dim), "<f4"))
         for _, _, rows in write_blocks(table, path):
             out.write(np.ascontiguousarray(rows, "<f4").data)
 

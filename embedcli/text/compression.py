@@ -11,7 +11,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple
 
 _INPUT = 1 << 16  # bytes of compressed data that are read at once
 _OUTPUT = 1 << 18  # bytes that are expanded at once: few bytes of input may ask for gigabytes
@@ -24,27 +24,8 @@ class DamagedDataError(Exception):
     """Compressed data is damaged or cut off."""
 
 
-class Decoder(Protocol):
-    """What expands one compressed stream, as `bz2.BZ2Decompressor` does."""
-
-    @property
-    def eof(self) -> bool:
-        """Whether the end of the stream was reached."""
-
-    @property
-    def needs_input(self) -> bool:
-        """Whether more of the stream is needed for more output."""
-
-    @property
-    def unused_data(self) -> bytes:
-        """What followed the end of the stream."""
-
-    def decompress(self, data: bytes, max_length: int) -> bytes:
-        """Take more of the stream and return up to `max_length` bytes of what it expands to."""
-
-
-class GzipDecoder:
-    """The decoder of gzip."""
+class _GzipDecoder:
+    """Expands gzip, as `bz2.BZ2Decompressor` does bzip2."""
 
     def __init__(self) -> None:
         self._zlib = zlib.decompressobj(31)  # with gzip's header and checksum
@@ -52,16 +33,13 @@ class GzipDecoder:
 
     @property
     def eof(self) -> bool:
-        """Whether the end of the stream was reached."""
         return self._zlib.eof
 
     @property
     def unused_data(self) -> bytes:
-        """What followed the end of the stream."""
         return self._zlib.unused_data
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        """Take more of the stream and return up to `max_length` bytes of what it expands to."""
         found = self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
         self.needs_input = len(found) < max_length and not self._zlib.unconsumed_tail
         return found
@@ -71,7 +49,8 @@ class Compression(NamedTuple):
     """One way to compress files."""
 
     magic: re.Pattern[bytes]  # how the data begins
-    decoder: Callable[[], Decoder]
+    # Expands one stream: `decompress(data, max_length)`, `needs_input`, `eof` and `unused_data`.
+    decoder: Callable[[], Any]
     writer: Callable[[BinaryIO], AbstractContextManager[Any]]  # opens a file to be written
 
 
@@ -81,18 +60,17 @@ def _zstd() -> Any:
     return importlib.import_module(name)
 
 
-def _zstd_decoder() -> Decoder:
+def _zstd_decoder() -> Any:
     zstd = _zstd()
     limit = {zstd.DecompressionParameter.window_log_max: _LARGEST_ZSTD_WINDOW}
-    decoder: Decoder = zstd.ZstdDecompressor(options=limit)
-    return decoder
+    return zstd.ZstdDecompressor(options=limit)
 
 
 # By the suffix of a file's name. A new compression is one line here.
 COMPRESSIONS: dict[str, Compression] = {
     ".gz": Compression(
         re.compile(rb"\x1f\x8b\x08"),
-        GzipDecoder,
+        _GzipDecoder,
         lambda file: gzip.GzipFile("", "wb", 6, file, mtime=0),
     ),
     ".bz2": Compression(

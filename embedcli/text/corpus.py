@@ -14,7 +14,6 @@ from embedcli.text.records import READERS, Input, columnar_kind, kind_of
 from embedcli.text.sources import (
     STDIN,
     Chunks,
-    Source,
     find_sources,
     open_source,
     require_text,
@@ -76,7 +75,9 @@ class Corpus:
         settings = self._settings
         size = BLOCK // 4 if settings.tokenizer == "char" else BLOCK
         self._digests.clear()
-        total = 0 if self._progress is None else _stored_size(self.sources)
+        paths, total = [Path(source.path) for source in self.sources], 0
+        if self._progress is not None and all(map(Path.is_file, paths)):
+            total = sum(path.stat().st_size for path in paths)
         for source in self.sources:
             with open_source(source, settings.max_expansion) as (opened, content):
                 kind = columnar_kind(source.kind, content.peek(_HEAD), settings)
@@ -109,12 +110,6 @@ class Corpus:
     def fingerprint(self) -> str:
         """SHA-256 of the files' bytes as they are stored, in their order, once all are read."""
         return fingerprint_of(self._digests)
-
-
-def _stored_size(sources: Sequence[Source]) -> int:
-    """Return the size of all sources in bytes, 0 if one of them is not a regular file."""
-    paths = [Path(source.path) for source in sources]
-    return sum(path.stat().st_size for path in paths) if all(map(Path.is_file, paths)) else 0
 
 
 def fingerprint_of(digests: Sequence[tuple[int, str]]) -> str:
