@@ -349,6 +349,13 @@ def require_log(log: Sequence[Any]) -> None:
             raise ValueError(f"found {as_json(entry)}; expected what was measured at an epoch")
         require_whole(entry["epoch"])
         require_whole(entry.get("steps", 0))
+        require_curve(entry.get("curve", ()))
+
+
+def require_curve(curve: Any) -> None:
+    """Raise ValueError unless a curve holds the mean losses of the parts of an epoch."""
+    if not isinstance(curve, list | tuple) or not all(type(each) is float for each in curve):
+        raise ValueError(f"curve: found {as_json(curve)}; expected numbers")
 
 
 def _open(folder: Path) -> Bundle:

@@ -26,7 +26,7 @@ from embedcli.errors import (
     VocabularyError,
     describe_malformed,
 )
-from embedcli.model import SNAPSHOT_WORDS, require_log
+from embedcli.model import SNAPSHOT_WORDS, require_curve, require_log
 from embedcli.nn.optimizers import make_optimizer
 from embedcli.storage import files
 from embedcli.storage.bundle import (
@@ -251,7 +251,8 @@ def _damage(folder: Path) -> Iterator[None]:
 def _require_place(place: Mapping[str, Any], step: int, groups: int, epochs: int) -> None:
     """Raise KeyError or ValueError for a place that a run of `groups` an epoch cannot be at."""
     fresh = TrainState({}, {}, np.zeros(0)).place()
-    require_types(place, {name: type(value) for name, value in fresh.items()})
+    require_types({**fresh, **place}, {name: type(value) for name, value in fresh.items()})
+    require_curve(place.get("curve", ()))
     require_log(place["log"])
     largest = {
         "epoch": epochs - 1,

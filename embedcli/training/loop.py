@@ -42,6 +42,7 @@ END_TURN, END_ROUND = 4, 5  # after the groups of a shard, and after those of al
 # One of these, then epoch, first batch and end of the group, and of the group that comes next.
 COMMAND = struct.Struct("<7q")
 PARTS_A_WORKER = 2  # of the rows that are merged, as frequent words change more often
+CURVE_POINTS = 100  # of the loss of a run that the log keeps, at most; one an epoch beside
 
 
 class Step(NamedTuple):
@@ -73,6 +74,9 @@ class TrainState:
     group: int = 0  # steps of the running epoch that are over: groups, or rounds of shards
     loss: float = 0.0  # sum and count of the running epoch
     count: float = 0.0
+    curve: list[float] = field(default_factory=list)  # mean losses of the epoch's parts
+    part_loss: float = 0.0  # sum and count of the running part
+    part_count: float = 0.0
     words: int = 0
     best_score: float = -math.inf
     best_epoch: int = 0
@@ -83,7 +87,7 @@ class TrainState:
 
     PLACE = (
         "epoch", "group", "loss", "count", "words", "best_score", "best_epoch", "finished", "log",
-        "epochs_before", "steps_before",
+        "epochs_before", "steps_before", "curve", "part_loss", "part_count",
     )  # fmt: skip
 
     def arrays(self) -> dict[str, Array]:
@@ -258,8 +262,14 @@ class Training:
         words = int(sum(r.words for r in reports))
         state.loss += loss
         state.count += count
+        state.part_loss += loss
+        state.part_count += count
         state.words += words
         state.group += 1
+        parts = min(self.groups, max(1, CURVE_POINTS // self.settings.epochs))  # of an epoch
+        if state.group * parts // self.groups > number * parts // self.groups:
+            state.curve.append(float(f"{state.part_loss / max(state.part_count, 1):.6g}"))
+            state.part_loss, state.part_count = 0.0, 0.0
         return Step(
             number=epoch * self.groups + number + 1,
             total=self.total,
@@ -346,8 +356,10 @@ class Training:
             "loss": state.loss / max(state.count, 1),
             "words": state.words,
         }
+        if len(state.curve) > 1:
+            record["curve"] = state.curve
         state.epoch, state.group = state.epoch + 1, 0
-        state.loss, state.count, state.words = 0.0, 0.0, 0
+        state.loss, state.count, state.words, state.curve = 0.0, 0.0, 0, []
         state.finished = state.epoch == self.settings.epochs
         if self.settings.valid is not None or self.settings.valid_share:
             self._engine.collect()

@@ -17,6 +17,7 @@ from embedcli.views.canvas import (
     text_width,
 )
 from embedcli.views.colors import PAPER, RIGHT, WORD_COLORS, WRONG, ink_on, largest_of, mix, tint
+from embedcli.views.records import measured_series
 from embedcli.views.terminal import visible
 
 if TYPE_CHECKING:
@@ -99,15 +100,15 @@ def norms(of: Description) -> str:
 
 
 def curves(log: Sequence[Mapping[str, Any]], name: str = "") -> str:
-    """Return what was measured at the end of each epoch as lines: losses, then other metrics."""
+    """Return what was measured in the epochs as lines: losses, then other metrics."""
     title = "Loss by epoch"
     canvas = _titled(title, visible(name))
-    epochs = [entry["epoch"] for entry in log]
-    series: dict[str, list[tuple[int, float]]] = {}
-    for entry in log:
-        for key, value in entry.items():
-            if isinstance(value, float) and math.isfinite(value):
-                series.setdefault(key, []).append((entry["epoch"], value))
+    series = {
+        key: finite
+        for key, points in measured_series(log).items()
+        if (finite := [point for point in points if math.isfinite(point[1])])
+    }
+    epochs = [epoch for points in series.values() for epoch, _ in points]
     losses = {key: points for key, points in series.items() if key.endswith("loss")}
     others = {key: points for key, points in series.items() if key not in losses}
     for number, (group, label) in enumerate(((losses, "loss"), (others, "metric"))):
@@ -199,8 +200,8 @@ def _rest(canvas: Canvas, count: int, what: str) -> None:
 
 def _lines(
     canvas: Canvas,
-    series: Mapping[str, Sequence[tuple[int, float]]],
-    epochs: tuple[int, int],
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    epochs: tuple[float, float],
     label: str,
 ) -> None:
     """Draw a line for each series, with its name and last value beside its end."""
@@ -216,7 +217,7 @@ def _lines(
         places = [(x_of(epoch), y_of(value)) for epoch, value in points]
         canvas.path("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places), color=color, width=2)
         for (epoch, value), (x, y) in zip(points, places, strict=True):
-            tip = f"epoch {epoch}: {name} {value:.4f}"
+            tip = f"epoch {epoch:.4g}: {name} {value:.4f}"
             canvas.box(x - 3, y - 3, 6, 6, fill=color, radius=3, tip=tip)
         y = places[-1][1] + 4
         while any(abs(y - other) < 14 for other in ends):

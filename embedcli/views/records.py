@@ -242,20 +242,28 @@ def _settings_in_words(settings: Any) -> str:
 
 
 def curves(log: Sequence[Mapping[str, Any]]) -> Table:
-    """Show the first and last value of what was measured at every epoch, and all as bars."""
+    """Show the first and last value of what was measured in every epoch, and all as bars."""
     from embedcli.views.charts import sparkline
 
-    series: dict[str, list[float]] = {}
+    rows: list[Row] = []
+    for name, points in measured_series(log).items():
+        values = [value for _, value in points]
+        rows.append([name, f"{values[0]:.4f}", sparkline(values), f"{values[-1]:.4f}"])
+    header = ["", f"epoch {log[0]['epoch']}", "", f"epoch {log[-1]['epoch']}"]
+    return Table(header, rows, right=(False, True, False, True))
+
+
+def measured_series(log: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
+    """Return what was measured by name: epochs and values; of the loss, also within epochs."""
+    series: dict[str, list[tuple[float, float]]] = {}
     for entry in log:
         for name, value in entry.items():
             if isinstance(value, float):
-                series.setdefault(name, []).append(value)
-    rows = [
-        [name, f"{values[0]:.4f}", sparkline(values), f"{values[-1]:.4f}"]
-        for name, values in series.items()
-    ]
-    header = ["", f"epoch {log[0]['epoch']}", "", f"epoch {log[-1]['epoch']}"]
-    return Table(header, rows, right=(False, True, False, True))
+                values = entry.get("curve") or [value] if name == "loss" else [value]
+                start, size = entry["epoch"] - 1, len(values)
+                points = [(start + (i + 1) / size, each) for i, each in enumerate(values)]
+                series.setdefault(name, []).extend(points)
+    return series
 
 
 def measured(record: Mapping[str, Any]) -> str:

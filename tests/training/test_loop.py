@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from embedcli.errors import TrainingError
 from embedcli.tasks.task import Validation
+from embedcli.training import loop
 from embedcli.training.loop import Training, TrainState, stretches
 from tests.tasks.corpora import labelled_lines, make_task
 from tests.tasks.test_words import planted_lines
@@ -146,6 +147,33 @@ def test_steps_tell_where_the_run_stands(make):
     assert records == training.state.log
     assert [record["words"] for record in records] == [1200] * 3
     assert records[-1]["loss"] < records[0]["loss"]
+    # The curve of a short epoch has a point a group.
+    for epoch, record in enumerate(records):
+        losses = [step.loss for step in steps if step.epoch == epoch + 1]
+        assert record["curve"] == pytest.approx(losses, rel=1e-5)
+
+
+def test_a_curve_has_no_more_points_in_a_run(make, monkeypatch):
+    monkeypatch.setattr(loop, "CURVE_POINTS", 11)
+    training, _ = run(make())
+    assert training.groups > 3
+    for record in training.state.log:
+        assert len(record["curve"]) == 3
+        assert min(record["curve"]) < record["loss"] < max(record["curve"])
+    monkeypatch.setattr(loop, "CURVE_POINTS", 2)
+    training, _ = run(make())
+    assert all("curve" not in record for record in training.state.log)
+
+
+def test_a_run_goes_on_from_a_checkpoint_without_a_curve(make):
+    first = Training(make(), run(make())[0].settings)
+    next(first.steps())
+    place = json.loads(json.dumps(first.state.place()))
+    for name in ("curve", "part_loss", "part_count"):
+        del place[name]
+    arrays = {name: array.copy() for name, array in first.state.arrays().items()}
+    rest, _ = run(make(), state=TrainState.restored(arrays, place))
+    assert table(rest) == table(run(make())[0])
 
 
 @pytest.mark.parametrize("clip_norm", [None, 0.5])

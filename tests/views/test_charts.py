@@ -119,6 +119,9 @@ def test_curves():
     tips = [each.text for each in root.iter(f"{SVG}title")]
     assert "epoch 2: loss 1.0000" in tips
     parsed(charts.curves(log[:1]))
+    log[1]["curve"] = [1.5, 0.5]
+    tips = [each.text for each in parsed(charts.curves(log)).iter(f"{SVG}title")]
+    assert "epoch 1.5: loss 1.5000" in tips and "epoch 2: loss 0.5000" in tips
     parsed(charts.curves([{"epoch": 1, "loss": float("nan")}]))
 
 
