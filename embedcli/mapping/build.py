@@ -33,7 +33,8 @@ WORDS = 20_000  # on a map, by default
 MOST_WORDS = 200_000
 NEIGHBORS = 10  # listed for a word, and compared with those in the picture
 _FEWEST_FOR_TSNE = 30  # words; fewer are shown as well by their principal components
-_FRAME_STEPS = 40  # of t-SNE, from the places of the next frame
+_FRAME_STEPS = 40  # of t-SNE, from the places of the next frame, where all neighbours are new
+_FEWEST_STEPS = 6
 _QUERIES = 4096  # whose neighbours are searched at a time
 _DISTANCES = 1 << 18  # computed at a time: they stay in the cache
 
@@ -241,7 +242,9 @@ def _maps(
                 near=whole[at],
                 near_on_map=on_map,
                 attributes=(*shared, *own),
-                frames=() if several else tuple(_frames(drawn[at], there, source.model, report)),
+                frames=()
+                if several
+                else tuple(_frames(drawn[at], there, close[at].ids, source.model, report)),
             )
         )
     return made
@@ -330,13 +333,15 @@ def kept_neighbors(places: NDArray[np.float64], near: NDArray[np.int64]) -> NDAr
 def _frames(
     drawn: Mapping[Drawing, NDArray[np.float64]],
     there: NDArray[np.bool_],
+    next_near: NDArray[np.int64],
     model: Model | None,
     report: Report,
 ) -> list[Frame]:
     """Lay out the snapshots of a training, the last first; `there` are the words of the map.
 
     Each starts from the places of the next one, and is turned so that it fits those best: so the
-    picture does not turn, and words move no farther than they have to.
+    picture does not turn, and words move no farther than they have to. `next_near` holds the
+    neighbours of each word at the end, (N, k).
     """
     kind, places = next(iter(drawn.items()))
     if model is None or model.snapshots is None or model.snapshot_shares is None:
@@ -349,8 +354,12 @@ def _frames(
         table = EmbeddingTable(Vocabulary(map(str, range(len(rows)))), rows)
         if kind == "tsne":
             k = min(layouts.NEIGHBORS, max(1, len(rows) // 3))
-            near = table.nearest(rows, k, exclude=np.arange(len(rows))[:, None].tolist())
-            places = layouts.tsne(near.ids, places, early=0, late=_FRAME_STEPS)
+            near = table.nearest(rows, k, exclude=np.arange(len(rows))[:, None].tolist()).ids
+            # The fewer neighbours are new, the fewer steps are needed.
+            same = np.count_nonzero(near[:, :, None] == next_near[:, None, :k]) / near.size
+            steps = max(_FEWEST_STEPS, round(_FRAME_STEPS * (1 - same)))
+            places = layouts.tsne(near, places, early=0, late=steps)
+            next_near = near
         else:
             places, _ = layouts.principal_components(rows)
         places = layouts.turned(places, frames[-1].places)

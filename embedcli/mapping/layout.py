@@ -9,7 +9,9 @@ Repulsion is the slope of one potential, the sum of 1 / (1 + d²), so a step tak
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,29 +133,21 @@ def repulsion(places: Floats) -> tuple[Floats, float]:
     number = places.shape[1]
     low = places.min(axis=1)  # (2,)
     extent = float((places.max(axis=1) - low).max()) or 1.0
-    cells = max(_FEWEST_CELLS, round(extent / _GRID_STEP))
-    size = extent / cells
-    side = cells + 2 * _MARGIN
+    size = min(_GRID_STEP, extent / _FEWEST_CELLS)  # of a cell
+    side = math.ceil(extent / size) + 2 * _MARGIN
     padded = _smooth_length(2 * side)
     # 1. Spread a unit of charge from each place over 4 × 4 nodes.
     at = (places - low[:, None]) / size + _MARGIN  # (2, N), in cells
     node = np.floor(at).astype(np.int64)  # (2, N)
     weights, slopes = _splines(at - node)  # (4, 2, N)
     first = node - 1
-    index = np.empty((4, 4, number), np.int64)
-    spread = np.empty((4, 4, number))
-    for i in range(4):
-        for j in range(4):
-            index[i, j] = (first[0] + i) * side + first[1] + j
-            spread[i, j] = weights[i, 0] * weights[j, 1]
+    corners = np.arange(4)[:, None] * side + np.arange(4)  # (4, 4)
+    index = corners[:, :, None] + (first[0] * side + first[1])  # (4, 4, N)
+    spread = weights[:, None, 0] * weights[:, 1]  # (4, 4, N)
     charge = np.bincount(index.ravel(), spread.ravel(), side * side).reshape(side, side)
-    # 2. Convolve with the kernel. Splines blur, once here and once in step 3: divided out.
-    offsets = np.minimum(np.arange(padded), padded - np.arange(padded)) * size
-    kernel = 1.0 / (1.0 + offsets[:, None] ** 2 + offsets**2)
-    blur = (4 + 2 * np.cos(2 * np.pi * np.arange(padded) / padded)) / 6  # of the cubic B-spline
-    spectrum = np.fft.rfft2(kernel).real
-    spectrum /= blur[:, None] ** 2 * blur[: padded // 2 + 1] ** 2
-    potential = np.fft.irfft2(np.fft.rfft2(charge, (padded, padded)) * spectrum, (padded, padded))
+    # 2. Convolve with the kernel.
+    charges = np.fft.rfft2(charge, (padded, padded))
+    potential = np.fft.irfft2(charges * _spectrum(padded, size), (padded, padded))
     field = potential[:side, :side].ravel()[index]  # (4, 4, N)
     # 3. The potential and its slopes at each place.
     total = float((field * spread).sum()) - number
@@ -164,6 +158,19 @@ def repulsion(places: Floats) -> tuple[Floats, float]:
         ]
     )
     return slope / size, total
+
+
+@lru_cache(maxsize=1)  # a map that grows slowly has the same for many steps
+def _spectrum(padded: int, size: float) -> Floats:
+    """Return the Fourier transform of the kernel on a grid of cells of a size: (G, G // 2 + 1).
+
+    Splines blur, once to the grid and once from it: that is divided out.
+    """
+    offsets = np.minimum(np.arange(padded), padded - np.arange(padded)) * size
+    kernel = 1.0 / (1.0 + offsets[:, None] ** 2 + offsets**2)
+    blur = (4 + 2 * np.cos(2 * np.pi * np.arange(padded) / padded)) / 6  # of the cubic B-spline
+    spectrum: Floats = np.fft.rfft2(kernel).real
+    return spectrum / (blur[:, None] ** 2 * blur[: padded // 2 + 1] ** 2)
 
 
 def _splines(t: Floats) -> tuple[Floats, Floats]:
