@@ -50,7 +50,7 @@ CASES = {
     "cbow-sgd": {"task": "cbow", "optimizer": "sgd", "lr": 0.05, "negatives": 2},
     "cbow-damped": {"task": "cbow", "lr": 0.3, "tile": 4, "tile_negatives": 3},
 }  # fmt: skip
-ANSWERS = {"classify": ["good"], "regress": ["0.5", "15"], "skipgram": [], "cbow": []}
+ANSWERS = {"classify": ["good"], "regress": ["0.5", "15"], "skipgram": [], "cbow": [], "glove": []}
 
 
 MORE = {
@@ -72,11 +72,18 @@ MORE = {
     "frozen-found": {"task": "classify", "freeze": "found", "vectors": "given.txt"},
 }  # fmt: skip
 EVERY = {**CASES, **MORE}
+OF_PARTS_AND_COUNTS = {
+    "subwords": {"task": "skipgram", "lr": 0.3, "min_n": 2, "max_n": 3},
+    "subwords-adagrad": {"task": "skipgram", "optimizer": "adagrad", "max_n": 4, "lr": 0.1},
+    "cbow-subwords": {"task": "cbow", "lr": 0.3, "max_n": 3, "tile": 4, "tile_negatives": 3},
+    "glove": {"task": "glove"},
+    "glove-own": {"task": "glove", "sum_tables": False, "optimizer": "damped_sgd", "lr": 0.3},
+}
 
 
 def explained_model(name: str, folder: Path) -> tuple[Model, list[str]]:
     """Train the model of a case; what is right for `ASKED` beside it."""
-    settings = dict(EVERY[name])
+    settings = dict((EVERY | OF_PARTS_AND_COUNTS)[name])
     if "vectors" in settings:
         (folder / "given.txt").write_text("see 1 2 3 4\nfilm 4 3 2 1\n")
         settings["vectors"] = str(folder / "given.txt")
