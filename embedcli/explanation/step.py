@@ -205,8 +205,15 @@ def explain_step(
     # 4. Describe it all by positions in the text, and by words.
     asked = [each.id for example in examples for each in example.candidates]
     met = [each.row for each in ngrams if each.row is not None]
-    read = {"table": ids[kept], "output": [*ids[kept], *asked], NGRAMS: met}
+    outer = [*ids[kept], *asked]
+    read = {"table": ids[kept], "output": outer, NGRAMS: met}
+    read |= {"bias": ids[kept], "output_bias": outer}
     counts, picked = vocabulary.counts, np.unique(ids[kept])
+    composed = [
+        Composed(token=vocabulary.token(each), id=each, parts=parts_of(model, each))
+        for each in (picked.tolist() if model.parts is not None else ())
+    ]
+    read["parts"] = [part.row for word in composed for part in word.parts]
     return Step(
         task=settings.task,
         describe_target=task.describe_target(model.settings),
@@ -236,16 +243,11 @@ def explain_step(
         changes=changes,
         unchanged={name: rows - changed[name] for name, rows in rows_of.items()},
         weights={
-            name: step.weights(name, read.get(name), name in trainable)
-            for name in task.parameters
-            if name != "parts"
+            name: step.weights(name, read.get(name), name in trainable) for name in task.parameters
         },
         dropout=task.dropout_mask(),
         folder=str(model.bundle.folder) if model.bundle and model.bundle.format > 1 else None,
-        composed=[
-            Composed(token=vocabulary.token(each), id=each, parts=parts_of(model, each))
-            for each in (picked.tolist() if model.parts is not None else ())
-        ],
+        composed=composed,
     )
 
 

@@ -77,6 +77,48 @@
     }
   }
 
+  // Where words are composed of parts, their vectors are the means of these, of which some share a row.
+  const compose = ({ table, parts }) => {
+    for (const [index, of] of data.composed) {
+      table.rows[index].fill(0);
+      for (const [part, share] of of) add(table.rows[index], parts.rows[part], 1 / (share * of.length));
+    }
+  };
+  // Each part gets the whole gradient of a word.
+  const spread = (found) => {
+    for (const [index, of] of data.composed) {
+      for (const [part, share] of of) {
+        add(found.gradients.parts[part], found.gradients.table[index]);
+        found.curvature.parts[part] += found.curvature.table[index] / share;
+      }
+    }
+  };
+
+  // GloVe: the score of a word and one near it is the predicted logarithm of their count.
+  const counts = (parameters) => {
+    const found = new Found(parameters);
+    const [table, output, bias, outer] = ["table", "output", "bias", "output_bias"].map((name) => parameters[name].rows);
+    found.examples = examples.map(({ title, inputs: [index], candidates }) =>
+      candidates.map(({ index: near, name, target, weight }) => {
+        const x = dot(table[index], output[near]) + bias[index][0] + outer[near][0];
+        const slope = weight * (x - target);
+        const loss = (slope * (x - target)) / 2;
+        found.loss += loss;
+        for (const [parameter, at, row, from] of [
+          ["table", index, output[near], name],
+          ["output", near, table[index], title],
+          ["bias", index, [1], name],
+          ["output_bias", near, [1], title],
+        ]) {
+          found.put(parameter, at, scaled(row, slope), from);
+          found.curvature[parameter][at] += weight * dot(row, row);
+        }
+        return { prediction: Math.exp(x), error: Math.abs(x - target), loss };
+      }),
+    );
+    return found;
+  };
+
   // Skip-gram and CBOW: the mean of the input rows is scored with the rows of the candidates.
   const words = (parameters) => {
     const found = new Found(parameters);
@@ -98,7 +140,7 @@
         add(back, row, slope);
         curvature += weight * dot(row, row);
         found.loss += loss;
-        return { prediction: sigmoid(x), loss };
+        return { prediction: sigmoid(x), error: Math.abs(target - sigmoid(x)), loss };
       });
       for (const index of inputs) {
         found.put("table", index, scaled(back, share), title);
@@ -188,7 +230,7 @@
     for (const [name, each] of Object.entries(data.curvature)) found.curvature[name].set(each);
     return found;
   };
-  const compute = text ? texts : words;
+  const compute = text ? texts : data.counts ? counts : words;
 
   // The rules of nn/optimizers.py: weights w and state s of a row, its gradient g, in place.
   const RULES = {
@@ -244,19 +286,22 @@
   };
   const take = (parameters, found, rate, t) => {
     for (const [name, { rows, state, trained }] of Object.entries(parameters)) {
+      const composed = name === "table" && data.composed.length;
       rows.forEach((row, index) => {
-        if (!trained[index]) return;
+        if (!trained[index] || composed) return;
         if (optimizer.weight_decay) row.forEach((each, i) => (row[i] *= 1 - rate * optimizer.weight_decay));
         const slots = Object.fromEntries(Object.entries(state).map(([slot, of]) => [slot, of[index]]));
         RULES[optimizer.name](row, slots, found.gradients[name][index], rate, t, found.curvature[name][index]);
       });
     }
+    compose(parameters);
   };
 
   let parameters, found, before, losses, taken;
   const refresh = () => {
     found = compute(parameters);
     settle(parameters, found);
+    spread(found);
     losses[taken] = found.loss;
   };
   const reset = () => {
@@ -413,18 +458,19 @@
 
   const drawExample = ({ title, candidates }, number) => {
     const answers = found.examples[number];
-    const item = ({ name, times, target, weight, id }, i) => {
-      const { prediction, loss } = answers[i];
+    const item = ({ name, times, target, goal, weight, id }, i) => {
+      const { prediction, error, loss } = answers[i];
       const shown = times > 1 ? `${name} ×${times}` : name;
       const full = times > 1 ? say("page.drawn", { name, count: times }) : name;
-      const tip = say("page.tip", { name: full, prediction, target, weight, loss });
-      const kinds = `answer ${target ? "right" : "wrong"} ${shade(Math.abs(target - prediction))}`;
-      return element("li", { class: kinds, title: tip, "data-id": id, tabindex: 0 }, shown, element("span", {}, prediction.toFixed(2)));
+      const tip = say("page.tip", { name: full, prediction, target: goal, weight, loss });
+      const kinds = `answer ${target || data.counts ? "right" : "wrong"} ${shade(error)}`;
+      const said = data.counts ? `${prediction.toFixed(2)}, ${say("page.target_is", { target: String(Number(goal.toPrecision(4))) })}` : prediction.toFixed(2);
+      return element("li", { class: kinds, title: tip, "data-id": id, tabindex: 0 }, shown, element("span", {}, said));
     };
     const numbered = candidates.map((each, i) => [each, i]);
     const list = (chosen) => element("ul", { class: "answers" }, ...chosen.map(([each, i]) => item(each, i)));
-    const positive = numbered.filter(([{ target }]) => target);
-    const negative = numbered.filter(([{ target }]) => !target);
+    const positive = numbered.filter(([{ target }]) => target && !data.counts);
+    const negative = numbered.filter(([{ target }]) => !target || data.counts);
     const more = negative.slice(ANSWERS);
     const folded = element("details", { class: "fold" }, element("summary", {}, say("table.more_answers", { count: more.length })), list(more));
     return [

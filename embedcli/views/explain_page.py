@@ -35,13 +35,8 @@ WORDS_OF_PAGE = ("page.", "table.")  # messages that the script fills in
 
 
 def step_page(step: Step, say: Catalogue) -> str:
-    """Return the page of a step, to go through stage by stage.
-
-    One about counts, or words composed of parts, is all drawn: the script knows plain rows alone.
-    """
+    """Return the page of a step, to go through stage by stage."""
     tables = "".join(_numbers_table(*each, say) for each in captions.by_parameter(step))
-    if step.composed or captions.asks_counts(step):
-        return _drawn_page(step, tables, say)
     script = pages.read("explain.js")
     data = pages.script_data(_data(step, say))
     scripts = f'<script type="application/json" id="data">{data}</script>\n'
@@ -121,11 +116,18 @@ def _stages(step: Step, say: Catalogue) -> Iterator[str]:
         f'<button id="all" aria-pressed="false">{escaped(say("page.every_stage"))}</button></nav>\n'
     )
     yield f"<noscript>{paragraph(say('page.no_script'))}</noscript>\n"
+    parts = [say("step.parts_explained")] if step.composed else []
+    parts += [captions.parts(each.token, each.parts, say) for each in step.composed]
+    key = say("page.key_of_counts" if captions.asks_counts(step) else "page.key")
     bodies = {
-        "look_up": [paragraph(captions.look_up(step, say)), '<div id="table"></div>'],
+        "look_up": [
+            paragraph(captions.look_up(step, say)),
+            '<div id="table"></div>',
+            *map(paragraph, parts),
+        ],
         "forward": [
             paragraph(captions.answer(step, say)),
-            paragraph(say("page.key")) if step.examples[0].centre is not None else "",
+            paragraph(key) if step.examples[0].centre is not None else "",
             '<div id="answers"></div>',
         ],
         "loss": [paragraph(captions.loss(step, say)), '<div id="loss-now"></div>'],
@@ -180,6 +182,7 @@ def _data(step: Step, say: Catalogue) -> dict[str, Any]:
     # Of a text: the tasks over words compute it anew for each step.
     curvature = {(each.parameter, each.row): each.curvature for each in step.changes}
     about_text = step.examples[0].centre is None
+    parts = _places(step, "parts") if step.composed else {}
     return {
         "task": step.task,
         "messages": {
@@ -200,6 +203,14 @@ def _data(step: Step, say: Catalogue) -> dict[str, Any]:
         "rate": step.rate,
         "number": step.number,
         "clip_norm": step.settings.clip_norm,
+        "counts": captions.asks_counts(step),
+        "composed": [
+            [
+                _places(step, "table")[word.id],
+                [[parts[part.row], part.share] for part in word.parts],
+            ]
+            for word in step.composed
+        ],
         "text": _text(step, say) if about_text else None,
         "examples": [] if about_text else [_example(each, step) for each in step.examples],
     }
@@ -208,6 +219,8 @@ def _data(step: Step, say: Catalogue) -> dict[str, Any]:
 def _example(example: Example, step: Step) -> dict[str, Any]:
     """Return a question about words, in the rows of `parameters`."""
     positive, negative = captions.answers(example)
+    if captions.asks_counts(step):
+        positive, negative = [(each, 1) for each in example.candidates], []
     places = {name: _places(step, name) for name in ("table", "output")}
     return {
         "title": visible(example.title),
@@ -219,6 +232,7 @@ def _example(example: Example, step: Step) -> dict[str, Any]:
                 "name": visible(each.name),
                 "times": times,
                 "target": each.target,
+                "goal": each.target_in_units,
                 "weight": each.weight,
             }
             for each, times in positive + negative

@@ -11,7 +11,7 @@ import pytest
 from embedcli.explanation import explain_step
 from embedcli.messages import catalogue
 from embedcli.views.explain import formatted
-from tests.explained import ASKED, EVERY, explained_model
+from tests.explained import ASKED, EVERY, OF_PARTS_AND_COUNTS, explained_model
 
 STEPS = 10
 
@@ -36,6 +36,11 @@ def opened(models, open_page, tmp_path):
     return page
 
 
+def array_of(parameter, model):
+    """The array of a parameter: GloVe's words have one beside the sum of both tables."""
+    return "input" if parameter == "table" and "input" in model.head else parameter
+
+
 def stepped(model, step):
     """The model after a step."""
     arrays = {"table": np.array(model.table.vectors)}
@@ -43,16 +48,16 @@ def stepped(model, step):
     state = {name: np.array(array) for name, array in model.optimizer.items()}
     for change in step.changes:
         at = ... if change.row is None else change.row
-        arrays[change.parameter][at] = change.after
+        arrays[array_of(change.parameter, model)][at] = change.after
         for slot, after in change.state_after.items():
             name = f"{change.parameter}.{slot}"
             state.setdefault(name, np.zeros_like(arrays[change.parameter]))[at] = after
-    table = type(model.table)(model.table.vocabulary, arrays.pop("table"))
+    table = model.table.like(model.table.vocabulary, arrays.pop("table"))
     log = [{"steps": step.number}]
     return dataclasses.replace(model, table=table, head=arrays, optimizer=state, log=log)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", [*EVERY, *OF_PARTS_AND_COUNTS])
 def test_ten_more_steps_are_those_of_python(models, opened, name):
     page = opened(name)
     page.click("#stages button:has-text('Step')")
@@ -69,7 +74,8 @@ def test_ten_more_steps_are_those_of_python(models, opened, name):
         "[name, of.ids, of.rows.map((row) => [...row])])"
     )
     for parameter, ids, rows in found:
-        whole = before.table.vectors if parameter == "table" else before.head[parameter]
+        name = array_of(parameter, before)
+        whole = before.table.vectors if name == "table" else before.head[name]
         expected = np.atleast_2d(whole) if ids is None else whole[ids]
         np.testing.assert_allclose(rows, expected, rtol=1e-4, atol=1e-5)
     assert f"{STEPS} steps taken; loss {losses[-1]:.4f}" in page.inner_text("#taken")
