@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from string import Formatter
 
 import pytest
+import yaml
 
 import embedcli
 from embedcli.messages import LANGUAGES, Message, catalogue, environment_language
@@ -75,3 +80,33 @@ def test_the_environment_names_the_language(monkeypatch, variables, expected):
         monkeypatch.setenv(name, value)
     assert environment_language() == expected
     assert catalogue().language == expected
+
+
+def test_another_language_is_one_file(tmp_path):
+    """A made-up language is found in the help, by --lang, by $LANG and by completion."""
+    shutil.copytree(PACKAGE, tmp_path / "embedcli", ignore=shutil.ignore_patterns("__pycache__"))
+    english = yaml.safe_load((PACKAGE / "messages" / "en.yaml").read_text(encoding="utf-8"))
+    english["messages"]["word"]["unmoved"] = "Ĝi ne moviĝis."
+    written = yaml.safe_dump(english, allow_unicode=True)
+    (tmp_path / "embedcli" / "messages" / "eo.yaml").write_text(written, encoding="utf-8")
+    (tmp_path / "text.txt").write_text("see you soon\ngoodbye\n", encoding="utf-8")
+
+    def embed(*argv: str, **variables: str) -> str:
+        command = [sys.executable, "-m", "embedcli", *argv]
+        bare = {name: value for name, value in os.environ.items() if not name.startswith("LC_")}
+        environment = {**bare, "PYTHONPATH": str(tmp_path), "LANG": "C.UTF-8", **variables}
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8"
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    embed("train", "text.txt", "--dim", "2", "--epochs", "1", "--quiet", "--no-cache")
+    word = ("explain", "--word", "goodbye")
+    assert "en|eo|hi" in embed("explain", "--help")
+    assert "Ĝi ne moviĝis." in embed(*word, "--lang", "eo")
+    assert embed(*word, LANG="eo_XX.UTF-8") == embed(*word, "--lang", "eo")
+    assert "moviĝis" not in embed(*word)
+    complete = {"_EMBED_COMPLETE": "complete_bash", "COMP_CWORD": "3"}
+    complete["COMP_WORDS"] = "embed explain --lang "
+    assert embed(**complete).split() == ["en", "eo", "hi"]
