@@ -12,9 +12,9 @@ from embedcli.cli import flags
 from embedcli.cli.app import examples
 from embedcli.messages import LANGUAGES
 from embedcli.views import terminal
-from embedcli.views.scripts import LIBRARIES
 
 Format = Literal["text", "json", "svg", "html"]
+Library = Literal["numpy", "torch", "keras"]  # of views.scripts, which the help does not import
 PAIR = 2
 
 
@@ -61,10 +61,8 @@ def explain(
         ),
     ] = None,
     library: Annotated[
-        str | None,
-        flags.one_of(
-            "--as", LIBRARIES, help="Print a script that computes the step with this library."
-        ),
+        Library | None,
+        typer.Option("--as", help="Print a script that computes the step with this library."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write to this file. [default: standard output]")

@@ -16,7 +16,6 @@ from embedcli.views import captions
 if TYPE_CHECKING:
     from embedcli.explanation import Step
 
-LIBRARIES = ("numpy", "torch", "keras")
 LONGEST = 100  # characters of a line
 IMPORTS = {
     "numpy": ["import numpy as np"],

@@ -9,18 +9,21 @@ import io
 import re
 from contextlib import redirect_stdout
 from functools import cache
+from typing import get_args
 
 import numpy as np
 import pytest
 
+from embedcli.cli import explain
 from embedcli.errors import ConfigError
 from embedcli.nn.layers import POOLS
 from embedcli.nn.optimizers import OPTIMIZERS
 from embedcli.views import scripts
-from embedcli.views.scripts import LIBRARIES, script
+from embedcli.views.scripts import script
 from tests.explained import EVERY, OF_PARTS_AND_COUNTS, explained_step
 
 SCRIPTS = {**EVERY, **OF_PARTS_AND_COUNTS}
+LIBRARIES = tuple(scripts.IMPORTS)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +93,7 @@ def test_every_optimizer_and_pool_has_a_case_and_a_formula():
         OPTIMIZERS
     )
     assert {settings.get("pool", "mean") for settings in EVERY.values()} == set(POOLS)
+    assert get_args(explain.Library) == LIBRARIES
     for library in LIBRARIES:
         assert scripts.POOLS[library].keys() == {*POOLS, "mean of more"}
     assert scripts.STEPS.keys() == OPTIMIZERS.keys()
