@@ -36,6 +36,20 @@ def opened(models, open_page, tmp_path):
     return page
 
 
+# Of the text of elements and what is behind it (WCAG 2, "contrast ratio").
+CONTRASTS = """(selector) => [...document.querySelectorAll(selector)].map((each) => {
+    const { color, backgroundColor } = getComputedStyle(each);
+    const light = (of) => {
+        const scale = of.startsWith("rgb") ? 255 : 1;
+        const [r, g, b] = of.match(/[\\d.]+/g).map((n) => n / scale)
+            .map((n) => (n <= 0.04045 ? n / 12.92 : ((n + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+    };
+    const [one, two] = [light(color), light(backgroundColor)];
+    return Math.max(one, two) / Math.min(one, two);
+})"""
+
+
 def array_of(parameter, model):
     """The array of a parameter: GloVe's words have one beside the sum of both tables."""
     return "input" if parameter == "table" and "input" in model.head else parameter
@@ -150,10 +164,14 @@ def test_a_sample_drawn_several_times_is_one_cell_and_look_ups_are_folded(opened
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("language", ["en", "hi"])
-@pytest.mark.parametrize("name", ["skipgram-damped", "classify-adam-hidden", "regress-flatten"])
+@pytest.mark.parametrize(
+    "name", ["skipgram-damped", "classify-adam-hidden", "regress-flatten", "glove"]
+)
 def test_it_is_legible_on_a_phone(opened, name, language, dark):
     page = opened(name, language=language, width=390, height=800, dark=dark)
     page.click("#all")
+    contrasts = page.evaluate(CONTRASTS, ".answer.right, .answer.wrong")
+    assert all(each >= 4.5 for each in contrasts)
     page.click("#ten")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     sizes = page.evaluate(
