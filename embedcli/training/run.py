@@ -385,7 +385,7 @@ class Run:
         resolved = {
             "min_count": corpus.min_count,
             "workers": resolve_workers(settings.workers) if task.solved else self.training.workers,
-            "round": str(int(plan.length * len(corpus.ids) / task.batches)),
+            "round": str(int(plan.length * len(corpus.ids) / max(task.batches, 1))),
             **task.resolved,
         }
         resolved = {k: value for k, value in resolved.items() if getattr(settings, k) == "auto"}
