@@ -24,11 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.config import CountSettings, bytes_of, read_yaml, to_yaml
-from embedcli.counting import Cells, count_cells, rows_between
+from embedcli.counting import Cells, count_cells, passes, rows_between
 from embedcli.errors import StoreError
 from embedcli.parallel import resolve_workers
 from embedcli.storage import files
-from embedcli.storage.arrays import drop_pages, map_npz, npz_chunks
+from embedcli.storage.arrays import map_npz, npz_chunks
 from embedcli.storage.bundle import MANIFEST, Member, open_bundle, require_types, write_bundle
 from embedcli.text.encode import encode
 from embedcli.text.tokenizer import Tokenizer
@@ -85,7 +85,7 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Cooccurrences:
-    """A symmetric matrix of counts (V, V), in parts that hold whole rows each."""
+    """A symmetric matrix of counts (V, V), in parts one after the other."""
 
     vocabulary: Vocabulary  # with the counts of the words
     parts: Sequence[Cells]
@@ -142,16 +142,11 @@ class Cooccurrences:
     def most_frequent(self, k: int) -> list[Pair]:
         """Return the k pairs that stand most often near each other, each once."""
         best = Cells(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0))
-        for part in self.parts:
-            upper = np.flatnonzero(part.rows <= part.columns)
-            largest = upper[np.argsort(-part.counts[upper], kind="stable")[:k]]
-            best = Cells(
-                *(np.concatenate((b, p[largest])) for b, p in zip(best, part, strict=True))
-            )
-            first = np.argsort(-best.counts, kind="stable")[:k]
-            best = Cells(*(each[first] for each in best))
-            for array in part:
-                drop_pages(array)
+        for some in passes(self.parts):
+            upper = np.flatnonzero(some.rows <= some.columns)
+            both = [np.concatenate((b, s[upper])) for b, s in zip(best, some, strict=True)]
+            first = np.argsort(-both[2], kind="stable")[:k]
+            best = Cells(*(each[first] for each in both))
         return [self._pair(*each) for each in zip(*(each.tolist() for each in best), strict=True)]
 
     def matrix(self) -> NDArray[np.float64]:
@@ -243,10 +238,8 @@ def count(
 def totals_of(parts: Sequence[Cells], words: int) -> NDArray[np.float64]:
     """Return the sum of each row: (V,)."""
     totals = np.zeros(words)
-    for rows, columns, counts in parts:
-        totals += np.bincount(rows, counts, words)
-        for array in (rows, columns, counts):
-            drop_pages(array)
+    for rows, _, counts in passes(parts):
+        np.add.at(totals, rows, counts)  # in their order, wherever a part ends
     return totals
 
 
@@ -261,7 +254,7 @@ def save_counts(folder: Path, found: Cooccurrences) -> None:
     files.require_space(folder, needed, "the counts")
 
     def numbers(name: str, dtype: str) -> tuple[tuple[int, ...], str, Iterator[NDArray[Any]]]:
-        return (cells,), dtype, (getattr(part, name) for part in found.parts)
+        return (cells,), dtype, (getattr(some, name) for some in passes(found.parts))
 
     members: dict[str, Member] = {
         "cells.npz": npz_chunks(

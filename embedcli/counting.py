@@ -1,11 +1,11 @@
 """Co-occurrence counts: how often each two words stand near each other, in bounded memory.
 
 A cell of the matrix travels as one 64-bit number, row · column · count, so that a plain sort puts
-cells in order and equal ones beside each other. Pairs of two frequent words are added to a dense
-block, as GloVe's cooccur does; all others are sorted and summed, a stretch of the corpus at a
-time, and written as sorted runs, which are merged in the end. Counts are whole multiples of a
-unit, so that no sum depends on the order of its terms, and the result neither on the memory nor
-on the number of workers.
+cells in order and equal ones beside each other. Pairs of frequent words are added to an array, as
+in GloVe's cooccur; all others are sorted and summed, a stretch of the corpus at a time, and written
+as sorted runs, which are merged in the end. Counts are whole multiples of a unit, so that no sum
+depends on the order of its terms, and the result neither on the memory nor on the number of
+workers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -30,17 +30,18 @@ from embedcli.text.spool import mapped
 Array = NDArray[Any]
 Weighting = Literal["harmonic", "plain"]
 
-FREQUENT = 1024  # words whose pairs are counted in the dense block, as in GloVe's cooccur
-BLOCK = 1 << 15  # tokens whose pairs are made at once, so that they stay in a core's cache
+MOST_DENSE = 1 << 21  # pairs of frequent words that are added up in an array
+BLOCK = 1 << 14  # tokens whose pairs are made at once, so that they stay in a core's cache
 EXACT_DISTANCES = 16  # the unit is 1 / their least common multiple: a count is exact up to there
-AT_ONCE = 1 << 21  # pairs or cells that are sorted at once: more take longer, out of the cache
-MOST_RUNS = 256  # unless the memory asks for more
-BASE_MEMORY = 96 << 20  # bytes that Python, NumPy and the vocabulary need, roughly
+AT_ONCE = 1 << 20  # pairs or cells that are sorted at once: more take longer, out of the cache
 LEAST_MEMORY = 256 << 20
-BYTES_PER_PAIR = 72  # of a stretch: its cell, the sorted run, and the sums
+BASE_MEMORY = 96 << 20  # bytes that Python, NumPy and the reading of text need
+BYTES_PER_WORD = 48
+MEMORY_OF_WORKER = 48 << 20  # at least
+BYTES_PER_PAIR = 56  # of a stretch: its cell, the sorted run, and the sums
 BYTES_PER_CELL = 96  # of a merge
-BYTES_PER_DENSE = 24  # the dense block of a worker, and what it becomes in the end
 TASKS_AT_ONCE = 8  # for each worker, between two reports of progress
+CHUNK = 1 << 20  # cells that are read at once
 
 
 class Cells(NamedTuple):
@@ -63,7 +64,9 @@ class _Packing(NamedTuple):
         id_bits = max((words - 1).bit_length(), 1)
         if weighting == "plain":
             return cls(id_bits, (1,) * window, 1)
-        scale = math.lcm(*range(1, min(window, EXACT_DISTANCES) + 1))
+        exact = min(window, EXACT_DISTANCES)
+        while (scale := math.lcm(*range(1, exact + 1))) >> (64 - 2 * id_bits):
+            exact -= 1  # of millions of words, whose ids leave few bits
         return cls(id_bits, tuple(round(scale / d) for d in range(1, window + 1)), scale)
 
     @property
@@ -116,6 +119,47 @@ class _Packing(NamedTuple):
         return Cells(rows, (places & low).astype(np.int32), units / self.scale)
 
 
+class _Dense(NamedTuple):
+    """Which pairs are added up in an array: those whose ranks by frequency have a small product.
+
+    The pair of a word and one of rank r is at `starts[word] + r` if r is below `limits[word]`; the
+    place behind takes pairs that are not to be counted there. All rare words have one at `size`.
+    """
+
+    order: Array  # (V,) ids, the most frequent first
+    ranks: Array  # (V,) int64
+    limits: Array  # (V,) int64
+    starts: Array  # (V,) int64
+    rows: Array  # (F,) the starts of words that have a limit, by rank
+    size: int  # of all places but the last
+
+    @classmethod
+    def of(cls, corpus: EncodedCorpus, most: int) -> _Dense:
+        """Choose at most `most` pairs, and not far fewer."""
+        order = np.argsort(-np.asarray(corpus.vocabulary.counts), kind="stable")
+        words, product, size = len(order), most, most + 1
+        while size > most:
+            limits = np.minimum(product // np.arange(1, min(product, words) + 1), words)  # (F,)
+            size, product = int(limits.sum()) + len(limits), product * 7 // 8
+        of_rank = np.zeros((2, words), np.int64)
+        of_rank[0, : len(limits)] = limits
+        of_rank[1, : len(limits)] = rows = np.cumsum(limits + 1) - limits - 1
+        of_rank[1, len(limits) :] = size
+        ranks = np.empty(words, np.int64)
+        ranks[order] = np.arange(words)
+        return cls(order, ranks, of_rank[0, ranks], of_rank[1, ranks], rows, size)
+
+    def pairs(self, start: int, sums: Array) -> tuple[Array, Array, Array]:
+        """Return the ids of both words, and the sums, of pairs from a place on that occur: (n,)."""
+        found = np.flatnonzero(sums)
+        places = found + start
+        first = np.searchsorted(self.rows, places, side="right") - 1  # ranks
+        second = places - self.rows[first]
+        one = self.order[first]
+        kept = second < self.limits[one]
+        return one[kept], self.order[second[kept]], sums[found[kept]]
+
+
 def count_cells(
     corpus: EncodedCorpus,
     window: int,
@@ -128,69 +172,43 @@ def count_cells(
 ) -> list[Cells]:
     """Count the pairs of words at most `window` positions apart in a line, both ways.
 
-    Returns the cells of the symmetric matrix, memory-mapped from files in `folder`, in parts that
-    hold whole rows each. A pair counts 1, or 1 / distance with harmonic weights (Pennington et al.
-    2014, §4.2); a word beside itself counts twice, as each of the two is beside the other. All
-    processes together take about `memory` bytes at most. `progress` is called with the tokens that
-    are counted and those of the corpus. Raises ConfigError for too little memory, StoreError for a
-    full disk.
+    Returns the cells of the symmetric matrix, in order, in parts that are memory-mapped from files
+    in `folder`. A pair counts 1, or 1 / distance with harmonic weights (Pennington et al. 2014,
+    §4.2); a word beside itself counts twice, as each of the two is beside the other. All processes
+    together take at most `memory` bytes; where that is little there are fewer than `workers`.
+    `progress` is called with the tokens that are counted and those of the corpus. Raises
+    ConfigError for too little memory, StoreError for a full disk.
     """
-    if memory < LEAST_MEMORY:
-        found, least = files.readable(memory), files.readable(LEAST_MEMORY)
-        raise ConfigError(f"memory: found {found}; expected at least {least}")
-    packing = _Packing.of(len(corpus.vocabulary), window, weighting)
-    frequent = _frequent_words(corpus)  # (F,)
-    usable = (memory - BASE_MEMORY) // workers - BYTES_PER_DENSE * (len(frequent) + 1) ** 2
-    usable = max(usable, LEAST_MEMORY // (8 * workers))
-    # 1. Count stretches of the corpus: a sorted run each, and dense blocks.
-    tokens = len(corpus.ids)
-    length = max(AT_ONCE // window, tokens // MOST_RUNS, 1)  # tokens of a stretch
-    length = max(min(length, usable // (BYTES_PER_PAIR * window)), 1)
-    stretches = -(-tokens // length)
-    workers = min(workers, stretches)
-    dense = shared_array((workers, len(frequent) + 1, len(frequent) + 1), np.int64)
-
-    def count_stretch(member: int, task: int) -> None:
-        stretch = range(task * length, min((task + 1) * length, tokens))
-        packed = _count_stretch(corpus, stretch, window, packing, frequent, dense[member])
-        packed.tofile(folder / f"run.{task}")
-        drop_pages(corpus.ids)
-        drop_pages(corpus.offsets)
-
-    def report(done: int) -> None:
-        if progress is not None:
-            progress(min(done * length, tokens), tokens)
-        # What is still to be written: other runs as long as these, and the cells of all of them.
-        written = sum((folder / f"run.{task}").stat().st_size for task in range(done))
-        needed = written * (stretches - done + 2 * stretches) // done
-        files.require_space(folder, needed, "what is counted (roughly)")
-
-    _run(count_stretch, stretches, workers, folder, report)
-    total = dense.sum(axis=0)[:-1, :-1]  # (F, F)
-    total += total.T.copy()
-    rows, columns = np.nonzero(total)
-    places = (frequent[rows] << packing.id_bits | frequent[columns]).astype(np.uint64)
-    with files.storing(folder):
-        packing.pack(places, total[rows, columns].astype(np.uint64)).tofile(folder / "run.dense")
-    del total, rows, columns, places
-    # 2. Merge the runs, some rows at a time.
-    names = [folder / f"run.{each}" for each in (*range(stretches), "dense")]
-    runs = [mapped(name, np.uint64) for name in names]
-    row = 1 << (packing.unit_bits + packing.id_bits)  # between the first cells of two rows
-    bounds = _bounds(runs, max(min(AT_ONCE, usable // BYTES_PER_CELL), BLOCK), row)
-    cuts = [[0, *np.searchsorted(run, bounds).tolist(), len(run)] for run in runs]
+    words = len(corpus.vocabulary)
+    base = BASE_MEMORY + words * BYTES_PER_WORD
+    least = max(LEAST_MEMORY, base + MEMORY_OF_WORKER)
+    if memory < least:
+        raise ConfigError(
+            f"memory: found {files.readable(memory)}; expected at least {files.readable(least)} "
+            f"for {words:,} words"
+        )
+    workers = min(workers, (memory - base) // MEMORY_OF_WORKER)
+    usable = (memory - base) // workers  # bytes of each
+    packing = _Packing.of(words, window, weighting)
+    names, runs = _sorted_runs(corpus, packing, folder, workers, usable, progress)
+    # Merge the runs, some cells at a time.
+    cuts = _cuts(names, runs, max(min(AT_ONCE, usable // BYTES_PER_CELL), 1), packing)
 
     def merge(member: int, task: int) -> None:
         del member
-        slices = [run[slice(*ends[task : task + 2])] for run, ends in zip(runs, cuts, strict=True)]
-        cells = packing.cells(*packing.summed(np.concatenate(slices)))
-        for name, array in cells._asdict().items():
-            array.tofile(folder / f"{name}.{task}")
-        for run in runs:
-            drop_pages(run)
+        starts, ends = cuts[:, task], cuts[:, task + 1]
+        packed, at = np.empty((ends - starts).sum(), np.uint64), 0
+        for worker, name in enumerate(names):
+            with name.open("rb", buffering=0) as file:
+                for run in np.flatnonzero((runs[:, 0] == worker) & (ends > starts)).tolist():
+                    file.seek(int(starts[run]) * 8)
+                    at += file.readinto(packed[at : at + ends[run] - starts[run]].data) // 8
+        cells = packing.cells(*packing.summed(packed))
+        for kind, array in cells._asdict().items():
+            array.tofile(folder / f"{kind}.{task}")
 
-    parts = len(bounds) + 1
-    _run(merge, parts, min(workers, parts), folder, lambda _: None)
+    parts = cuts.shape[1] - 1
+    _run(merge, parts, min(workers, parts), folder)
     for name in names:
         name.unlink()
     dtypes = {"rows": np.int32, "columns": np.int32, "counts": np.float64}
@@ -200,12 +218,152 @@ def count_cells(
     ]
 
 
+def _sorted_runs(
+    corpus: EncodedCorpus,
+    packing: _Packing,
+    folder: Path,
+    workers: int,
+    usable: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[Path], Array]:
+    """Write the cells of both halves of the matrix as sorted runs, in a file for each worker.
+
+    Returns the files, and of each run the number of its file, its start and its end, in cells.
+    """
+    tokens, window = len(corpus.ids), len(packing.units)
+    dense = _Dense.of(corpus, min(MOST_DENSE, usable // (3 * 8)))
+    pairs = min((usable - 8 * dense.size) // BYTES_PER_PAIR, AT_ONCE)  # of a stretch
+    length = max(pairs // window, 1)  # tokens of a stretch
+    stretches, pieces = -(-tokens // length), -(-dense.size // CHUNK)
+    workers = min(workers, stretches)
+    names = [folder / f"runs.{member}" for member in range(workers)]
+    sums = shared_array((workers, dense.size + 1), np.int64)
+    # Of each task its worker, and from where to where in its file two runs are.
+    written = shared_array((stretches + pieces, 4), np.int64)
+
+    def write(member: int, task: int, packed: Array) -> None:
+        places, units = packing.summed(packed)
+        ends = [written[:, 3][written[:, 0] == member].max(initial=0)]
+        with names[member].open("ab") as out:
+            for each in (places, packing.swapped(places)):
+                run = packing.pack(each, units)
+                run.sort()
+                out.write(run.data)
+                ends.append(ends[-1] + len(run))
+        written[task] = member, *ends
+
+    def count_stretch(member: int, task: int) -> None:
+        stretch = range(task * length, min((task + 1) * length, tokens))
+        write(member, task, _count_stretch(corpus, stretch, packing, dense, sums[member]))
+        drop_pages(corpus.ids)
+        drop_pages(corpus.offsets)
+
+    def write_sums(member: int, task: int) -> None:
+        start = task * CHUNK
+        piece = slice(start, min(start + CHUNK, dense.size))
+        one, other, units = dense.pairs(start, sums[:, piece].sum(axis=0))
+        places = np.minimum(one, other) << packing.id_bits | np.maximum(one, other)
+        packed = packing.pack(places.astype(np.uint64), units.astype(np.uint64))
+        write(member, stretches + task, packed)
+
+    def report(done: int) -> None:
+        if progress is not None:
+            progress(min(done * length, tokens), tokens)
+        # What is still to be written: other runs as long as these, and the cells of all of them.
+        cells = int((written[:done, 3] - written[:done, 1]).sum())
+        needed = 8 * cells * (stretches - done + 2 * stretches) // done
+        files.require_space(folder, needed, "what is counted (roughly)")
+
+    _run(count_stretch, stretches, workers, folder, report)
+    _run(write_sums, pieces, workers, folder)
+    return names, written[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3)
+
+
+def _count_stretch(
+    corpus: EncodedCorpus,
+    stretch: range,
+    packing: _Packing,
+    dense: _Dense,
+    sums: Array,
+) -> Array:
+    """Count the pairs whose second word is in a stretch; returns cells (n,) in no order.
+
+    Pairs of frequent words are added to `sums` instead, first word by second. In the cells the
+    smaller id is first.
+    """
+    window = len(packing.units)
+    first = max(stretch.start - window, 0)
+    ids = np.zeros(len(stretch) + window, np.int32)  # with the words before the stretch
+    ids[window - (stretch.start - first) :] = corpus.ids[first : stretch.stop]
+    low, high = np.searchsorted(corpus.offsets, (stretch.start - window, stretch.stop))
+    line_starts = np.asarray(corpus.offsets[low:high]) - stretch.start + window  # in `ids`
+    found = np.empty(len(stretch) * window, np.uint64)
+    size = 0
+    column_bits, unit_bits = np.uint64(packing.id_bits), np.uint64(packing.unit_bits)
+    none = np.iinfo(np.int64).max
+    for start in range(window, len(ids), BLOCK):
+        stop = min(start + BLOCK, len(ids))
+        block = ids[start - window : stop]  # (w + b,)
+        limits, places = dense.limits[block], dense.starts[block]  # (w + b,)
+        ranks = dense.ranks[block[window:]]  # (b,) of second words; `none` where there is no first
+        # The cell of two ids, one · 2ⁱ + other with one <= other, is min(one, other) · (2ⁱ - 1)
+        # + one + other.
+        low_bits = block.astype(np.uint64) << unit_bits  # (w + b,)
+        high_bits = (low_bits << column_bits) - low_bits
+        near = line_starts[slice(*np.searchsorted(line_starts, (start - window, stop)))] - start
+        for distance, unit in enumerate(packing.units, start=1):
+            # 1. Words with fewer words before them in their line have no more partners.
+            ended = near + (distance - 1)
+            ranks[ended[(ended >= 0) & (ended < len(ranks))]] = none
+            before = slice(window - distance, len(block) - distance)
+            # 2. Two frequent words are counted in the array.
+            at = np.minimum(ranks, limits[before])
+            at += places[before]
+            np.add.at(sums, at, unit)
+            # 3. Any others are written down.
+            kept = np.flatnonzero((ranks >= limits[before]) & (ranks < none))
+            cells = np.minimum(high_bits[before], high_bits[window:])
+            cells += low_bits[before]
+            cells += low_bits[window:]
+            cells += np.uint64(unit)
+            cells.take(kept, out=found[size : size + len(kept)], mode="clip")
+            size += len(kept)
+    return found[:size]
+
+
+def _cuts(names: Sequence[Path], runs: Array, size: int, packing: _Packing) -> Array:
+    """Return where sorted runs (R, 3) are cut into parts of about `size` cells: (R, parts + 1)."""
+    maps = [mapped(name, np.uint64) for name in names]
+    step = max(size // (2 * len(runs)), 1)
+    samples = []  # each for `step` cells
+    for worker, start, end in runs.tolist():
+        samples.append(maps[worker][start + step : end : step].copy())
+        drop_pages(maps[worker])
+    inner = np.sort(np.concatenate(samples))[:: max(size // step, 1)]
+    bounds = np.unique(inner >> np.uint64(packing.unit_bits)) << np.uint64(packing.unit_bits)
+    bounds = bounds[bounds > 0]
+    cuts = np.empty((len(runs), len(bounds) + 2), np.int64)
+    for row, (worker, start, end) in zip(cuts, runs.tolist(), strict=True):
+        row[:] = start, *(start + np.searchsorted(maps[worker][start:end], bounds)), end
+        drop_pages(maps[worker])
+    return cuts
+
+
+def passes(parts: Sequence[Cells]) -> Iterator[Cells]:
+    """Yield cells some at a time, and release the memory of those before."""
+    for part in parts:
+        for start in range(0, len(part.rows), CHUNK):
+            yield Cells(*(array[start : start + CHUNK] for array in part))
+            for array in part:
+                drop_pages(array)
+
+
 def _run(
     work: Callable[[int, int], None],
     tasks: int,
     workers: int,
     folder: Path,
-    report: Callable[[int], None],
+    report: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Call `work(member, task)` for each task, by several processes; raises StoreError."""
     failed = shared_array((1,), np.int64)  # the number of the OSError of a process
@@ -229,91 +387,6 @@ def _run(
     finally:
         team.close()
         trim_heap()
-
-
-def _frequent_words(corpus: EncodedCorpus) -> Array:
-    """Return the ids of the most frequent words, in order: (F,) int64."""
-    counts = np.asarray(corpus.vocabulary.counts)  # (V,)
-    return np.sort(np.argsort(-counts, kind="stable")[:FREQUENT])
-
-
-def _count_stretch(
-    corpus: EncodedCorpus,
-    stretch: range,
-    window: int,
-    packing: _Packing,
-    frequent: Array,
-    dense: Array,
-) -> Array:
-    """Count the pairs whose second word is in a stretch; returns a sorted run of cells, (n,).
-
-    Pairs of two frequent words are added to `dense` (F + 1, F + 1) instead, first word by second.
-    Its last row and column take what does not belong there: pairs with a rare word, or across the
-    end of a line.
-    """
-    first = max(stretch.start - window, 0)
-    ids = np.zeros(len(stretch) + window, np.int32)  # with the words before the stretch
-    ids[window - (stretch.start - first) :] = corpus.ids[first : stretch.stop]
-    low, high = np.searchsorted(corpus.offsets, (stretch.start - window, stretch.stop))
-    starts = np.asarray(corpus.offsets[low:high]) - stretch.start + window  # of lines, in `ids`
-    codes = np.full(len(corpus.vocabulary), len(frequent))  # (V,)
-    codes[frequent] = np.arange(len(frequent))
-    codes = codes[ids]  # (n + w,)
-    is_rare = (codes == len(frequent)).astype(np.uint8)  # (n + w,)
-    block_rows = codes * len(dense)  # (n + w,)
-    found = np.empty(len(stretch) * window, np.uint64)
-    size = 0
-    id_bits, unit_bits = np.uint64(packing.id_bits), np.uint64(packing.unit_bits)
-    for start in range(window, len(ids), BLOCK):
-        stop = min(start + BLOCK, len(ids))
-        right, columns = ids[start:stop], codes[start:stop].copy()
-        # Bits that are common to two words if one of them is rare: 1 and 2 if it is the first or
-        # the second. A word too close to the start of its line has none.
-        left_bits = 1 | is_rare[start - window : stop] << 1
-        right_bits = 2 | is_rare[start:stop]
-        near = starts[slice(*np.searchsorted(starts, (start - window, stop)))] - start
-        for distance, unit in enumerate(packing.units, start=1):
-            # 1. Words with fewer words before them in their line have no more partners.
-            ended = near + (distance - 1)
-            ended = ended[(ended >= 0) & (ended < len(right))]
-            columns[ended] = len(frequent)
-            right_bits[ended] = 0
-            before = slice(start - distance, stop - distance)
-            # 2. Two frequent words are counted in the dense block.
-            np.add.at(dense.reshape(-1), block_rows[before] + columns, unit)
-            # 3. Any others are written down, the smaller id first.
-            own = slice(window - distance, window - distance + len(right))
-            kept = np.flatnonzero(left_bits[own] & right_bits)
-            one, other = ids[before].take(kept), right.take(kept)
-            cells = np.minimum(one, other).astype(np.uint64)
-            cells <<= id_bits
-            cells |= np.maximum(one, other).astype(np.uint64)
-            cells <<= unit_bits
-            cells |= np.uint64(unit)
-            found[size : size + len(cells)] = cells
-            size += len(cells)
-    places, units = packing.summed(found[:size])
-    del found
-    both = packing.pack(
-        np.concatenate((places, packing.swapped(places))), np.concatenate((units, units))
-    )
-    both.sort()
-    return both
-
-
-def _bounds(runs: Sequence[Array], size: int, row: int) -> Array:
-    """Return the first cells, none of them 0, of parts of about `size` cells of sorted runs.
-
-    `row` is the number by which the first cells of two rows differ; each part holds whole rows.
-    """
-    step = max(size // (2 * len(runs)), 1)
-    picked = []
-    for run in runs:
-        picked.append(run[step::step].copy())
-        drop_pages(run)
-    samples = np.sort(np.concatenate(picked))  # each for `step` cells
-    inner = samples[:: max(size // step, 1)] // np.uint64(row) * np.uint64(row)
-    return np.unique(inner[inner > 0])
 
 
 def rows_between(parts: Sequence[Cells], start: int, stop: int) -> Cells:

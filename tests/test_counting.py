@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -48,14 +49,14 @@ def by_hand(corpus: EncodedCorpus, window: int, harmonic: bool) -> np.ndarray:
 
 def whole(parts: list[Cells], size: int) -> np.ndarray:
     matrix = np.zeros((size, size))
-    last = -1
+    last = -1  # place of the part before
     for rows, columns, counts in parts:
         places = rows.astype(np.int64) * size + columns
         assert (np.diff(places) > 0).all()  # in order, each once
         assert counts.all()
         if len(rows):
-            assert rows[0] > last  # whole rows
-            last = rows[-1]
+            assert places[0] > last
+            last = places[-1]
         matrix[rows, columns] = counts
     return matrix
 
@@ -78,20 +79,21 @@ def test_counts_are_those_by_hand(tmp_path, window, weighting):
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.parametrize("frequent", [0, 3, 10_000])
-def test_memory_and_workers_do_not_change_a_byte(tmp_path, monkeypatch, frequent, workers):
+@pytest.mark.parametrize("dense", [0, 30, 1_000_000])
+def test_memory_and_workers_do_not_change_a_byte(tmp_path, monkeypatch, dense, workers):
     corpus = encoded(tmp_path, natural())
     whole_at_once = count_cells(corpus, 10, "harmonic", folder=tmp_path)
     expected = [np.concatenate(each).tobytes() for each in zip(*whole_at_once, strict=True)]
-    monkeypatch.setattr(counting, "FREQUENT", frequent)
+    monkeypatch.setattr(counting, "MOST_DENSE", dense)
     monkeypatch.setattr(counting, "BLOCK", 61)
-    monkeypatch.setattr(counting, "BYTES_PER_PAIR", 60_000)  # so that little fits the memory
-    monkeypatch.setattr(counting, "BYTES_PER_CELL", 60_000)
+    monkeypatch.setattr(counting, "AT_ONCE", 1000)
+    monkeypatch.setattr(counting, "CHUNK", 700)
     (tmp_path / "again").mkdir()
     parts = count_cells(corpus, 10, "harmonic", folder=tmp_path / "again", workers=workers)
     assert len(parts) > 2
+    assert dense or any(a.rows[-1] == b.rows[0] for a, b in itertools.pairwise(parts))
     assert [np.concatenate(each).tobytes() for each in zip(*parts, strict=True)] == expected
-    assert not list((tmp_path / "again").glob("run.*"))
+    assert not list((tmp_path / "again").glob("runs.*"))
 
 
 def test_far_words_count_almost_exactly(tmp_path):
@@ -109,21 +111,29 @@ def test_a_sum_of_too_many_bits_is_written_in_pieces():
     assert [each.tolist() for each in again] == [[5, 9, 12], [7, 1000, 510]]
 
 
+def test_ids_of_millions_of_words_leave_room_for_the_units():
+    packing = counting._Packing.of(1 << 23, 100, "harmonic")
+    assert max(packing.units) == packing.scale <= packing.mask
+
+
 def test_a_line_of_one_word_has_no_pairs(tmp_path):
     corpus = encoded(tmp_path, "alone\n")
     assert [len(part.rows) for part in count_cells(corpus, 5, "plain", folder=tmp_path)] == [0]
 
 
-def test_too_little_memory_is_an_error(tmp_path):
+def test_too_little_memory_is_an_error(tmp_path, monkeypatch):
     corpus = encoded(tmp_path, TWO)
     with pytest.raises(ConfigError, match=r"memory: found 1\.0 MiB; expected at least 256"):
         count_cells(corpus, 5, "plain", folder=tmp_path, memory=1 << 20)
+    monkeypatch.setattr(counting, "BYTES_PER_WORD", 40 << 20)
+    with pytest.raises(ConfigError, match=r"expected at least 424\.0 MiB for 7 words"):
+        count_cells(corpus, 5, "plain", folder=tmp_path)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_full_disk_is_an_error_that_is_explained(tmp_path, monkeypatch, workers):
     corpus = encoded(tmp_path, natural())
-    monkeypatch.setattr(counting, "BYTES_PER_PAIR", 60_000)
+    monkeypatch.setattr(counting, "AT_ONCE", 1000)
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

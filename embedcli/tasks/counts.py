@@ -19,7 +19,7 @@ from embedcli.text.vocabulary import Vocabulary
 
 
 class Counts(NamedTuple):
-    """A corpus as the cells of a symmetric matrix of counts, in parts that hold whole rows each."""
+    """A corpus as the cells of a symmetric matrix of counts, in parts."""
 
     vocabulary: Vocabulary
     parts: Sequence[Cells]

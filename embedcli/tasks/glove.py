@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -11,7 +11,7 @@ from embedcli.autodiff.rows import pack, unpack
 from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
 from embedcli.cooccurrences import totals_of
-from embedcli.counting import Cells
+from embedcli.counting import passes
 from embedcli.messages import Message
 from embedcli.nn.factorization import (
     Pairs,
@@ -32,7 +32,6 @@ from embedcli.text.spool import mapped
 TILE = 256  # words of a tile, and contexts
 DENSE = 0.01  # share of a tile's pairs that occur, from which they are scored as one product
 SWEEPS = 5  # over the pairs, to fit the biases
-PASS = 1 << 20  # cells that are laid out at once
 DROP_PAGES_EVERY = 64  # batches
 PARAMETERS = ("table", "output", "bias", "output_bias")
 
@@ -214,7 +213,7 @@ class _Layout:
 
         # 1. Count the pairs of each tile; those of many pairs are batches.
         sizes = np.zeros(self._blocks**2, np.int64)  # (tiles,)
-        for rows, columns, _ in _passes(counts):
+        for rows, columns, _ in passes(counts.parts):
             sizes += np.bincount(tiles_of(rows, columns), minlength=len(sizes))
         self._tiles = np.flatnonzero(sizes >= DENSE * TILE**2)  # (T,)
         others = int(sizes.sum() - sizes[self._tiles].sum())
@@ -231,7 +230,7 @@ class _Layout:
 
         lengths = np.zeros(self.batches, np.int64)
         rng = np.random.default_rng((settings.seed, len(PARAMETERS)))
-        for rows, columns, _ in _passes(counts):
+        for rows, columns, _ in passes(counts.parts):
             lengths += np.bincount(batches_of(rows, columns, rng), minlength=self.batches)
         # 2. Write the pairs of each batch one after the other.
         self._starts = np.concatenate(([0], np.cumsum(lengths)))  # (batches + 1,)
@@ -242,7 +241,7 @@ class _Layout:
             for name, dtype in FILES.items()
         ]
         rng = np.random.default_rng((settings.seed, len(PARAMETERS)))
-        for rows, columns, found in _passes(counts):
+        for rows, columns, found in passes(counts.parts):
             batches, order = unpack(np.sort(pack(batches_of(rows, columns, rng))))  # (n,)
             firsts = np.searchsorted(batches, np.arange(self.batches))
             here = np.diff(firsts, append=len(batches))
@@ -285,15 +284,6 @@ class _Layout:
 FILES = {"pair.rows": np.int32, "pair.columns": np.int32, "pair.logs": np.float32}
 
 
-def _passes(counts: Counts) -> Iterator[Cells]:
-    """Yield the cells some at a time."""
-    for part in counts.parts:
-        for start in range(0, len(part.rows), PASS):
-            yield Cells(*(array[start : start + PASS] for array in part))
-            for array in part:
-                drop_pages(array)
-
-
 def _fitted_biases(counts: Counts, settings: TrainSettings) -> Array:
     """Return the biases (V,) that predict log counts best without vectors, nearly.
 
@@ -305,7 +295,7 @@ def _fitted_biases(counts: Counts, settings: TrainSettings) -> Array:
     biases: Array = np.log(totals) - np.log(totals.sum()) / 2  # (V,)
     for _ in range(SWEEPS):
         errors, weights = np.zeros(size), np.zeros(size)  # (V,)
-        for rows, columns, found in _passes(counts):
+        for rows, columns, found in passes(counts.parts):
             logs = np.log(found)  # (n,)
             each = glove_weights(logs, settings.x_max, settings.alpha)  # (n,)
             left = logs - biases[rows] - biases[columns]
