@@ -334,7 +334,7 @@ class TextSettings(Settings):
 
 
 WEIGHTING = "What a pair counts: 1 / its distance, or 1."
-MEMORY = "Memory for counting, at most; what does not fit is sorted on disk."
+MEMORY = "Memory of all processes while they count, at most; the rest is sorted on disk."
 
 
 @dataclass(frozen=True, kw_only=True)
