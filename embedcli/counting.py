@@ -42,6 +42,7 @@ BYTES_PER_PAIR = 56  # of a stretch: its cell, the sorted run, and the sums
 BYTES_PER_CELL = 96  # of a merge
 TASKS_AT_ONCE = 8  # for each worker, between two reports of progress
 CHUNK = 1 << 20  # cells that are read at once
+PIECE = 1 << 17  # sums of frequent pairs that are written at once
 
 
 class Cells(NamedTuple):
@@ -234,7 +235,7 @@ def _sorted_runs(
     dense = _Dense.of(corpus, min(MOST_DENSE, usable // (3 * 8)))
     pairs = min((usable - 8 * dense.size) // BYTES_PER_PAIR, AT_ONCE)  # of a stretch
     length = max(pairs // window, 1)  # tokens of a stretch
-    stretches, pieces = -(-tokens // length), -(-dense.size // CHUNK)
+    stretches, pieces = -(-tokens // length), -(-dense.size // PIECE)
     workers = min(workers, stretches)
     names = [folder / f"runs.{member}" for member in range(workers)]
     sums = shared_array((workers, dense.size + 1), np.int64)
@@ -259,8 +260,8 @@ def _sorted_runs(
         drop_pages(corpus.offsets)
 
     def write_sums(member: int, task: int) -> None:
-        start = task * CHUNK
-        piece = slice(start, min(start + CHUNK, dense.size))
+        start = task * PIECE
+        piece = slice(start, min(start + PIECE, dense.size))
         one, other, units = dense.pairs(start, sums[:, piece].sum(axis=0))
         places = np.minimum(one, other) << packing.id_bits | np.maximum(one, other)
         packed = packing.pack(places.astype(np.uint64), units.astype(np.uint64))

@@ -87,7 +87,7 @@ def test_memory_and_workers_do_not_change_a_byte(tmp_path, monkeypatch, dense, w
     monkeypatch.setattr(counting, "MOST_DENSE", dense)
     monkeypatch.setattr(counting, "BLOCK", 61)
     monkeypatch.setattr(counting, "AT_ONCE", 1000)
-    monkeypatch.setattr(counting, "CHUNK", 700)
+    monkeypatch.setattr(counting, "PIECE", 700)
     (tmp_path / "again").mkdir()
     parts = count_cells(corpus, 10, "harmonic", folder=tmp_path / "again", workers=workers)
     assert len(parts) > 2
