@@ -4,7 +4,8 @@ Trials come in rounds of `ROUND`. The first trial is the preset; then settings a
 and around the best so far. Trials of a round run side by side and know only the rounds before, so
 that a number of trials finds the same for any number of workers. A trial is stopped a quarter or
 half of its way where it is not among the better half of earlier trials at that point. In the end
-the best are trained again with other seeds, as a small set to validate on flatters the luckiest.
+the best are trained again and again with other seeds, and the better half goes on, as a small set
+to validate on flatters the luckiest of many. A share of the corpus is drawn anew by each seed.
 
 Source: Li et al. 2020, "A system for massively parallel hyperparameter tuning" (asynchronous
 successive halving, the variant that stops); Bergstra & Bengio 2012, on random search.
@@ -49,7 +50,9 @@ from embedcli.views import notebook
 
 ROUND = 8  # trials that are drawn from the same results
 RUNGS = (0.25, 0.5)  # shares of a training after which it may be stopped
-FINALISTS, AGAIN = 4, 2  # settings that are trained again, and with how many other seeds
+FINALISTS = 4  # settings around which others are drawn, and at least so many are trained again
+MOST_FINALISTS, TRIALS_PER_FINALIST = 16, 16
+AGAIN = 2  # other seeds for each length of `--dim auto`
 SEARCH = 0.75  # share of the time, or of the trials, before that
 _NEAR = 0.15  # standard deviation of a step around the best, as a share of a range
 _TRIES = 20  # to draw settings that were not tried
@@ -259,6 +262,7 @@ class _Run:
         self._before = {(trial.seed, _key(trial.settings)): trial for trial in before}
         self._grid = _grid(search.space)
         self._done: list[Trial] = []
+        self._finalists: list[Trial] = []  # those whose settings are trained again
         self._corpora: dict[TextSettings, tuple[EncodedCorpus, EncodedCorpus | None]] = {}
         self._began = time.monotonic() - max((trial.elapsed for trial in before), default=0.0)
         # Trials of texts are short: each is done by one process, and several run side by side.
@@ -288,14 +292,26 @@ class _Run:
                 break
             yield from self._run(jobs)
             number += len(jobs)
-        for again in range(1, AGAIN + 1):
+        best: dict[str, Trial] = {}
+        for each in self._ranked():
+            best.setdefault(_key(each.settings), each)
+        many = min(max(len(best) // TRIALS_PER_FINALIST, FINALISTS), MOST_FINALISTS)
+        self._finalists = list(best.values())[: len(best) if grid else many]
+        again = 1
+        while number <= search.trials and (grid is None or again <= AGAIN):
             jobs = [
                 _Job(number + place, each.settings, search.seed + again)
-                for place, each in enumerate(self._finalists())
-            ][: max(search.trials + 1 - number, 0)]
-            if self._left() > 0 or any(map(self._known, jobs)):
-                yield from self._run(jobs)
-                number += len(jobs)
+                for place, each in enumerate(self._finalists[: search.trials + 1 - number])
+            ]
+            if not jobs or (self._left() <= 0 and not any(map(self._known, jobs))):
+                break
+            yield from self._run(jobs)
+            if grid is None:
+                means = self._means()[0]
+                order = sorted(range(len(means)), key=lambda n: -means[n])
+                kept = order[: max(len(order) // 2, FINALISTS)]
+                self._finalists = [self._finalists[n] for n in kept]
+            number, again = number + len(jobs), again + 1
 
     def best_trial(self) -> Trial | None:
         """Return the best trial so far."""
@@ -310,17 +326,8 @@ class _Run:
                 "no trial came to its end: all diverged, or the time was too short",
                 "--time 10m, or a --space with smaller rates",
             )
-        finalists = self._finalists()
-        scores = [
-            [
-                -math.inf if each.score is None else each.score
-                for each in self._done
-                if each.settings == trial.settings and not each.stopped
-            ]
-            for trial in finalists
-        ]
-        seeds = min(map(len, scores))
-        means = [float(np.mean(each[:seeds])) for each in scores]
+        finalists = self._finalists
+        means, seeds = self._means()
         mean, best = max(means), finalists[means.index(max(means))]
         if self._grid is not None:
             near = [n for n, each in enumerate(means) if each >= mean - _AS_GOOD * abs(mean)]
@@ -349,11 +356,18 @@ class _Run:
         ]
         return sorted(done, key=lambda trial: -(trial.score or 0.0))
 
-    def _finalists(self) -> list[Trial]:
-        """Return the trials whose settings are trained again, each once: the best, or a grid."""
-        unique = {_key(trial.settings): trial for trial in reversed(self._ranked())}
-        best = [trial for trial in self._ranked() if unique[_key(trial.settings)] is trial]
-        return best if self._grid is not None else best[:FINALISTS]
+    def _means(self) -> tuple[list[float], int]:
+        """Return the mean score of each finalist, over as many seeds as all have."""
+        scores = [
+            [
+                -math.inf if each.score is None else each.score
+                for each in self._done
+                if each.settings == trial.settings and not each.stopped
+            ]
+            for trial in self._finalists
+        ]
+        seeds = min(map(len, scores))
+        return [float(np.mean(each[:seeds])) for each in scores], seeds
 
     def _known(self, job: _Job) -> Trial | None:
         """Return the trial that an earlier run of the search has done, if it has."""
