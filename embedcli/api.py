@@ -176,7 +176,9 @@ def _resolved(
     if sources is None:
         sources = sample(config, settings)
         if config is None and sources.name == "sample.txt":
-            base = read_yaml(presets()["sample"], TrainSettings)
+            base = dict(read_yaml(presets()["sample"], TrainSettings))
+            if given.get("task", base["task"]) != base["task"]:
+                del base["lr"]  # of its own task
     chosen = resolve_settings(TrainSettings, config=config, given=settings, base=base)
     return _places(sources), chosen
 

@@ -476,7 +476,7 @@ class TrainSettings(TextSettings):
     )
     # CBOW takes a larger rate than skip-gram, as the words of a window share one gradient.
     lr: float | Auto = optimizer_setting(
-        ByTask(skipgram=0.1, cbow=0.3, glove=0.05, classify="auto", regress=0.06),
+        ByTask(skipgram=0.1, cbow=0.3, glove=0.1, classify="auto", regress=0.06),
         "Learning rate; auto chooses it by the number of labels.",
         "above 0, up to 1e+18",
     )

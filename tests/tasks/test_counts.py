@@ -42,11 +42,13 @@ def source(corpus, task, **settings):
 
 @pytest.mark.parametrize("task", ["glove", "svd"])
 def test_words_of_the_sample_find_their_like(tmp_path, task):
-    table = embedcli.train(out=tmp_path / "m", task=task).table
+    trained = embedcli.train(out=tmp_path / "m", task=task)
+    table = trained.table
     nearest = {
         word: table.neighbors([word], k=1)[0].neighbors[0].token for word in ("king", "राजा")
     }
     assert nearest == {"king": "queen", "राजा": "रानी"}
+    assert trained.settings.lr == TrainSettings(task=task).lr  # not the sample's for skip-gram
 
 
 @pytest.mark.parametrize("task", ["glove", "svd"])
