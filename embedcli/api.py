@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from embedcli.reproduction import Reproduction
     from embedcli.text.tokenized import OovId, Tokenized
     from embedcli.text.vocabulary import Vocabulary
-    from embedcli.training.run import Report, Trained
+    from embedcli.training.run import EngineMaker, Report, Trained
     from embedcli.tuning import Trial, Tuned
 
 Evaluation = Literal["similarity", "analogy", "classify", "regress"]
@@ -65,6 +65,9 @@ def train(
     texts: Iterable[Any] | None = None,
     config: Source | None = None,
     resume: bool = False,
+    engine: Literal["local", "ray"] = "local",
+    address: str | None = None,
+    mixed: bool = False,
     report: Report | None = None,
     stop: Callable[[], bool] | None = None,
     **settings: Any,
@@ -86,6 +89,10 @@ def train(
     setting `update` names a model to continue, whose settings take the place of the preset.
     `report` is called while a long text is read, with what the run starts from, and after each
     group of batches; if `stop` then returns true, a checkpoint is kept and `Stopped` is raised.
+
+    `engine` says who trains the `shards`: this machine, one after the other, or with "ray" the
+    machines of the Ray cluster at `address` ("auto" by default). The table is the same; machines
+    that would give other bytes are refused unless `mixed`.
 
     Raises ConfigError, CorpusError, StoreError or TrainingError; after the last, the last good
     state has been saved.
@@ -109,17 +116,37 @@ def train(
                 out,
                 config=config,
                 resume=resume,
+                engine=engine,
+                address=address,
+                mixed=mixed,
                 report=report,
                 stop=stop,
                 **{**kept, **settings},
             )
     say, asked = report or (lambda _: None), stop or (lambda: False)
+    make_engine = _engine(engine, address, mixed)
     if resume:
         places = None if sources is None else _places(sources)
         given = explicit(TrainSettings, config=config, given=settings)
-        return run.resume(places, Path(out), given, say, asked)
+        return run.resume(places, Path(out), given, say, asked, make_engine)
     places, chosen = _resolved(sources, config, settings)
-    return run.start(places, Path(out), chosen, say, asked)
+    return run.start(places, Path(out), chosen, say, asked, make_engine)
+
+
+def _engine(name: str, address: str | None, mixed: bool) -> EngineMaker:
+    """Return what makes the engine of a training."""
+    from functools import partial
+
+    from embedcli.training.engines import ENGINES
+
+    if name not in ENGINES:
+        raise ConfigError(f"engine: found {name!r}; expected {', '.join(ENGINES)}")
+    if name == "ray":
+        return partial(ENGINES[name], address=address or "auto", mixed=mixed)
+    if address is not None or mixed:
+        flag = "address" if address is not None else "mixed"
+        raise ConfigError(f"{flag}: has no effect with engine {name}", "--engine ray")
+    return ENGINES[name]
 
 
 def train_replicas(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
     from embedcli.training.loop import Step
-    from embedcli.training.run import Counting, Prepared, Reading, Replica
+    from embedcli.training.run import Event
 
 PARTS = 32  # of a training, whose mean losses are kept
 SECONDS_BETWEEN_LINES = 10.0
@@ -51,7 +51,7 @@ class Progress:
     def start(self, what: str, done: int | None = None) -> None:
         """Begin to measure the time of a work, of which so much was done before."""
         self._what, self._started, self._first = what, time.monotonic(), done
-        self._words = 0
+        self._words, self.machines = 0, 1
         self._losses: dict[int, list[float]] = {}  # of the steps in each part of a training
 
     def say(self, what: str, done: int, total: int, unit: str = "bytes") -> None:
@@ -75,8 +75,10 @@ class Progress:
             share = f"{done / total:4.0%}" if total else amount
             print(f"{share} {', '.join([what, *parts])}", file=sys.stderr)
 
-    def report(self, event: Reading | Counting | Prepared | Replica | Step) -> None:
+    def report(self, event: Event) -> None:
         """Show how far a training is; see `api.train`."""
+        from embedcli.training.engines import Round
+        from embedcli.training.loop import Step
         from embedcli.training.run import Counting, Prepared, Reading, Replica
 
         if isinstance(event, Reading):
@@ -87,7 +89,9 @@ class Progress:
             self.end()
         elif isinstance(event, Prepared):
             self.start("train")
-        else:
+        elif isinstance(event, Round):
+            self.machines = len(event.machines)
+        elif isinstance(event, Step):
             self.step(event)
 
     def step(self, step: Step) -> None:
@@ -114,6 +118,8 @@ class Progress:
         self._shown = now
         left = passed * (step.total - step.number) / max(step.number - self._first, 1)
         speed = f"{self._words / max(passed, 1e-9):,.0f} words/s  {clock(left)} left"
+        if self.machines > 1:
+            speed = f"{self.machines} machines  {speed}"
         epoch, loss = f"epoch {step.epoch}/{step.epochs}", f"loss {step.loss:.4f}"
         if self._on_terminal:
             self._draw(epoch, step.number, step.total, f"{loss}  {speed}")

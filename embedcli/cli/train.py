@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from embedcli.cli import STOPS, exit_code_of, flags
 from embedcli.cli.app import examples
 from embedcli.config import TrainSettings
-from embedcli.views import terminal
+from embedcli.errors import ConfigError
+from embedcli.views import records, terminal
 from embedcli.views.terminal import spelled
 
 if TYPE_CHECKING:
     from embedcli.text.phrases import Phrases
     from embedcli.training.pretrained import Coverage
-    from embedcli.training.run import Prepared, Stopped, Trained
+    from embedcli.training.run import Event, Prepared, Stopped, Trained
 
 MAX_SHARE = 0.003  # of the 500 most frequent words; above it stand function words
 
@@ -33,6 +36,7 @@ MAX_SHARE = 0.003  # of the 500 most frequent words; above it stand function wor
     "cat corpus.txt | embed train - --quiet",
     "embed train --resume --out model",
     "embed train corpus.txt --replicas 5 --resample --out models",
+    "embed train corpus/ --shards 4 --engine ray --report rounds.jsonl",
 )
 @flags.with_settings(TrainSettings)
 def train(
@@ -60,6 +64,22 @@ def train(
         int | None,
         typer.Option(help="Train this many models, with successive seeds: OUT/1, OUT/2, ..."),
     ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="Who trains the --shards: this machine, or those of a Ray cluster."),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Address of the Ray cluster; auto by default."),
+    ] = None,
+    mixed: Annotated[
+        bool,
+        typer.Option("--mixed", help="Use machines of a cluster that may give other bytes, too."),
+    ] = False,
+    rounds: Annotated[
+        Path | None,
+        typer.Option("--report", help="File (.jsonl) that gets a line for each round of --shards."),
+    ] = None,
     quiet: flags.Quiet = False,
 ) -> None:
     """Train a table on text and save it as a model folder.
@@ -75,6 +95,7 @@ def train(
     from embedcli import api
     from embedcli.cli.progress import Progress
     from embedcli.tasks import TASKS
+    from embedcli.training.engines import Notice, Round
     from embedcli.training.run import Prepared, Replica, Stopped
 
     settings = flags.given(ctx)
@@ -83,15 +104,23 @@ def train(
         terminal.note(f"no corpus given: training on the sample, {text}", quiet=quiet)
     several = replicas is not None or (resume and (out / "replicas.json").is_file())
     shown = False
-    with Progress(quiet) as progress, _StopSignals() as stop:
+    lines = None if rounds is None else rounds.open("w", encoding="utf-8")
+    with lines or nullcontext(), Progress(quiet) as progress, _StopSignals() as stop:
 
-        def report(event: Any) -> None:
+        def report(event: Event) -> None:
             nonlocal shown
             progress.report(event)
             if isinstance(event, Replica):
                 number = f"replica {event.number} of {event.replicas}"
                 terminal.note(f"{number}, seed {event.seed}", quiet=quiet)
+            elif isinstance(event, Notice):
+                terminal.note(terminal.visible(event.text))
+            elif isinstance(event, Round) and lines is not None:
+                lines.write(json.dumps(records.to_json(event, digits=6)) + "\n")
+                lines.flush()
             elif isinstance(event, Prepared):
+                if lines is not None and event.settings.shards == 1:
+                    raise ConfigError("report: has no effect with shards 1", "--shards 4")
                 if not shown or event.resumed is not None:  # each replica has the same text
                     _say_start(event, quiet)
                 shown = True
@@ -99,12 +128,25 @@ def train(
 
         try:
             how: dict[str, Any] = {"config": config, "report": report, "stop": stop.asked}
+            if several and engine != "local":
+                raise ConfigError("engine: has no effect with --replicas", "leave one of them out")
             if several:
                 every = api.train_replicas(
                     corpus or None, out, replicas, resume=resume, **how, **settings
                 )
             else:
-                every = [api.train(corpus or None, out, resume=resume, **how, **settings)]
+                every = [
+                    api.train(
+                        corpus or None,
+                        out,
+                        resume=resume,
+                        engine=engine,
+                        address=address,
+                        mixed=mixed,
+                        **how,
+                        **settings,
+                    )
+                ]
         except Stopped as stopped:
             number = stop.got or signal.SIGINT
             _say_stopped(stopped, STOPS[number])

@@ -339,6 +339,9 @@ class Streams:
         self._start = self._bits.state
         self._generator = Generator(self._bits)
 
+    def __reduce__(self) -> tuple[type[Streams], tuple[()]]:
+        return Streams, ()  # arrays that another process gets may be read-only
+
     def at(self, seed: int, epoch: int, index: int) -> Generator:
         """Return the generator at the start of a key's numbers; the next call resets it."""
         key = self._start["state"]["key"]  # (2,) uint64

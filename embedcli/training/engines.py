@@ -5,19 +5,54 @@ A run asks two things of an engine: to train a step, and to bring the state to t
 
 from __future__ import annotations
 
+import platform
+import time
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from embedcli.parallel import Team
 
 if TYPE_CHECKING:
-    from embedcli.training.loop import Report, Training
+    from embedcli.training.loop import BatchReport, Training
+
+
+class Machine(NamedTuple):
+    """What a machine did in a round."""
+
+    name: str
+    shards: int
+    words: int  # that it trained
+    seconds: float  # that it trained for
+    sent: int  # bytes
+
+
+class Round(NamedTuple):
+    """A round that is over, of so many from 1; it took the seconds from its start to its end."""
+
+    number: int
+    seconds: float
+    machines: tuple[Machine, ...]
+
+
+class Notice(NamedTuple):
+    """What a person should know of the machines, while a run goes on."""
+
+    text: str
+
+
+Tell = Callable[[Round | Notice], None]
 
 
 class Engine(Protocol):
-    """Trains the shards of a run, as long as it is open."""
+    """Trains the shards of a run, as long as it is open.
 
-    def train(self, epoch: int, number: int) -> list[Report]:
+    `differences` says of machines that may give other bytes what they compute with.
+    """
+
+    differences: Mapping[str, str]
+
+    def train(self, epoch: int, number: int) -> list[BatchReport]:
         """Train a step, a group of batches or a round of all shards; report its batches."""
 
     def collect(self) -> None:
@@ -36,32 +71,40 @@ class Engine(Protocol):
 class LocalEngine:
     """Trains the shards one after the other, each with all workers of this machine."""
 
-    def __init__(self, training: Training) -> None:
-        self._training = training
+    differences: Mapping[str, str] = {}
+
+    def __init__(self, training: Training, tell: Tell = lambda _: None) -> None:
+        self._training, self._tell = training, tell
         self.team = Team(1, training.work)
         self._in_turns = False  # of a round, whose changes can be taken back
 
     def __enter__(self) -> LocalEngine:
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+        if self._training.plan.shards > 1:
+            assert self._training.shared  # made before the fork
         self._threads = threadpool_limits(1, user_api="blas")
         self.team = Team(self._training.workers, self._training.work, self._training.make_ahead)
         return self
 
-    def train(self, epoch: int, number: int) -> list[Report]:
+    def train(self, epoch: int, number: int) -> list[BatchReport]:
         """Train a group of batches, or the turns of all shards, and merge what they changed."""
         training, plan = self._training, self._training.plan
         turns = [plan.turn(number, shard) for shard in range(plan.shards)]
         following = [(epoch, turn[0]) for turn in turns[1:]] + [training.following(epoch, number)]
         if plan.shards == 1:
             return training.turn(self.team, epoch, turns[0], following[0])
-        reports: list[Report] = []
+        reports: list[BatchReport] = []
+        began = time.perf_counter()
         self._in_turns = True
         for groups, then in zip(turns, following, strict=True):
             reports += training.turn(self.team, epoch, groups, then)
             training.end_turn(self.team)
         self._in_turns = False
         training.end_round(self.team)
+        seconds, words = time.perf_counter() - began, int(sum(each.words for each in reports))
+        machine = Machine(platform.node(), plan.shards, words, seconds, 0)
+        self._tell(Round(training.done + 1, seconds, (machine,)))
         return reports
 
     def collect(self) -> None:
@@ -77,3 +120,12 @@ class LocalEngine:
         self._threads.restore_original_limits()
         if self._in_turns:
             self._training.restore()
+
+
+def _ray_engine(training: Training, tell: Tell, **options: Any) -> Engine:
+    from embedcli.training.cluster import RayEngine
+
+    return RayEngine(training, tell, **options)
+
+
+ENGINES: dict[str, Callable[..., Engine]] = {"local": LocalEngine, "ray": _ray_engine}

@@ -118,7 +118,7 @@ class TrainState:
         return state
 
 
-class Report(NamedTuple):
+class BatchReport(NamedTuple):
     """Facts about a batch, beside its gradients."""
 
     loss: float  # sum and count
@@ -181,17 +181,11 @@ class Training:
             if part == 0 or name in task.tables
         ]
         self.merger: Merger | None = None
-        if self.plan.shards > 1:
-            arrays = {
-                n: [p.data, *self.state.slots[n].values()] for n, p in self._trainable.items()
-            }
-            arrays["trained"] = [self.state.trained]
-            self.merger = Merger(arrays, settings.change_dtype, PARTS_A_WORKER * self.workers)
         self._engine: Engine = LocalEngine(self)
         self._computed = 0  # batches, by this process
         self._ahead: list[tuple[int, int]] = []  # epoch and index of the batches it takes next,
         self._made: dict[tuple[int, int], Any] = {}  # and those that it has made already
-        self._reports = shared_array((slots, len(Report._fields)), np.float64)
+        self._reports = shared_array((slots, len(BatchReport._fields)), np.float64)
 
     def steps(self, engine: Engine | None = None) -> Generator[Step, None, None]:
         """Train, a step at a time, on the engine given or in this process and those it forks.
@@ -284,7 +278,7 @@ class Training:
 
     def turn(
         self, team: Team, epoch: int, groups: Sequence[range], then: tuple[int, range]
-    ) -> list[Report]:
+    ) -> list[BatchReport]:
         """Train some groups of batches, each with a step of its own; return the reports of all.
 
         `then` says which epoch and batches come next, some of which are made in advance.
@@ -302,27 +296,36 @@ class Training:
             return epoch, range(0)
         return epoch, self.plan.turn(number, 0)[0]
 
+    @property
+    def shared(self) -> Merger:
+        """What merges the shards, made when it is first used."""
+        if self.merger is None:
+            arrays = {
+                n: [p.data, *self.state.slots[n].values()] for n, p in self._trainable.items()
+            }
+            arrays["trained"] = [self.state.trained]
+            dtype, parts = self.settings.change_dtype, PARTS_A_WORKER * self.workers
+            self.merger = Merger(arrays, dtype, parts)
+        return self.merger
+
     def end_turn(self, team: Team) -> None:
         """Set what a shard changed aside, and go back to the common tables."""
-        assert self.merger is not None
-        team.run(COMMAND.pack(END_TURN, *[0] * 6), len(self.merger.tasks))
+        team.run(COMMAND.pack(END_TURN, *[0] * 6), len(self.shared.tasks))
 
     def end_round(self, team: Team) -> None:
         """Apply what all shards of a round changed."""
-        assert self.merger is not None
         self.whole = False
-        team.run(COMMAND.pack(END_ROUND, *[0] * 6), len(self.merger.tasks))
+        team.run(COMMAND.pack(END_ROUND, *[0] * 6), len(self.shared.tasks))
         self.whole = True
 
     def restore(self) -> None:
         """Take back what the shards of a round changed that is not over."""
-        assert self.merger is not None
-        self.merger.restore()
+        self.shared.restore()
         self.whole = True
 
     def _group(
         self, team: Team, epoch: int, batches: range, then: tuple[int, range]
-    ) -> list[Report]:
+    ) -> list[BatchReport]:
         next_epoch, ahead = then
         place = epoch, batches.start, batches.stop, next_epoch, ahead.start, ahead.stop
         if self._composed is not None:
@@ -331,7 +334,7 @@ class Training:
             team.run(COMMAND.pack(COMPOSE, *place), self._composed.shares)
         # 1. Compute the gradients of the group's batches, all from the same weights.
         team.run(COMMAND.pack(GRADIENTS, *place), len(stretches(len(batches), self.workers)))
-        reports = [Report(*report) for report in self._reports[: len(batches)].tolist()]
+        reports = [BatchReport(*report) for report in self._reports[: len(batches)].tolist()]
         for report, index in zip(reports, batches, strict=True):
             if not report.finite:
                 lr = self._rate(epoch, batches.start)
@@ -433,7 +436,7 @@ class Training:
                     shared.put(name, gradient)
         shared.close()
         words = self.task.words(batch)
-        self._reports[slot] = Report(loss.total, loss.count, words, finite, worker)
+        self._reports[slot] = BatchReport(loss.total, loss.count, words, finite, worker)
         self._computed += 1
         if self._computed % TRIM_EVERY == 0:
             trim_heap()

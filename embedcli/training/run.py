@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,7 @@ from embedcli.training.checkpoint import (
     require_checkpoint,
     save_checkpoint,
 )
+from embedcli.training.engines import Engine, LocalEngine, Notice, Round
 from embedcli.training.environment import environment
 from embedcli.training.loop import Step, Training
 from embedcli.training.pretrained import ABSENT, Coverage, copy_vectors
@@ -150,12 +151,19 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
         self.from_stdin = from_stdin  # the text must be given again
 
 
-Report = Callable[[Reading | Counting | Prepared | Replica | Step], None]
+Event: TypeAlias = Reading | Counting | Prepared | Replica | Step | Round | Notice
+Report = Callable[[Event], None]
 Stop = Callable[[], bool]
+EngineMaker = Callable[[Training, Report], Engine]
 
 
 def start(
-    sources: Sequence[str | Path], folder: Path, settings: TrainSettings, report: Report, stop: Stop
+    sources: Sequence[str | Path],
+    folder: Path,
+    settings: TrainSettings,
+    report: Report,
+    stop: Stop,
+    engine: EngineMaker = LocalEngine,
 ) -> Trained:
     """Train on text and save the model in `folder`; see `api.train`."""
     require_usable(settings)
@@ -165,7 +173,7 @@ def start(
         _require_no_checkpoint(folder)
         with files.working_folder(folder) as work:
             text = RunText(absolute(sources), work, report)
-            return Run(text, folder, settings, None, report).train(report, stop)
+            return Run(text, folder, settings, None, report).train(report, stop, engine)
 
 
 def require_usable(settings: TrainSettings) -> None:
@@ -217,6 +225,7 @@ def resume(
     given: Mapping[str, Any],
     report: Report,
     stop: Stop,
+    engine: EngineMaker = LocalEngine,
 ) -> Trained:
     """Go on with the run whose checkpoint lies beside `folder`.
 
@@ -233,7 +242,7 @@ def resume(
         require_not_typed(places)
         with files.working_folder(folder) as work:
             text = RunText(places, work, report)
-            return Run(text, folder, settings, checkpoint, report).train(report, stop)
+            return Run(text, folder, settings, checkpoint, report).train(report, stop, engine)
 
 
 def same_settings(given: Mapping[str, Any], kept: TrainSettings) -> TrainSettings:
@@ -311,6 +320,7 @@ class Run:
     ) -> None:
         """Prepare the run: read the text, make its state, and report what it starts from."""
         self.sources, self.folder, self.given = text.sources, folder, settings
+        self.differences: Mapping[str, str] = {}  # of machines that may give other bytes
         limits.require_for_ids(folder, text.sources, settings)
         # 1. The model that is updated. A resumed run needs only what the checkpoint holds of it.
         model, self.earlier = None, None
@@ -413,19 +423,24 @@ class Run:
             )
         )
 
-    def train(self, report: Report, stop: Stop) -> Trained:
+    def train(self, report: Report, stop: Stop, make_engine: EngineMaker = LocalEngine) -> Trained:
         """Train to the end and save the model; raises Stopped where `stop` asks for it."""
         training = self.training
+        engine = make_engine(training, report)
         self._take_snapshot()
         try:
             # Overflow is found by the training loop, which raises an error of its own.
-            with np.errstate(over="ignore", invalid="ignore"), closing(training.steps()) as steps:
+            with (
+                np.errstate(over="ignore", invalid="ignore"),
+                closing(training.steps(engine)) as steps,
+            ):
                 while True:
                     with _system_errors():
                         step = next(steps, None)
                     if step is None:
                         break
                     self._after_step(step, report, stop)
+            self.differences = engine.differences
             return self._save()
         except (WorkerError, StoreError) as error:
             if isinstance(error, WorkerError) and training.whole:
@@ -549,7 +564,7 @@ class Run:
             log=state.log,
             corpus=corpus,
             start=start,
-            environment=environment(),
+            environment={**environment(), **self.differences},
             parts=parts,
             snapshots=snapshots if len(snapshots) else None,
             snapshot_shares=shares if len(snapshots) else None,

@@ -28,6 +28,7 @@ LONGEST_ROUND = 1_000_000  # tokens of a shard that `auto` chooses at most
 ROWS_AT_ONCE = 1024  # whose changes fit the cache of one core
 
 Change = list[Array]  # of some rows: of the weights, and of each slot of the optimizer
+Changes = dict[str, tuple[Array, Change]]  # ids (n,) and change, by parameter
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,43 @@ class Merger:
             common = np.take(rows.common, ids, axis=0) + total  # (n, D)
             put_rows(rows.now, ids, common)
             put_rows(rows.common, ids, common)
+
+    def take_changes(self, parts: int) -> list[Changes]:
+        """Return what a shard changed, in parts by the ids of the rows, and take it back."""
+        found: list[Changes] = [{} for _ in range(parts)]
+        for name, marks in self._touched.items():
+            ids = np.flatnonzero(marks)
+            marks[:] = False
+            for part in range(parts):
+                mine = ids[ids % parts == part]
+                found[part][name] = mine, self.change(name, mine)
+        return found
+
+    def merge(self, shards: Sequence[Changes]) -> Changes:
+        """Merge one part of what all shards changed, given in their order."""
+        for changes in shards:
+            for name, (ids, change) in changes.items():
+                for rows in _blocks(np.arange(len(ids))):
+                    self.fold(name, ids[rows], [each[rows] for each in change])
+        merged = {}
+        for name, marks in self._changed.items():
+            ids = np.flatnonzero(marks)
+            marks[:] = False
+            merged[name] = ids, self.merged(name, ids)
+        return merged
+
+    def apply(self, merged: Changes) -> None:
+        """Apply one part of what was merged."""
+        for name, (ids, change) in merged.items():
+            for rows in _blocks(np.arange(len(ids))):
+                self.accept(name, ids[rows], [each[rows] for each in change])
+
+    def adopt(self) -> None:
+        """Take the arrays as they are now for what all shards have in common."""
+        for every in self._rows.values():
+            for rows in every:
+                rows.common[...] = rows.now
+        self.restore()
 
     def restore(self) -> None:
         """Take back all changes of a round that is not over."""

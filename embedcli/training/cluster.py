@@ -1,0 +1,448 @@
+"""The engine for Ray: a replica of the run on each machine of a cluster.
+
+A replica trains the turns of shards with all cores of its machine. What a turn changed comes as
+arrays, in as many parts as there are replicas; each replica merges one part of all shards, and
+takes the merged parts of the others. So each machine sends and receives about twice what a shard
+changed, however many there are, through Ray's object store; this process sends only commands.
+
+Replicas hold the same tables after each round. Where one is lost its round is trained again by
+those that are left, to the same bytes; machines that join later get the tables from another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from embedcli import __version__
+from embedcli.autodiff.tensor import Array
+from embedcli.config import TrainSettings
+from embedcli.errors import ConfigError, EmbedError, TrainingError, WorkerError
+from embedcli.parallel import keep_freed_memory, trim_heap
+from embedcli.tasks.task import Task
+from embedcli.training.engines import LocalEngine, Machine, Notice, Round, Tell
+from embedcli.training.environment import environment
+from embedcli.training.loop import BatchReport, Training, TrainState
+from embedcli.training.shards import Changes, Plan
+
+START = 300.0  # seconds in which the machines that are there have to be ready
+SHORTEST = 120.0  # after which a machine that does not answer counts as lost, or
+TIMES_LONGEST = 20  # so many times what the longest turn took
+FAILURES = 10  # of one round, after which it is given up
+LOOK_FOR_MACHINES = 2.0  # seconds between two looks
+
+
+class Shipment(NamedTuple):
+    """What a replica is made of."""
+
+    task: Task
+    settings: TrainSettings
+    plan: Plan
+    frozen: dict[str, Array]
+    state: TrainState
+
+
+class Turn(NamedTuple):
+    """What a replica tells of a turn, beside its changes."""
+
+    reports: list[BatchReport]
+    seconds: float
+    size: int  # bytes of the changes
+
+
+class Replica:
+    """The replica of a run on one machine, an actor; `done` counts the rounds it has applied."""
+
+    def __init__(self, shipment: Shipment, done: int, workers: int) -> None:
+        task, settings, plan, frozen, state = shipment
+        state = replace(state, slots={name: dict(each) for name, each in state.slots.items()})
+        settings = replace(settings, workers=workers)
+        self._done = done
+        self._broken: WorkerError | None = None
+        self._training = Training(task, settings, state=state, frozen=frozen, plan=plan)
+        trim_heap()
+        keep_freed_memory()
+        self._engine = LocalEngine(self._training).__enter__()
+
+    def about(self) -> dict[str, str]:
+        """Return what this machine computes with."""
+        return {"embed": __version__, **environment()}
+
+    def turn(self, epoch: int, number: int, shard: int, parts: int) -> tuple[Any, ...]:
+        """Train a shard's batches of a round; return a `Turn` and the changes in parts."""
+        began, training = time.perf_counter(), self._training
+        groups = training.plan.turn(number, shard)
+        try:
+            reports = training.turn(self._engine.team, epoch, groups, (epoch, range(0)))
+        except WorkerError as error:
+            self._broken = error  # its processes are incomplete
+            raise
+        except TrainingError:
+            training.restore()
+            raise
+        changes = training.shared.take_changes(parts)
+        size = sum(map(_size, changes))
+        return Turn(reports, time.perf_counter() - began, size), *changes
+
+    def merge(self, *changes: Changes) -> tuple[int, Changes]:
+        """Merge one part of the changes of all shards; return its size in bytes, and the part."""
+        merged = self._training.shared.merge(changes)
+        return _size(merged), merged
+
+    def accept(self, done: int, *merged: Changes) -> None:
+        """Apply all parts of a round's merged changes."""
+        for part in merged:
+            self._training.shared.apply(part)
+        self._done = done
+
+    def reset(self) -> int:
+        """Forget the round that is not over; return how many were applied."""
+        if self._broken is not None:
+            raise self._broken
+        self._training.restore()
+        return self._done
+
+    def state(self) -> tuple[int, dict[str, Array]]:
+        """Return how many rounds were applied, and the arrays after them."""
+        return self._done, self._training.state.arrays()
+
+    def load(self, state: tuple[int, dict[str, Array]]) -> int:
+        """Go on from the state of another replica."""
+        self._done, arrays = state
+        for name, array in self._training.state.arrays().items():
+            array[...] = arrays[name]
+        self._training.shared.adopt()
+        return self._done
+
+
+_Result = tuple[list[BatchReport], tuple[Machine, ...]]  # of a round
+
+
+class _LostError(Exception):
+    """A machine did not answer, or what it made is gone."""
+
+
+@dataclass(eq=False)
+class _Member:
+    """A machine of the cluster and its replica."""
+
+    node: str
+    name: str
+    actor: Any
+    about: Any  # a reference to what it computes with, there once the replica is made
+
+
+class RayEngine:
+    """Trains the shards of a round on all machines of a Ray cluster.
+
+    `address` is that of the cluster, as `ray.init` takes it. Machines that would give other bytes
+    are refused unless `mixed`.
+    """
+
+    def __init__(
+        self, training: Training, tell: Tell, *, address: str = "auto", mixed: bool = False
+    ) -> None:
+        if training.plan.shards == 1:
+            raise ConfigError(
+                "engine: found ray and one shard; expected several, which machines share",
+                "--shards 4",
+            )
+        try:
+            import ray
+        except ImportError as error:
+            raise ConfigError(
+                "engine: ray is not installed", "pip install 'embedcli[ray]'"
+            ) from error
+        self._ray = ray
+        self._training, self._tell = training, tell
+        self._address, self._mixed = address, mixed
+        self._members: list[_Member] = []
+        self._coming: list[_Member] = []
+        self._refused: set[str] = set()
+        self._looked = 0.0
+        self._longest = 0.0
+        self._collected = training.done
+        self._result: _Result | None = None
+        self.differences: Mapping[str, str] = {}
+
+    def __enter__(self) -> RayEngine:
+        ray = self._ray
+        self._ours = not ray.is_initialized()
+        if self._ours:
+            try:
+                ray.init(address=self._address, log_to_driver=False, logging_level="ERROR")
+            except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+                raise ConfigError(
+                    f"engine: no Ray cluster at {self._address!r} ({error})",
+                    "ray start --head, on this machine; then --address auto",
+                ) from error
+        training = self._training
+        state = replace(training.state, best={})
+        shipment = Shipment(
+            training.task, training.settings, training.plan, dict(training.frozen), state
+        )
+        self._shipment = ray.put(shipment)
+        self._first_done = training.done
+        try:
+            self._start()
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def _start(self) -> None:
+        """Make a replica on each machine, and wait for them."""
+        self._look_for_machines()
+        coming = {member.about: member for member in self._coming}
+        if not coming:
+            raise ConfigError(
+                "engine: the Ray cluster has no machine with cores", "ray start, on each machine"
+            )
+        names = ", ".join(member.name for member in self._coming)
+        _, late = self._ray.wait(list(coming), num_returns=len(coming), timeout=START)
+        for ref in late:
+            self._drop(coming[ref], f"was not ready in {START:.0f} s")
+        self._admit()
+        if not self._members:
+            raise ConfigError(
+                f"engine: waited for a replica on {names}; none was made",
+                "are their cores taken by other work? see ray status",
+            )
+
+    def train(self, epoch: int, number: int) -> list[BatchReport]:
+        """Train a round on the machines there are; what is lost is trained again."""
+        done, began = self._training.done, time.perf_counter()
+        for _ in range(FAILURES):
+            self._look_for_machines()
+            self._admit()
+            result = self._try(epoch, number)
+            if result is not None:
+                reports, machines = result
+                self._tell(Round(done + 1, time.perf_counter() - began, machines))
+                return reports
+        raise WorkerError(f"round {done + 1} was lost {FAILURES} times")
+
+    def _try(self, epoch: int, number: int) -> _Result | None:
+        self._result = None
+        try:
+            self._round(epoch, number)
+        except _LostError as error:
+            self._recover(str(error))
+        return self._result
+
+    def _round(self, epoch: int, number: int) -> None:
+        """Train and merge a round; `_result` is set once all that it changes is known."""
+        members, shards = list(self._members), self._training.plan.shards
+        # 1. Give each machine a shard, and another one when it is through.
+        left, free = deque(range(shards)), deque(members)
+        busy: dict[Any, tuple[int, _Member]] = {}
+        changes: dict[int, list[Any]] = {}
+        turns: dict[int, Turn] = {}
+        work: dict[str, list[Turn]] = {member.node: [] for member in members}
+        while left or busy:
+            while left and free:
+                shard, member = left.popleft(), free.popleft()
+                call = member.actor.turn.options(num_returns=1 + len(members))
+                ref, *changes[shard] = call.remote(epoch, number, shard, len(members))
+                busy[ref] = shard, member
+            names = ", ".join(member.name for _, member in busy.values())
+            ref = self._first([*busy], self._limit, f"the turn of a shard on {names}")
+            shard, member = busy.pop(ref)
+            turns[shard] = self._get(ref)
+            self._longest = max(self._longest, turns[shard].seconds)
+            work[member.node].append(turns[shard])
+            free.append(member)
+        # 2. Each machine merges a part of the rows of all shards, and takes all parts.
+        merged = [
+            member.actor.merge.options(num_returns=2).remote(
+                *(changes[shard][part] for shard in range(shards))
+            )
+            for part, member in enumerate(members)
+        ]
+        sizes = [self._get(size) for size, _ in merged]
+        reports = [report for shard in range(shards) for report in turns[shard].reports]
+        self._result = (
+            reports,
+            tuple(
+                Machine(
+                    name=member.name,
+                    shards=len(mine),
+                    words=int(sum(report.words for turn in mine for report in turn.reports)),
+                    seconds=sum(turn.seconds for turn in mine),
+                    sent=sum(turn.size for turn in mine) + size,
+                )
+                for member, size in zip(members, sizes, strict=True)
+                for mine in [work[member.node]]
+            ),
+        )
+        done = self._training.done + 1
+        for ref in [
+            member.actor.accept.remote(done, *(part for _, part in merged)) for member in members
+        ]:
+            self._get(ref)
+
+    def collect(self) -> None:
+        """Copy the arrays of a replica to those of this process."""
+        training = self._training
+        if self._collected == training.done:
+            return
+        for member in self._members:
+            with contextlib.suppress(_LostError):
+                done, arrays = self._get(member.actor.state.remote())
+                if done == training.done:
+                    for name, array in training.state.arrays().items():
+                        if name in arrays:  # else those of the best epoch
+                            array[...] = arrays[name]
+                    self._collected = done
+                    return
+        training.whole = False
+        raise WorkerError("engine: no machine is left that holds the tables")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.collect()
+        except WorkerError:
+            if error is None:
+                raise
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        for member in [*self._members, *self._coming]:
+            self._ray.kill(member.actor)
+        self._members, self._coming = [], []
+        if self._ours:
+            self._ray.shutdown()
+
+    @property
+    def _limit(self) -> float:
+        """Seconds after which a machine that computes is taken to be lost."""
+        return max(SHORTEST, TIMES_LONGEST * self._longest)
+
+    def _first(self, refs: list[Any], limit: float, what: str) -> Any:
+        """Return the first of some results that is there; raises _LostError after `limit`."""
+        ready, _ = self._ray.wait(refs, num_returns=1, timeout=limit)
+        if not ready:
+            raise _LostError(f"waited {limit:.0f} s for {what}")
+        return ready[0]
+
+    def _get(self, ref: Any) -> Any:
+        """Return a result; raises _LostError where it is lost, and what the user can mend."""
+        errors = self._ray.exceptions
+        try:
+            return self._ray.get(ref, timeout=self._limit)
+        except errors.RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, (WorkerError, errors.RayError)):
+                raise _LostError(str(cause)) from error
+            if isinstance(cause, EmbedError):
+                raise cause from None
+            raise
+        except errors.RayError as error:
+            raise _LostError(str(error).splitlines()[0]) from error
+
+    def _recover(self, reason: str) -> None:
+        """Drop the machines that are lost, and bring the others to the same round."""
+        training = self._training
+        self._tell(Notice(f"round {training.done + 1}: {reason}; training it again"))
+        # 1. Find how many rounds each has applied.
+        done: dict[str, int] = {}
+        for member, ref in [(member, member.actor.reset.remote()) for member in self._members]:
+            try:
+                done[member.node] = self._get(ref)
+            except _LostError:
+                self._drop(member, "is lost")
+        if not self._members:
+            training.whole = False
+            raise WorkerError("engine: all machines are lost, and the tables with them")
+        # 2. Where some have applied this round, the others get their tables.
+        last = max(done.values())
+        donor = next(member for member in self._members if done[member.node] == last)
+        for member in [each for each in self._members if done[each.node] < last]:
+            self._load(member, donor)
+        if last == training.done:
+            self._result = None
+
+    def _load(self, member: _Member, donor: _Member) -> None:
+        try:
+            self._get(member.actor.load.remote(donor.actor.state.remote()))
+        except _LostError:
+            self._drop(member, "is lost")
+
+    def _look_for_machines(self) -> None:
+        """Begin to make a replica on each machine that has none."""
+        ray, now = self._ray, time.monotonic()
+        if self._looked and now - self._looked < LOOK_FOR_MACHINES and self._members:
+            return
+        self._looked = now
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        known = {member.node for member in [*self._members, *self._coming]} | self._refused
+        for node in ray.nodes():
+            name, cores = node["NodeID"], int(node["Resources"].get("CPU", 0))
+            if not node["Alive"] or not cores or name in known:
+                continue
+            actor = (
+                ray.remote(Replica)
+                .options(
+                    num_cpus=cores,
+                    scheduling_strategy=NodeAffinitySchedulingStrategy(name, soft=False),
+                )
+                .remote(self._shipment, self._first_done, cores)
+            )
+            shown = f"{node['NodeManagerHostname']} ({name[:6]})"
+            self._coming.append(_Member(name, shown, actor, actor.about.remote()))
+
+    def _admit(self) -> None:
+        """Take in the machines whose replicas are made."""
+        for member in list(self._coming):
+            if not self._ray.wait([member.about], timeout=0)[0]:
+                continue
+            try:
+                about = self._get(member.about)
+            except _LostError as error:
+                self._drop(member, f"could not make a replica ({error})")
+                continue
+            here = {"embed": __version__, **environment()}
+            others = [f"{key} {about.get(key)}" for key in here if here[key] != about.get(key)]
+            if others and not self._mixed:
+                found = f"has {', '.join(others)}, which may give other bytes than this machine"
+                if not self._members:
+                    raise ConfigError(f"engine: {member.name} {found}", "--mixed allows it")
+                self._drop(member, found, refuse=True)
+                continue
+            if others:
+                self.differences = {
+                    **self.differences,
+                    f"machine {member.name}": ", ".join(others),
+                }
+            self._coming.remove(member)
+            self._members.append(member)
+            if self._training.done > self._first_done:
+                self._tell(Notice(f"{member.name} takes part from round {self._training.done + 1}"))
+                self._load(member, self._members[0])
+
+    def _drop(self, member: _Member, why: str, *, refuse: bool = False) -> None:
+        """Do without a machine from now on."""
+        self._tell(Notice(f"{member.name} {why}"))
+        for members in (self._members, self._coming):
+            if member in members:
+                members.remove(member)
+        if refuse:
+            self._refused.add(member.node)
+        self._ray.kill(member.actor)
+
+
+def _size(changes: Changes) -> int:
+    """Return the bytes of some changes."""
+    return sum(ids.nbytes + sum(each.nbytes for each in rows) for ids, rows in changes.values())

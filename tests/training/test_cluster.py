@@ -1,0 +1,176 @@
+"""The engine for Ray, on a cluster of three nodes on this machine: always the same table."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import embedcli
+from embedcli.errors import ConfigError
+from embedcli.training import cluster as engine
+from embedcli.training.engines import Notice, Round
+from embedcli.training.run import Stopped
+
+ray = pytest.importorskip("ray", reason="needs Ray: pip install 'embedcli[ray]'")
+pytestmark = pytest.mark.filterwarnings("ignore")  # of Ray
+
+TEXT = "".join(
+    f"__label__{number % 3} w{number % 7} w{number % 5} w{number * number % 11} and more\n"
+    for number in range(120)
+)
+SETTINGS = {"dim": 5, "epochs": 6, "batch_size": 16, "group": 2, "shards": 4}
+NODE = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
+PATIENCE = 120.0  # seconds after which a condition is taken never to come
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """A cluster of one node; more can be added."""
+    from ray.cluster_utils import Cluster
+
+    found = Cluster(initialize_head=True, head_node_args=dict(NODE))
+    ray.init(address=found.address, log_to_driver=False)
+    yield found
+    ray.shutdown()
+    found.shutdown()
+
+
+@pytest.fixture
+def train(tmp_path):
+    (tmp_path / "corpus.txt").write_text(TEXT)
+
+    def go(out="m", **other):
+        settings = {} if other.get("resume") else SETTINGS
+        return embedcli.train(tmp_path / "corpus.txt", tmp_path / out, **{**settings, **other})
+
+    return go
+
+
+@pytest.fixture
+def at_round():
+    """Return what calls a function after a round, and keeps all events."""
+
+    def make(number, function):
+        events = []
+
+        def report(event):
+            events.append(event)
+            if isinstance(event, Round) and event.number == number:
+                function()
+
+        return events, report
+
+    return make
+
+
+def wait_for(condition):
+    end = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+    return found
+
+
+def replicas():
+    """Process ids of the actors that train."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes().startswith(b"ray::Replica"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def notices(events):
+    return [event.text for event in events if isinstance(event, Notice)]
+
+
+VARIANTS = {
+    "skipgram": {"task": "skipgram"},
+    "half": {"task": "cbow", "change_dtype": "float16"},
+    "subwords": {"task": "skipgram", "min_n": 1, "max_n": 3},
+    "classify": {"task": "classify", "batch_size": 2, "hidden": 3, "valid_share": 0.2},
+}
+
+
+def test_any_number_of_machines_gives_the_same_bytes(nodes, train):
+    local = {name: train(f"{name}-local", **each).digest for name, each in VARIANTS.items()}
+    for machines, names in ((1, ["skipgram"]), (2, ["skipgram"]), (3, VARIANTS)):
+        for name in names:
+            events = []
+            found = train(
+                f"{name}-{machines}", engine="ray", report=events.append, **VARIANTS[name]
+            )
+            assert found.digest == local[name]
+            rounds = [event for event in events if isinstance(event, Round)]
+            assert [len(each.machines) for each in rounds] == [machines] * len(rounds)
+            assert all(sum(one.shards for one in each.machines) == 4 for each in rounds)
+            assert all(one.sent > 0 for each in rounds for one in each.machines)
+        if machines < 3:
+            nodes.add_node(**{**NODE, "num_cpus": machines})
+    counts = [
+        (found.folder.parent / f"classify-{which}/trained.npy").read_bytes()
+        for which in ("local", "3")
+    ]
+    assert counts[0] == counts[1]
+
+
+def test_a_node_that_is_lost_costs_its_round(nodes, train, at_round):
+    node = nodes.add_node(**NODE)
+    events, report = at_round(5, lambda: nodes.remove_node(node))
+    found = train(engine="ray", report=report)
+    assert found.digest == train("local").digest
+    assert any("is lost" in text for text in notices(events))
+
+
+def test_a_process_that_is_killed_costs_its_round(nodes, train, at_round):
+    nodes.add_node(**NODE)
+    events, report = at_round(5, lambda: os.kill(replicas()[0], signal.SIGKILL))
+    found = train(engine="ray", report=report)
+    assert found.digest == train("local").digest
+    assert any("training it again" in text for text in notices(events))
+
+
+def test_a_node_that_joins_takes_part(nodes, train, at_round, monkeypatch):
+    monkeypatch.setattr(engine, "LOOK_FOR_MACHINES", 0.0)
+    events, report = at_round(3, lambda: nodes.add_node(**NODE))
+    with pytest.raises(Stopped):
+        train(
+            engine="ray",
+            epochs=500,
+            report=report,
+            stop=lambda: any("takes part" in text for text in notices(events)),
+        )
+    assert train(resume=True).digest == train("local", epochs=500).digest
+
+
+def test_a_run_whose_driver_is_killed_goes_on(nodes, train, tmp_path):
+    (tmp_path / "corpus.txt").write_text(TEXT)
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
+    command = [sys.executable, "-m", "embedcli", "train", "corpus.txt", "--out=m", *flags]
+    command += ["--checkpoint-every=4", "--engine=ray", f"--address={nodes.address}"]
+    driver = subprocess.Popen([*command, "--report=r.jsonl", "--quiet"], cwd=tmp_path)
+    lines = tmp_path / "r.jsonl"
+    wait_for(lambda: lines.exists() and lines.read_text().count("\n") > 9)
+    driver.kill()
+    driver.wait()
+    assert not (tmp_path / "m").exists()
+    wait_for(lambda: not replicas())
+    assert train(resume=True, engine="ray").digest == train("local").digest
+
+
+def test_machines_that_may_give_other_bytes_are_refused_or_noted(nodes, train, monkeypatch):
+    here = engine.environment()
+    monkeypatch.setattr(engine, "environment", lambda: {**here, "kernel": "another"})
+    with pytest.raises(ConfigError, match=f"kernel {here['kernel']}, which may give") as refused:
+        train(engine="ray")
+    assert refused.value.hint == "--mixed allows it"
+    train(engine="ray", mixed=True)
+    manifest = (Path(train("local").folder).parent / "m/manifest.json").read_text()
+    assert f"kernel {here['kernel']}" in manifest
