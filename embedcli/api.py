@@ -271,10 +271,7 @@ def tune(
 
 
 def reproduce(
-    model: Source = "embeddings",
-    sources: Sources | None = None,
-    *,
-    report: Report | None = None,
+    model: Source = "embeddings", sources: Sources | None = None, *, report: Report | None = None
 ) -> Reproduction:
     """Train a model again from its own settings and compare every file; the model stays.
 
@@ -675,14 +672,7 @@ def compare(
     sides = _tables(a), _tables(b)
     names = _name(a, "a"), _name(b, "b")
     return compare_tables(
-        sides,
-        names,
-        show,
-        words=words,
-        min_count=min_count,
-        k=k,
-        center=center,
-        progress=progress,
+        sides, names, show, words=words, min_count=min_count, k=k, center=center, progress=progress
     )
 
 

@@ -34,17 +34,7 @@ UPDATED = (*WORDS, *TEXTS)  # tasks whose models can be trained further on other
 SEVERAL = range(2, 10_001)  # shards
 # How files with columns are read; no part of what a model is.
 COLUMNS = ("input_format", "text_column", "label_column", "delimiter", "header")
-GROUPS = (
-    "Task",
-    "Run",
-    "Optimizer",
-    "Vocabulary",
-    "Text",
-    "Head",
-    "Labels",
-    "Validation",
-    "Start",
-)
+GROUPS = ("Task", "Run", "Optimizer", "Vocabulary", "Text", "Head", "Labels", "Validation", "Start")
 S = TypeVar("S", bound="Settings")
 
 MAX_FILE_SIZE = 64 * 1024  # bytes; PyYAML takes seconds for megabytes of brackets

@@ -389,9 +389,7 @@ def sif_weights(counts: NDArray[np.integer], a: float = SIF) -> NDArray[np.float
 
 @np.errstate(all="ignore")
 def text_vectors(
-    table: EmbeddingTable,
-    texts: Texts,
-    weights: NDArray[np.float32] | None = None,
+    table: EmbeddingTable, texts: Texts, weights: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
     """Average the vectors of each text's words, (B, D), weighted by `weights` (V,) if given.
 

@@ -27,8 +27,7 @@ from embedcli.views import terminal
 )
 def convert(
     source: Annotated[
-        Path,
-        typer.Argument(metavar="IN", help="Model folder, or a file of vectors."),
+        Path, typer.Argument(metavar="IN", help="Model folder, or a file of vectors.")
     ],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="File or folder to write.")],
     to: Annotated[
@@ -52,12 +51,10 @@ def convert(
         typer.Option(help="Words of a matrix without any: one a line, or a tokenizer.json."),
     ] = None,
     prune: Annotated[
-        int | None,
-        typer.Option(help="Keep this many words only, those of the longest vectors."),
+        int | None, typer.Option(help="Keep this many words only, those of the longest vectors.")
     ] = None,
     prune_by: Annotated[
-        Literal["norm", "count"],
-        typer.Option(help="Which words --prune keeps."),
+        Literal["norm", "count"], typer.Option(help="Which words --prune keeps.")
     ] = "norm",
     quantizer: Annotated[
         Literal["int8", "product"],

@@ -45,8 +45,7 @@ def count(
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Number of words or pairs to show.")] = 10,
     sort: Annotated[
-        Literal["count", "pmi"],
-        typer.Option(help="What puts the words of --word in order."),
+        Literal["count", "pmi"], typer.Option(help="What puts the words of --word in order.")
     ] = "count",
     output: Annotated[Literal["table", "json", "tsv"], flags.FORMAT] = "table",
     quiet: flags.Quiet = False,

@@ -30,8 +30,7 @@ def info(
     ] = False,
     output: Annotated[Literal["table", "json"], flags.FORMAT] = "table",
     out: Annotated[
-        Path | None,
-        flags.picture("the histogram of the vectors' lengths, or the --curves,"),
+        Path | None, flags.picture("the histogram of the vectors' lengths, or the --curves,")
     ] = None,
 ) -> None:
     """Describe a model: shape, norms, settings, sizes.

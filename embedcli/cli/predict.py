@@ -46,8 +46,7 @@ def predict(
     ] = False,
     output: Annotated[Literal["table", "json", "tsv"], flags.FORMAT] = "table",
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Write a page of --why: FILE.html."),
+        Path | None, typer.Option("--out", "-o", help="Write a page of --why: FILE.html.")
     ] = None,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -120,8 +119,7 @@ def vectors(
     ] = None,
     model: flags.Model = flags.EMBEDDINGS,
     sif: Annotated[
-        float | None,
-        typer.Option(help="Weight a word by SIF / (SIF + its share of the corpus)."),
+        float | None, typer.Option(help="Weight a word by SIF / (SIF + its share of the corpus).")
     ] = None,
     remove_common: Annotated[
         bool,

@@ -25,8 +25,7 @@ LEAST_TO_COMPARE = 2  # words of a question, but for the neighbours of one
 PROMPTS = {1: "word> ", 2: "A B> ", 3: "A B C> ", None: "words> "}
 
 Metric = Annotated[
-    Literal["cosine", "dot", "euclidean"],
-    typer.Option("--metric", help="Score of two vectors."),
+    Literal["cosine", "dot", "euclidean"], typer.Option("--metric", help="Score of two vectors.")
 ]
 Output = Annotated[Literal["table", "json", "tsv"], flags.FORMAT]
 K = Annotated[int, typer.Option("-k", help="Number of words to find.")]
@@ -76,8 +75,7 @@ def neighbors(
         typer.Option(metavar="WORD", help="Word whose vector is subtracted; repeatable."),
     ] = None,
     vector: Annotated[
-        Path | None,
-        typer.Option(help="Find the words nearest to the vectors in a file instead."),
+        Path | None, typer.Option(help="Find the words nearest to the vectors in a file instead.")
     ] = None,
     exclude: Annotated[
         list[str] | None,
@@ -136,8 +134,7 @@ def analogy(
     model: flags.Model = flags.EMBEDDINGS,
     k: K = 10,
     method: Annotated[
-        Literal["3cosadd", "3cosmul"],
-        typer.Option(help="How the three scores are combined."),
+        Literal["3cosadd", "3cosmul"], typer.Option(help="How the three scores are combined.")
     ] = "3cosadd",
     approximate: Approximate = False,
     oov: flags.Oov = None,

@@ -37,8 +37,7 @@ def lookup(
     ] = None,
     model: flags.Model = flags.EMBEDDINGS,
     ids: Annotated[
-        list[int] | None,
-        typer.Option("--id", help="Look up the row with this index; repeatable."),
+        list[int] | None, typer.Option("--id", help="Look up the row with this index; repeatable.")
     ] = None,
     text: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Look up every token of a text, in order.")
@@ -101,8 +100,7 @@ def show_table(
         typer.Option(metavar="A:B", help="Rows, as a slice in Python. [default: the first]"),
     ] = None,
     sort: Annotated[
-        Literal["id", "count", "norm", "token"],
-        typer.Option(help="Order of the rows."),
+        Literal["id", "count", "norm", "token"], typer.Option(help="Order of the rows.")
     ] = "id",
     output: Annotated[Literal["table", "json", "tsv", "csv"], flags.FORMAT] = "table",
     out: Annotated[

@@ -21,13 +21,7 @@ if TYPE_CHECKING:
     from embedcli.text.tokenized import Line
 
 # Settings of learning phrases, which a training does.
-PHRASES = (
-    "phrases",
-    "phrase_score",
-    "phrase_threshold",
-    "phrase_min_count",
-    "phrase_passes",
-)
+PHRASES = ("phrases", "phrase_score", "phrase_threshold", "phrase_min_count", "phrase_passes")
 
 
 @examples(
@@ -55,8 +49,7 @@ def tokenize(
         typer.Option(help="A word outside --vocab is an error, skipped, or has the id -1."),
     ] = "error",
     phrases: Annotated[
-        Path | None,
-        typer.Option(help="List of word pairs to join: a model's phrases.txt."),
+        Path | None, typer.Option(help="List of word pairs to join: a model's phrases.txt.")
     ] = None,
     save_ids: Annotated[
         Path | None, typer.Option(help="Write all ids to a .npy file (int32).")

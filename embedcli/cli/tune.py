@@ -33,10 +33,7 @@ LEFT_OUT = ("dim", "update", "vectors", "freeze", "patience", "checkpoint_every"
 @flags.with_settings(TrainSettings, leave_out=LEFT_OUT)
 def tune(
     ctx: typer.Context,
-    corpus: Annotated[
-        list[str],
-        typer.Argument(metavar="CORPUS", help="Files, folders or globs."),
-    ],
+    corpus: Annotated[list[str], typer.Argument(metavar="CORPUS", help="Files, folders or globs.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the trials and the best settings.")
     ] = Path("tuning"),
@@ -53,8 +50,7 @@ def tune(
     ] = None,
     trials: Annotated[int | None, typer.Option(help="How many trials, in place of --time.")] = None,
     space: Annotated[
-        Path | None,
-        typer.Option(help="YAML of settings and values to try: `lr: 0.1 to 1 log`."),
+        Path | None, typer.Option(help="YAML of settings and values to try: `lr: 0.1 to 1 log`.")
     ] = None,
     dim: Annotated[
         str | None,

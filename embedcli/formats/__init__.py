@@ -139,10 +139,7 @@ FORMATS: dict[str, Format] = {
         refused="[\\0 \t\r\v\f]",
     ),
     "word2vec-binary": Format(
-        "word2vec_binary",
-        "word2vec binary, as word2vec.c and gensim write it",
-        ".bin",
-        refused=" ",
+        "word2vec_binary", "word2vec binary, as word2vec.c and gensim write it", ".bin", refused=" "
     ),
     "projector": Format(
         "projector",

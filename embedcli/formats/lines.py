@@ -19,15 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.errors import FormatError
-from embedcli.formats.base import (
-    Collector,
-    Options,
-    Read,
-    Where,
-    open_stream,
-    shown,
-    write_blocks,
-)
+from embedcli.formats.base import Collector, Options, Read, Where, open_stream, shown, write_blocks
 from embedcli.storage.files import atomic_write
 from embedcli.table import EmbeddingTable
 from embedcli.text.compression import COMPRESSIONS

@@ -11,13 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from embedcli.errors import FormatError
-from embedcli.formats.base import (
-    Collector,
-    Options,
-    Read,
-    open_stream,
-    write_blocks,
-)
+from embedcli.formats.base import Collector, Options, Read, open_stream, write_blocks
 from embedcli.formats.lines import looks_numeric, parse_numbers, shortest_digits
 from embedcli.storage.files import atomic_write, storing
 from embedcli.table import EmbeddingTable

@@ -9,13 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from embedcli.errors import FormatError
-from embedcli.formats.base import (
-    Collector,
-    Options,
-    Read,
-    open_stream,
-    write_blocks,
-)
+from embedcli.formats.base import Collector, Options, Read, open_stream, write_blocks
 from embedcli.formats.lines import header, numbers_at_end
 from embedcli.storage.files import atomic_write
 from embedcli.table import EmbeddingTable

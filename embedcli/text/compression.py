@@ -82,9 +82,7 @@ COMPRESSIONS: dict[str, Compression] = {
         lambda file: lzma.LZMAFile(file, "wb"),  # noqa: SIM115 - closed by who uses it
     ),
     ".zst": Compression(
-        re.compile(rb"\x28\xb5\x2f\xfd"),
-        _zstd_decoder,
-        lambda file: _zstd().ZstdFile(file, "wb"),
+        re.compile(rb"\x28\xb5\x2f\xfd"), _zstd_decoder, lambda file: _zstd().ZstdFile(file, "wb")
     ),
 }
 

@@ -11,13 +11,7 @@ from embedcli.config import TextSettings
 from embedcli.errors import ConfigError
 from embedcli.text.lines import Block, newlines, transcoded
 from embedcli.text.records import READERS, Input, columnar_kind, kind_of
-from embedcli.text.sources import (
-    STDIN,
-    Chunks,
-    find_sources,
-    open_source,
-    require_text,
-)
+from embedcli.text.sources import STDIN, Chunks, find_sources, open_source, require_text
 
 # Bytes of text a block holds at most; a longer line is cut. Characters, which become more ids than
 # words do, come in blocks of a quarter of that.

@@ -28,14 +28,7 @@ from embedcli.text.labels import (
 )
 from embedcli.text.lines import Block
 from embedcli.text.numbering import MISSING, Strings
-from embedcli.text.phrases import (
-    MARK,
-    PHRASES,
-    Pair,
-    Phrases,
-    best_pairs,
-    joined_pieces,
-)
+from embedcli.text.phrases import MARK, PHRASES, Pair, Phrases, best_pairs, joined_pieces
 from embedcli.text.spool import Spool, blocks_of
 from embedcli.text.vocabulary import Coverage, Vocabulary
 from embedcli.text.words import Known, Words, kept_words, renumber, resolve_min_count

@@ -42,10 +42,7 @@ def hash_texts(texts: Sequence[bytes]) -> NDArray[np.uint32]:
 
 
 def character_ngrams(
-    texts: Sequence[bytes],
-    shortest: int,
-    longest: int,
-    begins: NDArray[np.bool_] | None = None,
+    texts: Sequence[bytes], shortest: int, longest: int, begins: NDArray[np.bool_] | None = None
 ) -> Iterator[Ngrams]:
     """Yield the n-grams of `shortest` to `longest` characters of texts, one length at a time.
 
