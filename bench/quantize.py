@@ -95,7 +95,9 @@ def of_classifier(train: Path, test: Path, folder: Path, peer: str | None) -> li
     """Measure each variant of a classifier, and what fastText makes of it."""
     folder.mkdir()
     full = folder / "full"
-    embedcli.train(train, full, task="classify", cache=False, tokenizer="whitespace")
+    # fastText splits at blanks and keeps upper case.
+    as_it_is: dict[str, Any] = {"tokenizer": "whitespace", "normalize": False, "fold_case": False}
+    embedcli.train(train, full, task="classify", cache=False, **as_it_is)
     words = len(embedcli.load(full))
     found = []
     for name, path in [("full", full), *variants(full, words, folder / "small")]:

@@ -263,6 +263,17 @@ def test_an_explained_step_moves_parts_as_training_does(train, tmp_path, setting
     assert step.unchanged["parts"] == len(parts) - len(changed)
 
 
+def test_words_spelt_alike_are_told_beside_the_neighbours(train, tmp_path, capsys):
+    train()
+    assert main(["neighbors", "whispred", "-m", str(tmp_path / "m")]) == 0
+    said = capsys.readouterr()
+    assert "spelt most like whispred: whispered" in said.err
+    assert main(["neighbors", "whispred", "-q", "-m", str(tmp_path / "m")]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["neighbors", "whispered", "-m", str(tmp_path / "m")]) == 0
+    assert "spelt" not in capsys.readouterr().err
+
+
 def test_an_explained_step_names_the_parts_of_its_words(train, tmp_path):
     model = train()
     step = embedcli.explain("they walked in the garden", tmp_path / "m")
