@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from embedcli.alignment import procrustes
 from embedcli.errors import ConfigError, VocabularyError
@@ -142,8 +143,8 @@ def map_words(
     check_words(words)
     order = table.sorted("id" if table.vocabulary.counts is None else "count")
     source = Source(table, name, model)
-    (found,) = _maps([source], [order.ids[:words]], (), layout, colors, report)
-    return found
+    maps: list[Map] = _maps([source], [order.ids[:words]], (), layout, colors, report)
+    return maps[0]
 
 
 def map_pair(
@@ -176,6 +177,7 @@ def check_words(words: int) -> None:
         raise ConfigError(f"words: found {words:,}; expected 1 to {MOST_WORDS:,}")
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator]
 @np.errstate(all="ignore")  # numbers near the largest of float32 have infinite distances
 def _maps(
     sources: Sequence[Source],

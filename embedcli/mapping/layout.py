@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 NEIGHBORS = 15  # that attract a word
-EARLY, LATE = 100, 300  # steps with and without exaggerated attraction
+EARLY, LATE = 100, 250  # steps with and without exaggerated attraction; more keep no more
 EXAGGERATION = 12.0
 START_SPREAD = 1e-4  # standard deviation of the first places, as in openTSNE
 _GRID_STEP = 0.8  # at most; at 0.5 the map keeps as many neighbours and takes three times as long
