@@ -395,12 +395,11 @@ class Run:
         resolved = {
             "min_count": corpus.min_count,
             "workers": resolve_workers(settings.workers) if task.solved else self.training.workers,
-            "round": str(int(plan.length * len(corpus.ids) / max(task.batches, 1))),
             **task.resolved,
         }
+        if settings.shards > 1:
+            resolved["round"] = str(int(plan.length * len(corpus.ids) / task.batches))
         resolved = {k: value for k, value in resolved.items() if getattr(settings, k) == "auto"}
-        if settings.shards == 1:
-            del resolved["round"]
         # The settings that are saved keep `workers` as it was given: it does not change the result.
         self.settings = replace(settings, **{k: v for k, v in resolved.items() if k != "workers"})
         self.checkpoint_interval = interval(settings.checkpoint_every)
