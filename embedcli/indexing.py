@@ -37,6 +37,7 @@ from embedcli.storage.bundle import (
 from embedcli.table import EmbeddingTable, unit
 
 GRAPH = "graph.usearch"
+SPARE = 4  # candidates for each word that is wanted: int8 puts them in another order than float32
 
 
 class Indexed(NamedTuple):
@@ -61,8 +62,8 @@ class GraphIndex:
 
     def search(self, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         """Return the ids of k candidates or more for vectors (Q, D): (Q, c), -1 for none."""
-        count = min(max(k, self.expansion), self.words)
-        self.graph.expansion_search = count
+        count = min(SPARE * k, self.words)
+        self.graph.expansion_search = max(count, self.expansion)
         found = self.graph.search(queries, count)
         ids = np.atleast_2d(found.keys).astype(np.int64)  # (Q, c)
         counts = getattr(found, "counts", np.full(1, ids.shape[1]))  # (Q,)

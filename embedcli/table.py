@@ -727,9 +727,9 @@ class EmbeddingTable:
             part = slice(start, start + _QUERIES)
             found = self.index.search(queries[part], k + more)  # (Q, c)
             for place, ids in enumerate(found, start):
-                ids = np.setdiff1d(ids[(ids >= 0) & (ids < len(self))], exclude[place])  # (c,)
+                ids = ids[(ids >= 0) & (ids < len(self)) & ~np.isin(ids, exclude[place])]  # (c,)
                 scores = self.scores(queries[place : place + 1], ids)[0]  # (c,)
-                best = np.argsort(-scores, kind="stable")[:k]
+                best = np.lexsort((ids, -scores))[:k]
                 near.ids[place, : len(best)] = ids[best]
                 near.scores[place, : len(best)] = scores[best]
         return near
