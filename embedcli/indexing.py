@@ -35,6 +35,7 @@ from embedcli.storage.bundle import (
     write_bundle,
 )
 from embedcli.table import EmbeddingTable, unit
+from embedcli.views import notebook
 
 GRAPH = "graph.usearch"
 SPARE = 4  # candidates for each word that is wanted: int8 puts them in another order than float32
@@ -50,6 +51,9 @@ class Indexed(NamedTuple):
     expansion: int
     bytes: int
     seconds: float
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
 
 
 @dataclass(frozen=True)

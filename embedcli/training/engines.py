@@ -117,7 +117,7 @@ class LocalEngine:
         trace: TracebackType | None,
     ) -> None:
         self.team.close()
-        self._threads.restore_original_limits()
+        self._threads.__exit__(kind, error, trace)
         if self._in_turns:
             self._training.restore()
 

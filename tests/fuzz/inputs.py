@@ -567,13 +567,13 @@ def _good_files() -> Mapping[str, bytes]:
 @functools.cache
 def _flags() -> Mapping[str, list[tuple[str, list[str]]]]:
     """List the flags of every command with values that they may take; a switch has none."""
-    from embedcli.cli import app
+    from embedcli.cli import app, flags
 
     found: dict[str, list[tuple[str, list[str]]]] = {}
     for name in app.COMMANDS:
         command = app.Commands().get_command(None, name)
         found[name] = [
-            (flag, [] if param.is_flag else _fitting(param.metavar))
+            (flag, [] if param.is_flag else _fitting(param.metavar or flags.metavar_of(param)))
             for param in command.params
             if param.param_type_name == "option"
             for flag in (*param.opts, *param.secondary_opts)
@@ -594,8 +594,9 @@ FITTING = {
 }
 
 
-def _fitting(metavar: str) -> list[str]:
-    """Return values for a flag whose value is called so."""
+def _fitting(metavar: str | None) -> list[str]:
+    """Return values for a flag whose value is called so, if it has a name."""
+    metavar = metavar or "TEXT"
     if metavar in FITTING:
         return FITTING[metavar]
     return [value for word in metavar.split("|") for value in FITTING.get(word, [word])]
