@@ -147,7 +147,7 @@ def open_index(model: Path, digest: str, shape: tuple[int, int]) -> GraphIndex:
             raise ValueError(str(error)) from None
         if graph is None or graph.ndim != shape[1] or len(graph) > shape[0]:
             raise ValueError(f"found {as_json(str(graph))}; expected the words of the table")
-    return GraphIndex(graph, len(graph), expansion)
+    return GraphIndex(graph, len(graph), min(expansion, len(graph)))
 
 
 def _usearch(path: Path) -> Any:
