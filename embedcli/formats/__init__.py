@@ -12,14 +12,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from embedcli.errors import FormatError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from embedcli.formats.base import Options, Read
     from embedcli.table import EmbeddingTable
 
@@ -76,8 +73,6 @@ class Format:
 
     def _writable(self, path: Path, table: EmbeddingTable, skip: bool) -> list[int]:
         """Return the ids of the words that the format can hold."""
-        from embedcli.formats.base import unwritable
-
         if self.refused is None:
             return list(range(len(table)))
         refused = re.compile(self.refused)
@@ -88,7 +83,11 @@ class Format:
             if not (marked or refused.search(word)):
                 kept.append(index)
             elif not skip:
-                raise unwritable(path, word, index)
+                raise FormatError(
+                    f"{path}: the word {word!r} (id {index}) cannot be written there",
+                    "--errors skip leaves such words out; safetensors and the model folder hold "
+                    "any word",
+                )
         return kept
 
     def _call(self, name: str, *arguments: Any) -> Any:
@@ -278,6 +277,8 @@ def convert(
     pruned: Mapping[str, int] = {}
     if options.prune is not None or to in (QUANTIZED, "fasttext-bin"):
         # These keep what else a model has.
+        import numpy as np
+
         from embedcli.formats import fasttext_bin, model
         from embedcli.model import load_model
 
@@ -287,7 +288,8 @@ def convert(
             else model.of_table(found.table)
         )
         if options.prune is not None:
-            ids = strongest(found.table, options.prune, options.prune_by)
+            # Of words of equal length or count the first are kept.
+            ids = np.sort(found.table.sorted(options.prune_by).ids[: options.prune])
             pruned = {f"words beyond {options.prune:,}": len(found.table) - len(ids)}
             made = model.pruned(made, ids)
         found = Read(made.table, {**found.skipped, **pruned})
@@ -303,16 +305,6 @@ def convert(
     left_out = FORMATS[to].write(target, PassingTable(found.table, options), options)
     skipped = {f"words that {to} cannot hold": left_out} if left_out else {}
     return Read(found.table, {**found.skipped, **skipped})
-
-
-def strongest(table: EmbeddingTable, size: int, by: Literal["norm", "count"]) -> NDArray[np.int64]:
-    """Return the ids, ascending, of the words with the longest vectors or the largest counts.
-
-    Of equal words the first are kept. Raises VocabularyError where the table has no counts.
-    """
-    import numpy as np
-
-    return np.sort(table.sorted(by).ids[:size])
 
 
 def format_of_name(path: Path) -> str:

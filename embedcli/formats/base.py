@@ -336,14 +336,6 @@ def write_blocks(
         yield start, words, rows
 
 
-def unwritable(path: Path, word: str, index: int) -> FormatError:
-    """Return the error for a word that a format cannot hold."""
-    return FormatError(
-        f"{path}: the word {word!r} (id {index}) cannot be written there",
-        "--errors skip leaves such words out; safetensors and the model folder hold any word",
-    )
-
-
 def counts_beside(path: Path) -> Path:
     """Return the name of the file of counts beside a file of vectors: NAME.vocab."""
     return uncompressed_name(path).with_suffix(".vocab")
