@@ -207,6 +207,25 @@ def test_damping_keeps_a_large_sum_from_diverging(pairs: int) -> None:
         assert longest(SGD()) > 1000
 
 
+def test_parts_are_damped_less_but_for_what_all_words_have_in_common() -> None:
+    optimizer = DampedSGD(damping=0.5)
+    curvature = np.array([1e6, 2e6], np.float32)
+    common = np.outer(curvature, np.array([3, 4], np.float32))
+    own = np.outer(curvature, np.array([1, -1], np.float32)) * [[2], [-1]]
+    steps = []
+    for rows in (common, own):
+        gradient = RowGrad(np.arange(2), rows.astype(np.float32), (2, 2), curvature)
+        mean = rows.sum(axis=0) / curvature.sum()
+        weights = np.zeros((2, 2), np.float32)
+        taken = optimizer.for_parts(gradient, mean.astype(np.float32))
+        optimizer.step_rows(weights, {}, taken, 0.1, 1)
+        steps.append(-weights)
+        assert SGD().for_parts(gradient, mean) is gradient
+    # Damped by so large a curvature n, a step is the gradient divided by n and the damping.
+    np.testing.assert_allclose(steps[0], [[6, 8], [6, 8]], rtol=1e-4)
+    np.testing.assert_allclose(steps[1], 4 * own / curvature[:, None], rtol=1e-4)
+
+
 def test_row_steps_keep_float32_and_weight_decay() -> None:
     for name, kind in OPTIMIZERS.items():
         optimizer = kind(weight_decay=0.5)

@@ -1,5 +1,6 @@
 """Shards: the same bytes for any workers, from any point; how they are merged; what is refused."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -93,16 +94,18 @@ def test_a_model_of_shards_is_updated_on_other_text(train, tmp_path):
 
 
 @given(
-    st.integers(1, 300), st.integers(1, 12), st.integers(1, 9), st.integers(1, 12), st.integers(1)
+    st.integers(1, 300), st.integers(1, 12), st.integers(1, 9), st.integers(1, 12), st.floats(1, 4)
 )
-def test_a_plan_has_each_batch_once_and_shards_in_step(batches, group, number, length, spare):
-    plan = Plan(batches, group, min(number, batches), length)
+def test_a_plan_has_each_batch_once_and_shards_in_step(batches, group, number, length, growth):
+    plan = Plan(batches, group, min(number, batches), length, growth)
     turns = [
         [plan.turn(each, shard) for each in range(plan.rounds)] for shard in range(plan.shards)
     ]
     groups = [each for shard in turns for turn in shard for each in turn]
     assert [batch for each in groups for batch in each] == list(range(batches))
-    assert all(0 < len(each) <= group for each in groups)
+    assert all(0 < len(each) <= math.ceil(group * growth) for each in groups)
+    if plan.shards == 1:
+        assert [plan.step(each.start) for each in groups] == list(range(1, plan.rounds + 1))
     assert all(turn for shard in turns for turn in shard)
     for shard in turns:
         shares = [plan.progress(turn[0].start) for turn in shard]
