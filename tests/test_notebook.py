@@ -80,6 +80,7 @@ def shown(tmp_path_factory):
 
     embedcli.convert(model, folder / "v.txt")
     found += [read(folder / "v.txt")]
+    found += [embedcli.Indexed("<b>", 3, 4, 16, 64, 100, 0.1)]
     again = embedcli.reproduce(model, text)
     found += [again, embedcli.Difference("<b>", "1", "2")]
     found += [embedcli.Indexed("<b>", 5, 4, 16, 128, 1000, 0.5)]
