@@ -45,7 +45,9 @@ def formatted(of: Explained, output: str, precision: int = 4, language: str | No
     if output == "html":
         from embedcli.views import explain_page
 
-        return explain_page.PAGES[type(of).__name__](of, say)
+        of_any: Any = of
+        is_step = type(of).__name__ == "Step"
+        return (explain_page.step_page if is_step else explain_page.drawn_page)(of_any, say)
     from embedcli.views import explain_svg
 
     return explain_svg.svg(of, say)

@@ -7,7 +7,7 @@ A page requests nothing: its content security policy allows its own style and sc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from string import Template
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from embedcli.views.canvas import Canvas
 from embedcli.views.terminal import escaped, numbers, visible
 
 if TYPE_CHECKING:
-    from embedcli.explanation import Change, Example, Pair, Step, Word
+    from embedcli.explanation import Change, Example, Step
     from embedcli.messages import Catalogue
 
 STAGES = {  # of the page: the button and the title
@@ -41,26 +41,15 @@ def step_page(step: Step, say: Catalogue) -> str:
     data = pages.script_data(_data(step, say))
     scripts = f'<script type="application/json" id="data">{data}</script>\n'
     body = "".join(_stages(step, say)) + tables
-    policy = f"style-src {pages.digest(_style())}; script-src {pages.digest(script)}"
+    style = pages.digest(pages.read("explain.css"))
+    policy = f"style-src {style}; script-src {pages.digest(script)}"
     return page(f"“{step.text}”", body, say, policy, f"{scripts}<script>{script}</script>")
 
 
-def word_page(word: Word, say: Catalogue) -> str:
-    """Return the page of what became of a word."""
-    rows = [] if word.start is None else [("", say("table.at_first"), word.start)]
-    rows.append(("" if word.id is None else str(word.id), say("table.now"), word.now))
-    return _drawn_page(word, _table(say("table.row"), rows, say), say)
-
-
-def pair_page(pair: Pair, say: Catalogue) -> str:
-    """Return the page of why two words are similar."""
-    return _drawn_page(pair, "", say)
-
-
-def _drawn_page(of: Step | Word | Pair, tables: str, say: Catalogue) -> str:
-    """Return a page without a script: text that fits any width, figures that scroll."""
-    title, *drawn = explain_svg.parts(of, say)
-    body = [f"<h1>{escaped(title.words)}</h1>\n"]
+def drawn_page(of: Any, say: Catalogue) -> str:
+    """Return the page of a Word or a Pair, without a script: text, and figures that scroll."""
+    title, drawn = explain_svg.parts(of, say)
+    body = [f"<h1>{escaped(title)}</h1>\n"]
     for part in drawn:
         if isinstance(part, Heading):
             body.append(f"<h2><span>{part.number}</span> {escaped(part.words)}</h2>\n")
@@ -70,8 +59,12 @@ def _drawn_page(of: Step | Word | Pair, tables: str, say: Catalogue) -> str:
             body.append(f"<figure tabindex=0>{canvas.svg(part.words)}</figure>\n")
         else:
             body.append(f"<p>{escaped(part.words)}</p>\n")
+    if hasattr(of, "now"):
+        rows = [] if of.start is None else [("", say("table.at_first"), of.start)]
+        rows.append(("" if of.id is None else str(of.id), say("table.now"), of.now))
+        body.append(_table(say("table.row"), rows, say))
     # Each figure has its style with it.
-    return page(title.words, "".join(body) + tables, say)
+    return page(title, "".join(body), say)
 
 
 def page(
@@ -88,14 +81,10 @@ def page(
         policy=pages.policy(policy),
         version=__version__,
         title=escaped(title),
-        style=_style(),
+        style=pages.read("explain.css"),
         body=body,
         scripts=scripts,
     )
-
-
-def _style() -> str:
-    return pages.read("explain.css")
 
 
 def _stages(step: Step, say: Catalogue) -> Iterator[str]:
@@ -300,10 +289,3 @@ def _table(name: str, rows: Sequence[tuple[str, str, NDArray[Any]]], say: Catalo
     )
     summary = f"<summary>{escaped(say('page.all_numbers', parameter=name))}</summary>"
     return f"<details>{summary}<div class=table><table>{lines}</table></div></details>\n"
-
-
-PAGES: dict[str, Callable[[Any, Catalogue], str]] = {
-    "Step": step_page,
-    "Word": word_page,
-    "Pair": pair_page,
-}

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
         Change,
         Context,
         Example,
-        Neighbor,
         Pair,
         Step,
         Word,
@@ -42,12 +41,6 @@ NEGATIVES_SHOWN = 10  # columns of the table of answers
 EXAMPLES_SHOWN = 24  # places asked about
 TOKENS_SHOWN = 24
 ONE_HOT_SHOWN = 14  # cells of a one-hot vector
-
-
-class Title(NamedTuple):
-    """What a picture is about."""
-
-    words: str
 
 
 class Sentences(NamedTuple):
@@ -65,35 +58,34 @@ class Figure(NamedTuple):
     draw: Callable[[Canvas], None]
 
 
-Part = Title | Heading | Sentences | Figure
+Part = Heading | Sentences | Figure
 
 
 def svg(of: Any, say: Catalogue | None = None) -> str:
     """Return an explanation as one picture; without `say`, in the language of the environment."""
-    title, *drawn = parts(of, say or catalogue())
+    title, drawn = parts(of, say or catalogue())
     canvas = Canvas()
-    for part in (title, *drawn):
-        if isinstance(part, Title):
-            canvas.y += 14
-            shown = clipped(part.words, 26, WIDTH - 2 * MARGIN)
-            canvas.text(MARGIN, canvas.y, shown, size=26, bold=True)
-            canvas.y += 30
-        elif isinstance(part, Heading):
+    canvas.y += 14
+    shown = clipped(title, 26, WIDTH - 2 * MARGIN)
+    canvas.text(MARGIN, canvas.y, shown, size=26, bold=True)
+    canvas.y += 30
+    for part in drawn:
+        if isinstance(part, Heading):
             canvas.heading(part.number or 0, part.words)
         elif isinstance(part, Sentences):
             canvas.paragraph(part.words, size=part.size, color=part.color)
         else:
             part.draw(canvas)
-    return canvas.svg(title.words)
+    return canvas.svg(title)
 
 
-def parts(of: Any, say: Catalogue) -> tuple[Title, *tuple[Part, ...]]:
-    """Return what is drawn of an explained step or word, from the top down."""
+def parts(of: Any, say: Catalogue) -> tuple[str, Iterator[Part]]:
+    """Return the title of an explanation, and what is drawn of it, from the top down."""
     if hasattr(of, "tokens"):
-        return (Title(f"“{of.text}”"), *_step_parts(of, say))
-    if hasattr(of, "words") and hasattr(of, "contexts"):
-        return (Title(" · ".join(of.words)), *_pair_parts(of, say))
-    return (Title(of.token), *_word_parts(of, say))
+        return f"“{of.text}”", _step_parts(of, say)
+    if hasattr(of, "contexts"):
+        return " · ".join(of.words), _pair_parts(of, say)
+    return of.token, _word_parts(of, say)
 
 
 def _step_parts(step: Step, say: Catalogue) -> Iterator[Part]:
@@ -547,7 +539,15 @@ def _draw_neighbors(canvas: Canvas, word: Word, say: Catalogue) -> None:
         canvas.text(x, canvas.y, title, size=13, color=MUTED)
         canvas.y += 12
         for each in found:
-            _draw_neighbor(canvas, x, half, each)
+            name, bar = clipped(each.token, 14, 150), half - 230
+            canvas.text(x, canvas.y + 17, name, size=14)
+            canvas.box(x + 160, canvas.y + 6, bar, 12, fill="#f2f4f7", radius=3)
+            color, length = ACCENT if each.cosine >= 0 else WRONG, max(2, bar * abs(each.cosine))
+            canvas.box(x + 160, canvas.y + 6, length, 12, fill=color, radius=3)
+            cosine = f"{each.cosine:.4f}"
+            canvas.text(
+                x + half, canvas.y + 17, cosine, size=12, color=MUTED, anchor="end", mono=True
+            )
             middle = canvas.y + 12
             if title != columns[-1][0]:
                 places[each.id] = middle
@@ -557,13 +557,3 @@ def _draw_neighbors(canvas: Canvas, word: Word, say: Catalogue) -> None:
                 canvas.path(f"{course}{x - 60} {middle:.1f} {x - 6} {middle:.1f}", color=ACCENT)
             canvas.y += 28
     canvas.y = top + 12 + 28 * max(len(word.neighbors_then), len(word.neighbors_now), 1)
-
-
-def _draw_neighbor(canvas: Canvas, x: float, width: float, neighbor: Neighbor) -> None:
-    bar = width - 230
-    canvas.text(x, canvas.y + 17, clipped(neighbor.token, 14, 150), size=14)
-    canvas.box(x + 160, canvas.y + 6, bar, 12, fill="#f2f4f7", radius=3)
-    color = ACCENT if neighbor.cosine >= 0 else WRONG
-    canvas.box(x + 160, canvas.y + 6, max(2, bar * abs(neighbor.cosine)), 12, fill=color, radius=3)
-    shown = f"{neighbor.cosine:.4f}"
-    canvas.text(x + width, canvas.y + 17, shown, size=12, color=MUTED, anchor="end", mono=True)
