@@ -14,13 +14,14 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from embedcli import api
 from embedcli.cli import explain
 from embedcli.errors import ConfigError
 from embedcli.nn.layers import POOLS
 from embedcli.nn.optimizers import OPTIMIZERS
 from embedcli.views import scripts
 from embedcli.views.scripts import script
-from tests.explained import EVERY, OF_PARTS_AND_COUNTS, explained_step
+from tests.explained import EVERY, OF_PARTS_AND_COUNTS, TALE, explained_step
 
 SCRIPTS = {**EVERY, **OF_PARTS_AND_COUNTS}
 LIBRARIES = tuple(scripts.IMPORTS)
@@ -71,6 +72,20 @@ def test_a_script_is_short(steps, library):
     for name in SCRIPTS:
         code = script(steps(name), library)
         assert 10 <= len(code.splitlines()) <= 30, (name, code)
+
+
+@pytest.mark.parametrize("task", ["skipgram", "cbow"])
+def test_each_tile_of_a_long_text_has_its_own_samples(task, tmp_path):
+    (tmp_path / "text.txt").write_text(TALE, encoding="utf-8")
+    drawn = {"tile": 4, "tile_negatives": 3, "min_count": 1, "cache": False}
+    api.train(tmp_path / "text.txt", tmp_path / "m", task=task, dim=4, epochs=1, **drawn)
+    step = api.explain("nice to see you again see you soon", tmp_path / "m")
+    assert len(step.examples) == 8
+    found, _ = run(script(step, "numpy"))
+    assert found["loss"].item() == pytest.approx(step.loss, rel=1e-5)
+    for change in step.changes:
+        gradient = found["gradients"][change.parameter][change.row]
+        np.testing.assert_allclose(gradient, change.gradient, rtol=1e-4, atol=1e-5)
 
 
 def test_text_and_folder_are_literals(steps):
