@@ -74,7 +74,7 @@ SQUEEZE: dict[str, Callable[[bytes], bytes]] = {
     **{suffix: pack for suffix, pack in PACKERS.items() if suffix == ".zst"},
 }
 FOLDERS = ("model", "static-embedding", "model2vec")
-TASKS = ("skipgram", "cbow", "classify", "regress")
+TASKS = ("skipgram", "cbow", "classify", "regress", "glove", "svd")
 Make = Callable[[Random], Case]
 
 
@@ -146,6 +146,7 @@ def _after(steps: int) -> Callable[[], bool]:
 STOPPED: list[tuple[dict[str, Any], int]] = [
     ({"task": "cbow", "optimizer": "adam"}, 1),
     ({"task": "skipgram", "vectors": "v.txt", "freeze": "found"}, 2),
+    ({"task": "glove", "batch_size": 9, "group": 1}, 2),
     (
         {
             "task": "classify",
@@ -190,9 +191,8 @@ def kept_entries() -> Mapping[str, bytes]:
 
 
 def _small(task: str) -> dict[str, Any]:
-    return {"dim": 3, "epochs": 1, "workers": 1, "min_count": 1, "cache": False, "seed": 1} | (
-        {"optimizer": "adam"} if task == "cbow" else {}
-    )
+    more = {"cbow": {"epochs": 1, "optimizer": "adam"}, "svd": {}}.get(task, {"epochs": 1})
+    return {"dim": 3, "workers": 1, "min_count": 1, "cache": False, "seed": 1, **more}
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -372,8 +372,36 @@ def model(random: Random) -> Case:
     return Case(_spoilt_model(random), reader="model")
 
 
+@functools.cache
+def saved_counts() -> Mapping[str, bytes]:
+    """Count a small text; the files of the folder."""
+    with TemporaryDirectory() as name, mock.patch.dict(os.environ, EMBED_CACHE=f"{name}/kept"):
+        corpus = Path(name) / "corpus.txt"
+        corpus.write_text(SCRIPTS, encoding="utf-8")
+        api.count(corpus, Path(name) / "counts", workers=1, cache=False)
+        return _files(Path(name) / "counts")
+
+
+def counting(random: Random) -> Case:
+    """Spoilt text to count, or a question to a folder of counts that was changed."""
+    argv = ["count", *random.choice(([], ["--word", "king"], ["--pair", "king", "the"]))]
+    argv += ["--format", random.choice(("table", "json", "tsv"))]
+    if random.random() < 0.3:
+        case = random.choice((text, records))(random)
+        argv += [*case.files, "--out", "new", "--workers", "1", "--quiet"]
+        return Case(case.files, tuple(argv))
+    spoilt = _spoilt(random, saved_counts())
+    return Case({f"counts/{name}": data for name, data in spoilt.items()}, (*argv, "counts"))
+
+
 def _spoilt_model(random: Random) -> dict[str, bytes]:
-    files = dict(models()[random.choice([*models()])])
+    files = _spoilt(random, models()[random.choice([*models()])])
+    return {f"model/{name}": data for name, data in files.items()}
+
+
+def _spoilt(random: Random, bundle: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Change one or two files of a folder."""
+    files = dict(bundle)
     for _ in range(random.choice((1, 1, 2))):
         name = random.choice([*files])
         files[name] = _spoilt_file(random, name, files)
@@ -381,7 +409,7 @@ def _spoilt_model(random: Random) -> dict[str, bytes]:
         files["manifest.json"] = _with_sizes(files)
     if random.random() < 0.05:
         files.pop(random.choice([*files]))
-    return {f"model/{name}": data for name, data in files.items()}
+    return files
 
 
 def _spoilt_file(random: Random, name: str, files: Mapping[str, bytes]) -> bytes:
@@ -814,6 +842,7 @@ TARGETS: dict[str, tuple[Make, int]] = {
     "kept ids": (kept_ids, 2_000),
     "judgements": (judgements, 25_000),
     "arguments": (arguments, 500),
+    "counting": (counting, 400),
     "questions to a model": (questions_to_a_model, 600),
     "questions to vectors": (questions_to_vectors, 300),
     "training": (training, 150),
