@@ -250,6 +250,7 @@ class _Layout:
             values = rank[rows[order]], rank[columns[order]], np.log(found[order])
             for file, value in zip(written, values, strict=True):
                 file[places] = value
+                drop_pages(file)
         del written
         self._rows, self._columns, self._logs = (
             mapped(counts.folder / name, dtype) for name, dtype in FILES.items()

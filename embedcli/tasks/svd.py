@@ -24,6 +24,7 @@ OVERSAMPLING = 20  # vectors beside the D that are wanted
 ITERATIONS = 4  # of the subspace; 2 more change the singular values by less than .1 %
 CHUNK = 512  # rows of the matrix that are multiplied at once
 FREQUENT = 4096  # columns that are multiplied as a dense matrix
+TERMS = 1 << 15  # cells of other columns that are multiplied at once
 
 
 class SVD(CountTask):
@@ -136,8 +137,9 @@ class PMI:
             matrix[rows[often], codes[often]] = values[often]
             sums = matrix @ dense  # (rows, k)
             # 2. All others one by one; the cells come in order of their rows.
-            rare = np.flatnonzero(~often)
-            if len(rare):
+            every = np.flatnonzero(~often)
+            for first in range(0, len(every), TERMS):
+                rare = every[first : first + TERMS]  # (m,)
                 starts = run_starts(rows[rare])
                 terms = shared[columns[rare]]  # (m, k)
                 terms *= values[rare, None]
