@@ -27,6 +27,8 @@ from embedcli.parallel import shared_array
 LONGEST_ROUND = 1_000_000  # tokens of a shard that `auto` chooses at most
 ROWS_AT_ONCE = 1024  # whose changes fit the cache of one core
 
+COUNTS = "trained"  # name of the array that counts the steps of each row of the table
+
 Change = list[Array]  # of some rows: of the weights, and of each slot of the optimizer
 Changes = dict[str, tuple[Array, Change]]  # ids (n,) and change, by parameter
 
@@ -160,9 +162,7 @@ class Merger:
         self._dtype = np.dtype(dtype)
         self._parts = parts
         self._rows = {
-            name: [
-                _Rows(array, combined=number == 0 and name != "trained") for number, array in each
-            ]
+            name: [_Rows(array, combined=number == 0 and name != COUNTS) for number, array in each]
             for name, each in ((name, enumerate(every)) for name, every in arrays.items())
         }
         sizes = {name: len(each[0].now) for name, each in self._rows.items()}
@@ -175,14 +175,24 @@ class Merger:
         self._touched[name][ids] = True
 
     def end_turn(self, task: int) -> None:
-        """Add a part of the shard's changes to those of the shards before, and take them back."""
+        """Add a part of the shard's changes to those of the shards before, and take them back.
+
+        Counts of steps, which no shard reads, just go on.
+        """
         name, part = self.tasks[task]
+        if name == COUNTS:
+            return
         for ids in self._marked(name, part):
             self.fold(name, ids, self.change(name, ids))
 
     def end_round(self, task: int) -> None:
         """Apply a part of the merged changes."""
         name, part = self.tasks[task]
+        if name == COUNTS:
+            bounds, counts = self._bounds(name, part), self._rows[name][0]
+            counts.common[bounds] = counts.now[bounds]
+            self._touched[name][bounds] = False
+            return
         for ids in self._folded(name, part):
             self.accept(name, ids, self.merged(name, ids))
 
