@@ -114,7 +114,7 @@ def train(
                 number = f"replica {event.number} of {event.replicas}"
                 terminal.note(f"{number}, seed {event.seed}", quiet=quiet)
             elif isinstance(event, Notice):
-                terminal.note(terminal.visible(event.text))
+                terminal.note(terminal.visible(event.text), quiet=quiet)
             elif isinstance(event, Round) and lines is not None:
                 lines.write(json.dumps(records.to_json(event, digits=6)) + "\n")
                 lines.flush()

@@ -204,6 +204,7 @@ class RayEngine:
                 "engine: the Ray cluster has no machine with cores", "ray start, on each machine"
             )
         names = ", ".join(member.name for member in self._coming)
+        self._tell(Notice(f"making replicas on {names}, in {START:.0f} s at most"))
         _, late = self._ray.wait(list(coming), num_returns=len(coming), timeout=START)
         for ref in late:
             self._drop(coming[ref], f"was not ready in {START:.0f} s")
