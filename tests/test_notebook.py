@@ -83,7 +83,6 @@ def shown(tmp_path_factory):
     found += [embedcli.Indexed("<b>", 3, 4, 16, 64, 100, 0.1)]
     again = embedcli.reproduce(model, text)
     found += [again, embedcli.Difference("<b>", "1", "2")]
-    found += [embedcli.Indexed("<b>", 5, 4, 16, 128, 1000, 0.5)]
     trial = embedcli.Trial(
         number=1, settings={"dim": 4}, seed=1, score=0.5, seconds=1.0, elapsed=1.0, stopped=False
     )
