@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from embedcli.autodiff.rows import RowGrad
 from embedcli.autodiff.tensor import Gradient
-from embedcli.config import TrainSettings
+from embedcli.config import OWN_RATE, TrainSettings
 from embedcli.errors import ConfigError, VocabularyError
 from embedcli.messages import Message
 from embedcli.model import Model
-from embedcli.nn.composition import OWN_RATE
 from embedcli.nn.optimizers import Optimizer, make_optimizer
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
@@ -333,7 +332,7 @@ class _Stepper:
         own = np.array([part.row < len(self._model.table) for part in every])  # (G,)
         of_parts = RowGrad(
             np.array([part.row for part in every]),
-            taken.rows[owners] * np.where(own, OWN_RATE, np.float32(1))[:, None],
+            taken.rows[owners] * np.where(own, np.float32(OWN_RATE), np.float32(1))[:, None],
             self._model.head["parts"].shape,
             taken.curvature[owners] / shares,
         )

@@ -25,7 +25,6 @@ from embedcli.autodiff.rows import run_starts, sum_runs
 from embedcli.autodiff.tensor import Array
 
 WORDS_AT_ONCE = 1 << 14  # whose vectors are composed, where all are
-OWN_RATE = np.float32(0.5)  # of words' own rows, times that of other parts
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,14 +20,9 @@ import numpy as np
 
 from embedcli.autodiff.rows import RowGrad, put_rows
 from embedcli.autodiff.tensor import Array, Gradient
-from embedcli.config import TrainSettings
+from embedcli.config import PARTS_DAMPING, TrainSettings
 
 State = Mapping[str, Array]
-
-# The share of the curvature that damps what differs from word to word in the gradient of parts. One
-# epoch of 40 MB of Wikipedia, WordSim-353, MEN and syntactic analogies: .478, .564, .472 with all
-# of it; .526, .580, .481 with half; .502, .562, .483 with .3.
-PARTS_DAMPING = 0.5
 
 
 class Slot(NamedTuple):

@@ -12,7 +12,8 @@ import numpy as np
 
 from embedcli.autodiff.rows import RowGrad, put_rows, sum_keyed_rows
 from embedcli.autodiff.tensor import Array
-from embedcli.nn.composition import OWN_RATE, Composition
+from embedcli.config import OWN_RATE
+from embedcli.nn.composition import Composition
 from embedcli.nn.optimizers import Optimizer
 from embedcli.parallel import shared_array
 

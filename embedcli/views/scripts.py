@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from embedcli.config import OWN_RATE, PARTS_DAMPING
 from embedcli.errors import ConfigError
 from embedcli.views import captions
 
@@ -241,21 +242,32 @@ def _words(step: Step, library: str) -> Iterator[str]:
         return
     # 3. The parts of a word get its gradient, and its vector moves by the mean of how they move.
     entries = [
-        (word.id, part.row, part.share, part.share * len(word.parts))
+        (
+            word.id,
+            part.row,
+            OWN_RATE if part.row == word.id else 1,
+            part.share,
+            part.share * len(word.parts),
+        )
         for word in step.composed
         for part in word.parts
     ]
     columns = ", ".join(str(list(column)) for column in zip(*entries, strict=True))
-    yield f"owner, part, share, total = np.array([{columns}])  # of the n-grams of the words"
-    yield 'gradients["parts"] = sum_of("parts", part, gradients["table"][owner])'
-    if step.optimizer["name"] == "damped_sgd":
-        yield 'curvature["parts"] = sum_of("parts", part, curvature["table"][owner] / share)'
+    yield f"owner, part, rate, share, total = map(np.array, [{columns}])  # of words' n-grams"
+    taken = 'gradients["table"]'
+    if step.optimizer["name"] == "damped_sgd":  # less damping, but for what words have in common
+        common = 'gradients["table"].sum(0) / curvature["table"].sum()'
+        yield f'taken = {taken} - {1 - PARTS_DAMPING} * curvature["table"][:, None] * {common}'
+        damping = f'{PARTS_DAMPING} * curvature["table"][owner] / share'
+        yield f'curvature["parts"] = sum_of("parts", part, {damping})'
+        taken = "taken"
+    yield f'gradients["parts"] = sum_of("parts", part, rate[:, None] * {taken}[owner])'
     yield from _steps(step, _dict({"parts": "np.unique(part)", "output": rows["output"]}))
     moved = '(weights["parts"] - read("head.parts"))[part] / total[:, None]'
     yield f'np.add.at(weights["table"], owner, {moved})'
-    yield "for name, g in gradients.items():"
-    yield "    for row in np.flatnonzero(g.any(axis=1)):"
-    yield '        print(f"{name}[{row}]  gradient {g[row]}  after {weights[name][row]}")'
+    rows_of = "for name, g in gradients.items() for row in np.flatnonzero(g.any(axis=1))"
+    yield f"for name, row, g in [(name, row, g[row]) {rows_of}]:"
+    yield '    print(f"{name}[{row}]  gradient {g}  after {weights[name][row]}")'
 
 
 def _counts(step: Step, library: str) -> Iterator[str]:

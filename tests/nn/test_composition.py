@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedcli.autodiff.rows import RowGrad
-from embedcli.nn.composition import OWN_RATE, Composition
+from embedcli.config import OWN_RATE
+from embedcli.nn.composition import Composition
 from embedcli.nn.optimizers import SGD
 from embedcli.training.composed import ComposedWords
 
