@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -284,6 +285,16 @@ def test_every_colour_can_be_chosen(page):
         page.get_by_label("Colour").select_option(name)
         legends.add(page.locator(".legend").inner_text())
     assert len(legends) == len(names)
+
+
+def test_weights_of_many_labels_come_after_the_neighbors(open_page, folder):
+    found = api.map_words(folder / "hindi", words=60)
+    weights = [Attribute(f"label {i}", np.full(60, i, np.float32), signed=True) for i in range(20)]
+    many = replace(found, attributes=(*found.attributes, *weights))
+    (folder / "labels.html").write_text(map_page.html(many), encoding="utf-8")
+    page = drawn(open_page(folder / "labels.html", fragment="word=राजा"))
+    text = page.locator("aside").inner_text()
+    assert text.index("Nearest") < text.index("label 19")
 
 
 def test_about_says_what_pca_is(page):

@@ -694,7 +694,8 @@
       }
       const held = state.selected.has(words.tokens[chosen]);
       return [
-        ...head, facts, ...listed,
+        // The weights of many labels come after the neighbours.
+        ...head, ...(facts.children.length > 24 ? [...listed, facts] : [facts, ...listed]),
         element("p", { class: "quiet" },
           `The picture (${LAYOUTS[layout.name]}) keeps ${layout.kept[chosen]} of its ${onMap.length} ` +
           "nearest on the map among its nearest points."),
