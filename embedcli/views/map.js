@@ -396,9 +396,10 @@
       const box = this.root.getBoundingClientRect();
       [this.width, this.height] = [Math.max(box.width, 1), Math.max(box.height, 1)];
       const ratio = window.devicePixelRatio || 1;
+      const [width, height] = [this.width, this.height].map((size) => Math.round(size * ratio));
       for (const canvas of [this.points, this.labels]) {
-        canvas.width = Math.round(this.width * ratio);
-        canvas.height = Math.round(this.height * ratio);
+        // Setting a size clears the canvas, even if it is the same.
+        if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
       }
     }
 
