@@ -105,6 +105,10 @@ POOLS = {
         "flatten": "layers.ZeroPadding1D(({left}, {right})), layers.Flatten()",
     },
 }
+UNITS = {  # a hidden layer, and dropout
+    "numpy": ("np.maximum(pooled @ H + c, 0)", " * keep"),
+    "torch": ("torch.relu(pooled @ H + c)", " * torch.tensor(keep)"),
+}
 BACK = {
     "mean": "slope / {count}",  # of words, and of n-grams, also those not met in training
     "sum": "slope",
@@ -310,13 +314,14 @@ def _text(step: Step, library: str) -> Iterator[str]:
     hidden, dropout = "hidden.weight" in dense, step.dropout
     yield f"head = {(['ngrams'] if step.ngrams else []) + dense}"
     yield 'weights = {"table": read("table")} | {name: read("head." + name) for name in head}'
-    if step.ngrams and library == "keras":
+    joined = step.ngrams and library == "keras"  # in one table, the n-grams after all words
+    if joined:
         both = [*ids, *(step.shape[0] + each for each in ngrams)]
         yield f"ids = np.array({both})  # rows of the words, and of the n-grams after all words"
     else:
         yield f"ids = np.array({ids})  # the rows that the text looks up"
-    if step.ngrams and library != "keras":
-        yield f"ngrams = np.array({ngrams}, int)  # and those of the n-grams of its words"
+        if step.ngrams:
+            yield f"ngrams = np.array({ngrams}, int)  # and those of the n-grams of its words"
     # 1. The target.
     kind = "squared" if step.task == "regress" else "sigmoid" if of.multi_label else "softmax"
     targets = [each.target for each in example.candidates]
@@ -341,7 +346,7 @@ def _text(step: Step, library: str) -> Iterator[str]:
     vector = "vector" if hidden or dropout is not None else "pooled"
     if library == "keras":
         kinds = [f"layers.Embedding({step.shape[0]}, {step.shape[1]})", pool]
-        if step.ngrams:  # one table, the rows of n-grams after those of words
+        if joined:
             rows = f'{step.shape[0]} + len(weights["ngrams"])'
             kinds[0] = f"layers.Embedding({rows}, {step.shape[1]})"
         if hidden:
@@ -350,26 +355,26 @@ def _text(step: Step, library: str) -> Iterator[str]:
         if dropout is not None:
             kinds.append("layers.Lambda(lambda vector: vector * ops.convert_to_tensor(keep))")
         yield "# Keras 3 has no input_length: an Embedding takes texts of any length."
-        yield from _sequential([*kinds, f"layers.Dense({len(targets)})"])
-        if step.ngrams:
+        kinds.append(f"layers.Dense({len(targets)})")
+        fit = len(kinds) if len(", ".join(kinds)) <= LONGEST - len("model = Sequential([])") else 2
+        yield f"model = Sequential([{', '.join(kinds[:fit])}])"
+        yield from (f"model.add({kind})" for kind in kinds[fit:])
+        if joined:
             yield "table, ngram_table, *rest = weights.values()"
         yield "model.build((1, len(ids)))"
         arrays = "[np.concatenate([table, ngram_table]), *rest]"
-        yield f"model.set_weights({arrays if step.ngrams else 'list(weights.values())'})"
+        yield f"model.set_weights({arrays if joined else 'list(weights.values())'})"
         yield "x = model(ids[None])[0]"
     else:
         yield f"{variables} = {TENSORS[library]}"
         join = "np.concatenate" if library == "numpy" else "torch.cat"
         yield f"rows = {join}([W[ids], G[ngrams]])" if step.ngrams else "rows = W[ids]"
         yield f"pooled = {pool}"
-        relu = (
-            "np.maximum(pooled @ H + c, 0)" if library == "numpy" else "torch.relu(pooled @ H + c)"
-        )
-        mask = "keep" if library == "numpy" else "torch.tensor(keep)"
-        if vector == "vector":
-            yield "vector = " + " * ".join(
-                [relu if hidden else "pooled", *[mask] * (dropout is not None)]
-            )
+        relu, mask = UNITS[library]
+        if hidden:
+            yield f"vector = {relu}{mask * (dropout is not None)}"
+        elif dropout is not None:
+            yield f"vector = pooled{mask}"
         yield f"x = {vector} @ U + b"
     # 3. The loss, and back to the rows.
     yield from LOSSES[library][kind]
@@ -390,7 +395,7 @@ def _text(step: Step, library: str) -> Iterator[str]:
         grads = f"w.grad.numpy() for w in [{variables}]"
         if library == "keras":
             grads = "w.value.grad.numpy() for w in model.trainable_variables"
-        if step.ngrams and library == "keras":
+        if joined:
             yield f"both, *rest = ({grads})"
             size = step.shape[0]
             yield f"gradients = dict(zip(weights, [both[:{size}], both[{size}:], *rest]))"
@@ -405,22 +410,12 @@ def _text(step: Step, library: str) -> Iterator[str]:
             yield 'curvature["ngrams"][:] = 1'
     asked: dict[str, tuple[str, Sequence[Any]]] = {"table": ("ids", ids)}
     asked["ngrams"] = ("ngrams", ngrams)
-    if library == "keras" and step.ngrams:  # ids are of both there
+    if joined:
         asked = {"table": ("", []), "ngrams": ("", [])}
     changed = {"table": "np.array([], int)"} | _rows(step, asked)
     yield "rows = {name: np.arange(len(w)) for name, w in weights.items()}"
     yield from _steps(step, f"(rows | {_dict(changed)})")
     yield from SHOWN
-
-
-def _sequential(kinds: Sequence[str]) -> Iterator[str]:
-    """Yield the lines that make a model of layers, in as few as fit."""
-    line = f"model = Sequential([{', '.join(kinds)}])"
-    if len(line) <= LONGEST:
-        yield line
-        return
-    yield f"model = Sequential([{', '.join(kinds[:2])}])"
-    yield from (f"model.add({kind})" for kind in kinds[2:])
 
 
 def _dict(entries: Mapping[str, str]) -> str:
