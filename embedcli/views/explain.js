@@ -84,12 +84,21 @@
       for (const [part, share] of of) add(table.rows[index], parts.rows[part], 1 / (share * of.length));
     }
   };
-  // Each part gets the whole gradient of a word.
-  const spread = (found) => {
+  // Each part gets the whole gradient of a word, a word's own row half of it (OWN_RATE). Damped, what
+  // differs from word to word has half the curvature (PARTS_DAMPING).
+  const spread = (parameters, found) => {
+    const [gradients, curvature] = [found.gradients.table, found.curvature.table];
+    const half = optimizer.name === "damped_sgd" ? 0.5 : 0;
+    const mean = new Float64Array(data.shape[1]);
+    const total = data.composed.reduce((sum, [index]) => sum + curvature[index], 0);
+    for (const [index] of data.composed) add(mean, gradients[index], 1 / total);
     for (const [index, of] of data.composed) {
+      const taken = gradients[index].slice();
+      add(taken, mean, -half * curvature[index]);
       for (const [part, share] of of) {
-        add(found.gradients.parts[part], found.gradients.table[index]);
-        found.curvature.parts[part] += found.curvature.table[index] / share;
+        const own = parameters.parts.ids[part] < data.shape[0];
+        add(found.gradients.parts[part], taken, own ? 0.5 : 1);
+        found.curvature.parts[part] += ((1 - half) * curvature[index]) / share;
       }
     }
   };
@@ -301,7 +310,7 @@
   const refresh = () => {
     found = compute(parameters);
     settle(parameters, found);
-    spread(found);
+    spread(parameters, found);
     losses[taken] = found.loss;
   };
   const reset = () => {
