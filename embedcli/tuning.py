@@ -220,11 +220,12 @@ def _begun(folder: Path, search: Search, resume: bool) -> list[Trial]:
         "space": [asdict(each) for each in search.space],
     }
     facts = json.loads(json.dumps(facts))
-    path, begun = folder / SEARCHED, (folder / TRIALS).exists()
+    path, exists = folder / SEARCHED, (folder / TRIALS).exists()
+    begun = exists and (folder / TRIALS).stat().st_size > 0  # not one that failed at once
     if begun and not resume:
         raise StoreError(f"{folder}: holds a search", "--resume goes on with it; or another --out")
     if not begun:
-        if resume:
+        if resume and not exists:
             raise StoreError(f"{folder}: no search to go on with", "leave out --resume")
         with files.storing(folder):
             folder.mkdir(parents=True, exist_ok=True)

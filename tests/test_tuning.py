@@ -12,6 +12,7 @@ from embedcli import tuning
 from embedcli.config import TrainSettings, schema
 from embedcli.errors import ConfigError, StoreError, TrainingError
 from embedcli.model import load_settings
+from embedcli.tasks import TASKS
 from embedcli.tuning import Range
 
 from .tasks.corpora import labelled_lines, make_task, numbered_lines, ordered_lines, trained, write
@@ -251,12 +252,25 @@ def test_words_are_searched_by_similarity(tmp_path):
     assert -1 <= found.score <= 1 and len(found.trials) == 4
     with pytest.raises(ConfigError, match="compared with people's scores"):
         tune(text, "u", **more)
+    assert len(tune(text, "u", metric=f"similarity:{pairs}", **more).trials) == 4
+
+
+@pytest.mark.parametrize(("task", "line"), [("glove", "x_max: 1 to 9"), ("svd", "shift: 1, 2")])
+def test_tasks_that_learn_from_counts_are_searched_too(tmp_path, task, line):
+    text = write(tmp_path / "text.txt", ["the king and the queen", "a mango and a papaya"] * 30)
+    pairs = write(tmp_path / "pairs.tsv", ["king\tqueen\t9", "mango\tpapaya\t8", "king\ta\t1"])
+    write(tmp_path / "space.yaml", [line])
+    found = tune(text, "t", task=task, trials=4, metric=f"similarity:{pairs}", dim=2)
+    assert [trial.score is None for trial in found.trials] == [False] * 4
+    assert found.best["dim"] == 2
 
 
 def test_every_task_has_a_space():
-    for task in ("skipgram", "cbow", "classify", "regress"):
+    for task in TASKS:
         space = tuning.read_space(TrainSettings(task=task))
-        assert {"lr", "epochs", "dim"} <= {each.name for each in space}
+        assert {"lr", "epochs", "dim"} - ({"lr", "epochs"} if TASKS[task].solved else set()) <= {
+            each.name for each in space
+        }
 
 
 def test_the_command_prints_and_writes(corpus, capsys, monkeypatch):
