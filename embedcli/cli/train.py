@@ -94,6 +94,7 @@ def train(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from embedcli import api
     from embedcli.cli.progress import Progress
+    from embedcli.storage import files
     from embedcli.tasks import TASKS
     from embedcli.training.engines import Notice, Round
     from embedcli.training.run import Prepared, Replica, Stopped
@@ -104,7 +105,10 @@ def train(
         terminal.note(f"no corpus given: training on the sample, {text}", quiet=quiet)
     several = replicas is not None or (resume and (out / "replicas.json").is_file())
     shown = False
-    lines = None if rounds is None else rounds.open("w", encoding="utf-8")
+    lines = None
+    if rounds is not None:
+        with files.storing(rounds):
+            lines = rounds.open("a" if resume else "w", encoding="utf-8")
     with lines or nullcontext(), Progress(quiet) as progress, _StopSignals() as stop:
 
         def report(event: Event) -> None:

@@ -1,5 +1,6 @@
 """Shards: the same bytes for any workers, from any point; how they are merged; what is refused."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import embedcli
+from embedcli.cli import main
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, TrainingError
 from embedcli.parallel import shared_array
@@ -234,3 +236,32 @@ def test_what_cannot_be_merged_is_refused(settings, message, train):
 def test_the_schema_tells_what_the_settings_of_shards_need():
     spec = embedcli.config.schema(TrainSettings)["round"]
     assert "shards from 2" in spec.conditions()
+
+
+def test_the_command_writes_a_line_a_round_to_its_report(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "corpus.txt").write_text(TEXT)
+    flags = ["--epochs", "13", "--dim", "5", "--batch-size", "16", "--quiet"]
+    command = ["train", "corpus.txt", *flags, "--report", "rounds.jsonl"]
+    assert main([*command, "--shards", "3"]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text().splitlines()]
+    assert [line["number"] for line in lines] == list(range(1, len(lines) + 1))
+    assert len(lines) >= 50
+    assert {machine["shards"] for line in lines for machine in line["machines"]} == {3}
+    assert sum(machine["words"] for line in lines for machine in line["machines"]) == 13 * 600
+    assert main([*command, "--out", "one"]) == 1
+    assert "report: has no effect with shards 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "ray", "shards": 1}, "engine: found ray and one shard"),
+        ({"engine": "spark"}, "engine: found 'spark'; expected local, ray"),
+        ({"address": "auto"}, "address: has no effect with engine local"),
+        ({"mixed": True}, "mixed: has no effect with engine local"),
+    ],
+)
+def test_an_engine_that_cannot_train_is_refused(options, message, train):
+    with pytest.raises(ConfigError, match=message):
+        train(batch_size=16, **options)
