@@ -56,14 +56,13 @@ def test_any_workers_and_any_stop_give_the_same_bytes(variant, train, monkeypatc
     whole = train("whole", workers=1, report=steps.append, **settings)
     total = steps[-1].total
     assert train("several", workers=2, **settings).digest == whole.digest
-    for number in (1, total // 2):
-        asked = iter([False] * (number - 1))
-        with pytest.raises(Stopped):
-            train(stop=lambda asked=asked: next(asked, True), **settings)
-        resumed = train(resume=True, workers=number % 3 + 1)
-        assert resumed.digest == whole.digest
-        counts = [(each.folder / "trained.npy").read_bytes() for each in (resumed, whole)]
-        assert counts[0] == counts[1]
+    asked = iter([False] * (total // 2))
+    with pytest.raises(Stopped):
+        train(stop=lambda: next(asked, True), **settings)
+    resumed = train(resume=True, workers=3)
+    assert resumed.digest == whole.digest
+    counts = [(each.folder / "trained.npy").read_bytes() for each in (resumed, whole)]
+    assert counts[0] == counts[1]
 
 
 def test_one_shard_is_the_training_of_today(train):
