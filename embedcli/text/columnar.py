@@ -69,11 +69,21 @@ def read_arrow(file: Input) -> Iterator[Record]:
     """Yield the rows of an Arrow stream or file; raises CorpusError."""
     pyarrow = _library(file)
     ipc = pyarrow.ipc
-    if file.content.peek(len(_FILE_MARK)) == _FILE_MARK:
+    is_file = file.content.peek(len(_FILE_MARK)) == _FILE_MARK
+    if is_file:
         file.content.read(len(_FILE_MARK))
     with _read_errors(file, pyarrow):
         messages = ipc.MessageReader.open_stream(_Readable(file, file.content))
-        if (first := next(messages, None)) is None:
+        try:
+            first = next(messages, None)
+        except OSError as error:
+            if not is_file:
+                raise
+            raise CorpusError(
+                f"{file.name}: found no schema after ARROW1 ({error}); expected one",
+                "is it of polars' write_ipc? write_ipc_stream and write_parquet write what is read",
+            ) from error
+        if first is None:
             raise ValueError("it holds no schema")
         schema = ipc.read_schema(first)
         columns = _columns(file, schema)

@@ -341,3 +341,11 @@ def test_without_the_library_the_error_says_what_to_install(
     error = error_of(tmp_path / "data")
     assert "needs pyarrow" in error.message
     assert error.hint == "pip install 'embedcli[arrow]'"
+
+
+def test_an_arrow_file_whose_schema_is_in_its_footer_alone_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "polars.arrow"
+    path.write_bytes(b"ARROW1\0\0" + bytes.fromhex("04000000f2ffffff14000400") + b"ARROW1")
+    with pytest.raises(CorpusError, match="no schema after ARROW1") as refused:
+        embedcli.train(path, tmp_path / "model", text_column="text")
+    assert "write_ipc_stream" in str(refused.value.hint)
