@@ -3,10 +3,9 @@
     python bench/tune.py SST2=train.txt:test.txt TREC=... --seconds 300 \\
         --peer-python PEERS/bin/python
 
-Both search with the training texts for so many seconds, with two threads or workers: fastText
-measures on a tenth that is held out, embed on a tenth that each seed draws. Then both train on the
-other nine tenths with what they found, and only then are the test texts read. The texts are
-tokenized beforehand, as in classify.py.
+A tenth of the training texts is held out; both search on the others for so many seconds, measured
+on the held-out texts, with two threads or workers, and train on the others with what they found.
+The test texts are read only then. The texts are tokenized beforehand, as in classify.py.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ def embed(
 
     out = scratch / f"{made.name}-{seed}"
     run = [sys.executable, "-m", "embedcli"]
-    search = ["tune", str(made.train), "--metric", "precision@1"]
+    search = ["tune", str(made.fit), "--valid", str(made.held), "--metric", "precision@1"]
     more = ["--task", "classify", "--time", f"{seconds}s", "--seed", str(seed), "--out", str(out)]
     done = subprocess.run(
         [*run, *search, *more, "--format", "json", "--quiet"],
