@@ -458,7 +458,12 @@ def index(
     from embedcli.model import load_model
     from embedcli.parallel import cores
 
-    limits = {"connectivity": (connectivity, 2, 512), "expansion": (expansion, 1, 65_536)}
+    workers = cores() if workers is None else workers
+    limits = {
+        "connectivity": (connectivity, 2, 512),
+        "expansion": (expansion, 1, 65_536),
+        "workers": (workers, 1, 1024),
+    }
     for name, (value, least, most) in limits.items():
         if not least <= value <= most:
             raise ConfigError(f"{name}: found {value}; expected {least} to {most}")
@@ -470,9 +475,7 @@ def index(
         )
     opened = load_model(place)
     say = report or (lambda *_: None)
-    return build_index(
-        place, opened.table, opened.digest, connectivity, expansion, workers or cores(), say
-    )
+    return build_index(place, opened.table, opened.digest, connectivity, expansion, workers, say)
 
 
 def stable_neighbors(

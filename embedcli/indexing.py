@@ -89,7 +89,7 @@ def build_index(
     workers: int,
     report: Callable[[int, int], None],
 ) -> Indexed:
-    """Build the index of a model whose table has this digest; what was there is replaced.
+    """Build the index of a model whose table has this digest, in place of an older one.
 
     Each word is linked to `connectivity` others (twice as many at the lowest level), the best of
     `expansion` candidates. With one worker the same table gives the same bytes; several add words
@@ -98,6 +98,7 @@ def build_index(
     """
     began = time.perf_counter()
     folder = index_path(model)
+    _require_free(folder)
     graph = _usearch(folder).Index(
         ndim=table.dim,
         metric="cos",
@@ -116,11 +117,16 @@ def build_index(
     files.require_space(folder, len(data), "the index")
     facts = {"table": digest, "connectivity": connectivity, "expansion": expansion}
     with files.Lock(folder):
-        if folder.exists() and not (folder / MANIFEST).is_file():
-            raise StoreError(f"{folder}: not an index; it is left as it is", "move it away")
+        _require_free(folder)  # it may have come meanwhile
         write_bundle(folder, "index", {GRAPH: [data]}, facts)
     seconds = round(time.perf_counter() - began, 3)
-    return Indexed(str(folder), len(table), table.dim, connectivity, expansion, len(data), seconds)
+    return Indexed(str(folder), len(graph), table.dim, connectivity, expansion, len(data), seconds)
+
+
+def _require_free(folder: Path) -> None:
+    """Raise StoreError where something else than an index is in the place of one."""
+    if folder.exists() and not (folder / MANIFEST).is_file():
+        raise StoreError(f"{folder}: not an index; it is left as it is", "move it away")
 
 
 def open_index(model: Path, digest: str, shape: tuple[int, int]) -> GraphIndex:

@@ -141,14 +141,18 @@ def test_what_has_no_index_is_refused(model, tmp_path):
         embedcli.analogy(["w1", "w2", "w3"], model, method="3cosmul", approximate=True)
     with pytest.raises(ConfigError, match="connectivity: found 1"):
         embedcli.index(model, connectivity=1)
+    with pytest.raises(ConfigError, match="workers: found 0; expected 1 to 1024"):
+        embedcli.index(model, workers=0)
 
 
 def test_a_folder_that_is_no_index_is_left_as_it_is(tmp_path):
     model = save(tmp_path / "model")
     index_path(model).mkdir()
     (index_path(model) / "letter.txt").write_text("mine", encoding="utf-8")
+    added = []
     with pytest.raises(StoreError, match="not an index"):
-        embedcli.index(model)
+        embedcli.index(model, report=lambda *progress: added.append(progress))
+    assert not added  # it is refused before the graph is built
     assert (index_path(model) / "letter.txt").read_text(encoding="utf-8") == "mine"
 
 

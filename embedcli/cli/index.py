@@ -39,10 +39,10 @@ def index(
 ) -> None:
     """Build an index of a model, for `embed neighbors --approximate`.
 
-    The index is the folder MODEL.index. It pays for large tables and many questions; it finds most
-    of the nearest words, more of them with larger numbers. After another training it has to be
-    built again. Needs `pip install 'embedcli[index]'`. JSON: {"path", "words", "dim",
-    "connectivity", "expansion", "bytes", "seconds"}.
+    The index is the folder MODEL.index. It is worthwhile for large tables and many queries. It
+    finds most of the nearest words; larger --connectivity and --expansion find more. After another
+    training it has to be built again. Needs `pip install 'embedcli[index]'`. JSON: {"path",
+    "words", "dim", "connectivity", "expansion", "bytes", "seconds"}.
     """
     from embedcli import api
     from embedcli.cli.progress import Progress
