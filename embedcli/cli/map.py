@@ -81,6 +81,8 @@ def map(  # noqa: A001 - the name of the command
     if len(chosen) not in (0, 2):
         hint = f"--model {chosen[0]} draws one" if len(chosen) == 1 else None
         raise ConfigError(f"found {len(chosen)} tables; expected two, or none", hint)
+    if chosen and model != flags.EMBEDDINGS:
+        raise ConfigError("model: has no effect with two tables", "leave out --model")
     with Progress(quiet) as progress:
         asked: Any = {"words": words, "layout": layout, "colors": colors, "report": progress.say}
         maps = api.map_pair(*chosen, **asked).maps if chosen else [api.map_words(model, **asked)]

@@ -101,9 +101,8 @@ def tsne(
         # 2. Repulsion, by all words.
         slope, total = (repulsion_of_pairs if number <= _FEW else repulsion)(places)
         gradient *= exaggeration
-        gradient += slope * (
-            0.5 / max(total, 1e-3 * number)
-        )  # half the slope of the potential's logarithm
+        scale = 0.5 / max(total, 1e-3 * number)  # half the slope of the potential's logarithm
+        gradient += slope * scale
         # 3. A step with momentum, and a rate for each coordinate (Jacobs 1988).
         same = (gradient > 0) == (velocity > 0)
         gains = np.maximum(np.where(same, gains * 0.8, gains + 0.2), _MIN_GAIN)

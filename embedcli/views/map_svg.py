@@ -23,6 +23,7 @@ PALETTE = (
     "#b29c2f", "#7d8798", "#86a845", "#7c83d6",
 )  # fmt: skip
 WIDTH, HEIGHT = 1200, 800
+COLUMNS = ("index", "token", "count", "x", "y", "kept")  # of a word, in TSV and JSON
 LABELS = 220  # at most
 LABEL_SIZE = 12.5
 _LONGEST_LABEL = 130  # pixels
@@ -72,14 +73,18 @@ def record_of(*maps: Map) -> dict[str, Any]:
 
 
 def _lines(of: Map) -> Iterator[list[Any]]:
-    """Yield index, token, count, x, y, and the neighbours kept of each word."""
-    return (list(each.values())[:6] for each in _points(of))
+    """Yield the `COLUMNS` of each word."""
+    first, counts = of.arrangements[0], of.table.vocabulary.counts
+    for i, (index, token) in enumerate(zip(of.ids.tolist(), of.tokens, strict=True)):
+        x, y = first.places[i].astype(np.float64).round(4).tolist()
+        count = None if counts is None else int(counts[index])
+        yield [index, token, count, x, y, int(first.kept[i])]
 
 
 def _pair_lines(*maps: Map) -> Iterator[list[Any]]:
     """Yield the names of the columns, then each word: what was compared, and both of its places."""
     compared = compared_in(*maps)
-    names = ("index", "count", "x", "y", "kept")
+    names = [name for name in COLUMNS if name != "token"]
     yield ["token", *(each.name for each in compared), *(f"{n}_{s}" for s in "ab" for n in names)]
     for i, sides in enumerate(zip(*map(_lines, maps), strict=True)):
         both = [value for index, _, *others in sides for value in (index, *others)]
@@ -88,23 +93,12 @@ def _pair_lines(*maps: Map) -> Iterator[list[Any]]:
 
 def _points(of: Map) -> Iterator[dict[str, Any]]:
     """Yield each word: where it is drawn, and its neighbours."""
-    first, vocabulary = of.arrangements[0], of.table.vocabulary
-    counts = vocabulary.counts
     found = of.near.ids >= 0  # (N, k)
-    names = iter(vocabulary.tokens(of.near.ids[found]))
+    names = iter(of.table.vocabulary.tokens(of.near.ids[found]))
     scores = of.near.scores.astype(np.float64).round(6)
-    for i, (index, token) in enumerate(zip(of.ids.tolist(), of.tokens, strict=True)):
-        yield {
-            "index": index,
-            "token": token,
-            "count": None if counts is None else int(counts[index]),
-            "x": round(float(first.places[i, 0]), 4),
-            "y": round(float(first.places[i, 1]), 4),
-            "kept": int(first.kept[i]),
-            "neighbors": [
-                {"token": next(names), "score": score} for score in scores[i, found[i]].tolist()
-            ],
-        }
+    for i, line in enumerate(_lines(of)):
+        near = [{"token": next(names), "score": score} for score in scores[i, found[i]].tolist()]
+        yield dict(zip(COLUMNS, line, strict=True)) | {"neighbors": near}
 
 
 def svg(*maps: Map) -> str:

@@ -113,4 +113,5 @@ def test_one_table_or_three_are_no_pair(embed, pair):
     assert lone.code == 1 and "found 1 tables; expected two, or none" in lone.err
     assert "--model one" in lone.err
     assert "found 3 tables" in embed("map", "one", "two", "one").err
+    assert "model: has no effect" in embed("map", "one", "two", "--model", "one").err
     assert "expected 1 to 200,000" in embed("map", "one", "two", "--words", "0").err
