@@ -76,7 +76,15 @@ def main(argv: Sequence[str]) -> int:
 
         from embedcli.cli import app
 
-        return app.run(argv)
+        try:
+            return app.run(argv)
+        except typer.Abort:
+            return _stopped(signal.SIGINT)
+        except typer.TyperException as error:
+            command = getattr(error, "ctx", None)
+            path = command.command_path if command else "embed"
+            hint = _renamed_flag(error) or f"{path} --help"
+            return _fail(error.format_message(), hint, code=MISUSED)
     except KeyboardInterrupt:
         return _stopped(signal.SIGINT)
     except Terminated as end:
@@ -90,13 +98,6 @@ def main(argv: Sequence[str]) -> int:
         return DONE
     except OSError as error:
         return _fail(f"{error.filename or 'output'}: {error.strerror or error}")
-    except typer.Abort:
-        return _stopped(signal.SIGINT)
-    except typer.TyperException as error:
-        command = getattr(error, "ctx", None)
-        path = command.command_path if command else "embed"
-        hint = _renamed_flag(error) or f"{path} --help"
-        return _fail(error.format_message(), hint, code=MISUSED)
 
 
 def _discard_output() -> None:
