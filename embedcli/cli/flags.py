@@ -142,8 +142,10 @@ def _read(value: Any, kind: Any, choices: tuple[str, ...] | None) -> Any:
 def metavar_of(param: Any) -> str | None:
     """Return what stands for the value of a parameter in help, by its annotation."""
     described = param.type_descriptor
-    if described is None or described.choices:
-        return None if described is None else "|".join(described.choices)
+    if described is None:
+        return None
+    if described.choices:
+        return "|".join(described.choices)
     kind = get_args(described.annotation)[0] if described.is_list else described.annotation
     return {int: "N", float: "X", Path: "PATH"}.get(kind)
 

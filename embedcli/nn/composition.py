@@ -11,8 +11,8 @@ are part of that word's own row. This changes no result of plain gradient descen
 thirds of the rows and a fifth of the look-ups.
 
 Own rows learn at half the rate, so that the n-grams which words share learn what these have in
-common: three epochs of Simple Wikipedia answer .626 of the syntactic analogies instead of .609, and
-.214 instead of .258 of the semantic ones.
+common: after three epochs of Simple Wikipedia, with groups that grew over the whole run, the
+accuracy on syntactic analogies was .626 (.609 at the full rate), on semantic ones .214 (.258).
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class Optimizer:
             put_rows(state[name], ids, array)
 
     def for_parts(self, gradient: RowGrad, mean: Array) -> RowGrad:
-        """Return the gradient of words, or its sums by part, as the parts of words take it.
+        """Return the gradient to apply to parts, given that of their words or its sums by part.
 
         `mean` (D,) is the sum of the gradients of all words, divided by that of their curvature.
         """
@@ -213,8 +213,8 @@ class DampedSGD(Optimizer):
         """Return the gradient with less curvature, and less of what all words have in common.
 
         The parts of a word move together, so that a step along the mean is as long in a word as in
-        each of its parts, and needs the damping by the curvature of all their words. What differs
-        from word to word cancels out in frequent parts, and bears less damping.
+        each of its parts, and needs the damping by the curvature of all their words. The
+        differences between words cancel in frequent parts, so that less damping is enough for them.
         """
         rows = gradient.rows - gradient.curvature[:, None] * ((1 - PARTS_DAMPING) * mean)
         curvature = gradient.curvature * np.float32(PARTS_DAMPING)

@@ -1,8 +1,9 @@
 """An explained step as a script that computes it again, with NumPy, PyTorch or Keras.
 
-A script of ten to thirty lines reads the arrays of the model folder, and prints the loss, each
-row's gradient and the row after the step. NumPy differentiates by hand, PyTorch and Keras do it
-themselves; the step of the optimizer is the formula of `nn.optimizers` in all of them.
+A script of ten to thirty lines (some are longer: docs/explain.md) reads the arrays of the model
+folder, and prints the loss, each row's gradient and the row after the step. NumPy differentiates by
+hand, PyTorch and Keras do it themselves; the step of the optimizer is the formula of
+`nn.optimizers` in all of them.
 """
 
 from __future__ import annotations

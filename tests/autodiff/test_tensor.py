@@ -34,8 +34,8 @@ def test_a_long_chain_is_let_go_without_backward() -> None:
         del last
         gc.collect()
 
-    # A small stack: letting go must not go deeper with every node. Python 3.13 lets go up to a depth
-    # that takes the stack of a main thread, whatever the size of this one.
+    # A small stack: letting go must not go deeper with every node. Python 3.13 lets go up to a
+    # depth that takes the stack of a main thread, whatever the size of this one.
     threading.stack_size(256 * 1024 if sys.version_info < (3, 13) else 8 << 20)
     try:
         thread = threading.Thread(target=run)
