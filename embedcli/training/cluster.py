@@ -85,19 +85,19 @@ class Replica:
         except TrainingError:
             training.restore()
             raise
-        changes = training.shared.take_changes(parts)
+        changes = training.merger.take_changes(parts)
         size = sum(map(_size, changes))
         return Turn(reports, time.perf_counter() - began, size), *changes
 
     def merge(self, *changes: Changes) -> tuple[int, Changes]:
         """Merge one part of the changes of all shards; return its size in bytes, and the part."""
-        merged = self._training.shared.merge(changes)
+        merged = self._training.merger.merge(changes)
         return _size(merged), merged
 
     def accept(self, done: int, *merged: Changes) -> None:
         """Apply all parts of a round's merged changes."""
         for part in merged:
-            self._training.shared.apply(part)
+            self._training.merger.apply(part)
         self._done = done
 
     def reset(self) -> int:
@@ -116,7 +116,7 @@ class Replica:
         self._done, arrays = state
         for name, array in self._training.state.arrays().items():
             array[...] = arrays[name]
-        self._training.shared.adopt()
+        self._training.merger.adopt()
         return self._done
 
 

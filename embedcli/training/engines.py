@@ -82,7 +82,7 @@ class LocalEngine:
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
         if self._training.plan.shards > 1:
-            assert self._training.shared  # made before the fork
+            self._training.make_merger()
         self._threads = threadpool_limits(1, user_api="blas")
         self.team = Team(self._training.workers, self._training.work, self._training.make_ahead)
         return self

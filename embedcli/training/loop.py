@@ -180,7 +180,7 @@ class Training:
             for name in reversed([*self._differentiated])
             if part == 0 or name in task.tables
         ]
-        self.merger: Merger | None = None
+        self._merger: Merger | None = None
         self._engine: Engine = LocalEngine(self)
         self._computed = 0  # batches, by this process
         self._ahead: list[tuple[int, int]] = []  # epoch and index of the batches it takes next,
@@ -296,31 +296,33 @@ class Training:
             return epoch, range(0)
         return epoch, self.plan.turn(number, 0)[0]
 
+    def make_merger(self) -> None:
+        """Make what merges the shards; it is called before the processes that share it fork."""
+        arrays = {n: [p.data, *self.state.slots[n].values()] for n, p in self._trainable.items()}
+        arrays["trained"] = [self.state.trained]
+        dtype, parts = self.settings.change_dtype, PARTS_A_WORKER * self.workers
+        self._merger = Merger(arrays, dtype, parts)
+
     @property
-    def shared(self) -> Merger:
-        """What merges the shards, made when it is first used."""
-        if self.merger is None:
-            arrays = {
-                n: [p.data, *self.state.slots[n].values()] for n, p in self._trainable.items()
-            }
-            arrays["trained"] = [self.state.trained]
-            dtype, parts = self.settings.change_dtype, PARTS_A_WORKER * self.workers
-            self.merger = Merger(arrays, dtype, parts)
-        return self.merger
+    def merger(self) -> Merger:
+        """What merges the shards, once `make_merger` was called."""
+        if self._merger is None:
+            raise RuntimeError("make_merger was not called")
+        return self._merger
 
     def end_turn(self, team: Team) -> None:
         """Set what a shard changed aside, and go back to the common tables."""
-        team.run(COMMAND.pack(END_TURN, *[0] * 6), len(self.shared.tasks))
+        team.run(COMMAND.pack(END_TURN, *[0] * 6), len(self.merger.tasks))
 
     def end_round(self, team: Team) -> None:
         """Apply what all shards of a round changed."""
         self.whole = False
-        team.run(COMMAND.pack(END_ROUND, *[0] * 6), len(self.shared.tasks))
+        team.run(COMMAND.pack(END_ROUND, *[0] * 6), len(self.merger.tasks))
         self.whole = True
 
     def restore(self) -> None:
         """Take back what the shards of a round changed that is not over."""
-        self.shared.restore()
+        self.merger.restore()
         self.whole = True
 
     def _group(
@@ -392,8 +394,8 @@ class Training:
         if what == UPDATES:
             self._update(*self._parts[task], epoch, range(start, stop))
             return
-        if self.merger is not None and what in (END_TURN, END_ROUND):
-            (self.merger.end_turn if what == END_TURN else self.merger.end_round)(task)
+        if self._merger is not None and what in (END_TURN, END_ROUND):
+            (self._merger.end_turn if what == END_TURN else self._merger.end_round)(task)
             return
         if self._composed is not None and what == COMPOSE:
             self._composed.compose(self._composed.share(task))
@@ -449,8 +451,8 @@ class Training:
             if name == "table" and isinstance(gradient, RowGrad):
                 trained = gradient.curvature > 0
                 self.state.trained[gradient.ids[trained]] += 1
-                if self.merger is not None:
-                    self.merger.mark("trained", gradient.ids[trained])
+                if self._merger is not None:
+                    self._merger.mark("trained", gradient.ids[trained])
                 if self._composed is not None:
                     self._composed.take(gradient.take(trained))
                     continue
@@ -467,8 +469,8 @@ class Training:
             rows = gradient.ids
         else:
             self._optimizer.step_dense(weights, state, gradient, lr, t)
-        if self.merger is not None:
-            self.merger.mark(name, rows)
+        if self._merger is not None:
+            self._merger.mark(name, rows)
 
 
 @cache

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -63,6 +65,15 @@ def test_any_workers_and_any_stop_give_the_same_bytes(variant, train, monkeypatc
     assert resumed.digest == whole.digest
     counts = [(each.folder / "trained.npy").read_bytes() for each in (resumed, whole)]
     assert counts[0] == counts[1]
+
+
+def test_python_that_leaves_out_assertions_gives_the_same_bytes(train, tmp_path):
+    settings = {**SETTINGS, "task": "classify", "workers": 1}
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+    command = [sys.executable, "-O", "-m", "embedcli", "train", "corpus.txt", "--out=o", *flags]
+    whole = train(**settings)
+    said = subprocess.run([*command, "--quiet"], cwd=tmp_path, capture_output=True, check=True)
+    assert whole.digest in said.stdout.decode()
 
 
 def test_one_shard_is_the_training_of_today(train):
