@@ -312,13 +312,17 @@ class Training:
 
     def end_turn(self, team: Team) -> None:
         """Set what a shard changed aside, and go back to the common tables."""
-        team.run(COMMAND.pack(END_TURN, *[0] * 6), len(self.merger.tasks))
+        self._merge(team, END_TURN)
 
     def end_round(self, team: Team) -> None:
         """Apply what all shards of a round changed."""
         self.whole = False
-        team.run(COMMAND.pack(END_ROUND, *[0] * 6), len(self.merger.tasks))
+        self._merge(team, END_ROUND)
         self.whole = True
+
+    def _merge(self, team: Team, what: int) -> None:
+        """Give a command to all workers that has no batches."""
+        team.run(COMMAND.pack(what, *[0] * 6), len(self.merger.tasks))
 
     def restore(self) -> None:
         """Take back what the shards of a round changed that is not over."""
@@ -394,8 +398,11 @@ class Training:
         if what == UPDATES:
             self._update(*self._parts[task], epoch, range(start, stop))
             return
-        if self._merger is not None and what in (END_TURN, END_ROUND):
-            (self._merger.end_turn if what == END_TURN else self._merger.end_round)(task)
+        if what == END_TURN:
+            self.merger.end_turn(task)
+            return
+        if what == END_ROUND:
+            self.merger.end_round(task)
             return
         if self._composed is not None and what == COMPOSE:
             self._composed.compose(self._composed.share(task))

@@ -102,8 +102,11 @@ class Plan:
         return [_cut(turn, groups, each) for each in range(groups)]
 
     def step(self, batch: int) -> int:
-        """Return the step of an epoch, from 1, whose group begins with a batch."""
-        return bisect_right(self._starts, batch) if self.shards == 1 else batch // self.group + 1
+        """Return the step of an epoch, from 1, whose group begins with a batch, of an only shard.
+
+        Of several shards no optimizer reads it: those that do are refused.
+        """
+        return bisect_right(self._starts, batch)
 
     @cached_property
     def _starts(self) -> list[int]:

@@ -118,6 +118,14 @@ def test_a_run_goes_on_from_any_step_to_the_same_bytes(optimizer, growth, stop, 
     assert rest.state.log == whole.state.log
 
 
+def test_a_command_to_merge_needs_what_merges(make):
+    task = make()
+    training = Training(task, task.settings)
+    command = loop.COMMAND.pack(loop.END_TURN, *[0] * 6)
+    with pytest.raises(RuntimeError, match="make_merger was not called"):
+        training.work(0, command, 0)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_groups_grow_over_an_epoch(workers, make):
     growing = {"epochs": 2, "group": 2, "group_growth": 3}
