@@ -523,7 +523,7 @@ class TrainSettings(TextSettings):
         form="a number of words (200000, 200k, 1M), auto",
     )
     change_dtype: Literal["float32", "float16"] = shard_setting(
-        "float32", "Numbers in which shards exchange what they changed; float16 is half the bytes."
+        "float32", "Numbers in which shards exchange changes of weights; float16 is half the bytes."
     )
     seed: int = setting(0, "Seed of all random numbers.", "from 0", group="Run")
     resample: bool = setting(

@@ -206,7 +206,7 @@ class Merger:
             common = np.take(rows.common, ids, axis=0)  # (n, D)
             change = np.take(rows.now, ids, axis=0)  # (n, D)
             change -= common
-            found.append(self._sent(change))
+            found.append(self._sent(rows, change))
             put_rows(rows.now, ids, common)
         return found
 
@@ -232,7 +232,7 @@ class Merger:
 
     def merged(self, name: str, ids: Array) -> Change:
         """Return the merged change of rows (n,)."""
-        return [self._sent(np.take(rows.total, ids, axis=0)) for rows in self._rows[name]]
+        return [self._sent(rows, np.take(rows.total, ids, axis=0)) for rows in self._rows[name]]
 
     def accept(self, name: str, ids: Array, change: Change) -> None:
         """Apply the merged change of rows (n,)."""
@@ -285,9 +285,13 @@ class Merger:
             for rows in every:
                 rows.now[...] = rows.common
 
-    def _sent(self, change: Array) -> Array:
-        """Return a change with the precision in which machines exchange it."""
-        return change.astype(self._dtype, copy=False) if change.dtype == np.float32 else change
+    def _sent(self, rows: _Rows, change: Array) -> Array:
+        """Return a change with the precision in which machines exchange it.
+
+        Those of the optimizer's sums stay as they are: small squares would be 0 in half precision,
+        large ones infinite.
+        """
+        return change.astype(self._dtype, copy=False) if rows.combined else change
 
     def _marked(self, name: str, part: int) -> Iterator[Array]:
         """Yield the ids (n,) of a part's rows that the shard changed, and remove their marks.

@@ -181,6 +181,19 @@ def test_a_change_of_half_precision_is_the_change_but_for_its_last_digits(train)
     np.testing.assert_allclose(half.table.vectors, whole.table.vectors, atol=0.02)
 
 
+@pytest.mark.parametrize("square", [1e-8, 70_000.0])
+def test_sums_of_the_optimizer_are_not_sent_in_half_precision(square):
+    table, sums = shared_array((2, 3), np.float32), shared_array((2, 3), np.float32)
+    merger = Merger({"table": [table, sums]}, "float16", parts=1)
+    table += np.float32(0.1)
+    sums += np.float32(square)
+    merger.mark("table", slice(None))
+    merger.end_turn(0)
+    merger.end_round(0)
+    assert (table == np.float32(np.float16(0.1))).all()
+    assert (sums == np.float32(square)).all()
+
+
 def test_numbers_that_overflow_leave_the_state_before_the_round(tmp_path):
     task = make_task(
         tmp_path, planted_lines(120, 1), task="skipgram", optimizer="sgd", epochs=3, shards=2,
