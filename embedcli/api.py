@@ -243,6 +243,11 @@ def tune(
 
     given = {**settings, **({"dim": dim} if isinstance(dim, int) else {})}
     chosen = resolve_settings(TrainSettings, config=config, given=given)
+    if chosen.shards > 1:
+        raise ConfigError(
+            f"shards: found {chosen.shards}; trials of a search are trained without shards",
+            "leave out shards, and give them to embed train",
+        )
     of_texts = chosen.has_effect("valid_share")
     if of_texts and chosen.valid is None and not chosen.valid_share:
         chosen = replace(chosen, valid_share=0.1)

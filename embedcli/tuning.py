@@ -29,6 +29,7 @@ from numpy.random import Generator
 
 from embedcli import __version__, evaluation
 from embedcli.config import (
+    OF_SHARDS,
     TEXTS,
     Spec,
     TextSettings,
@@ -180,7 +181,7 @@ def read_space(settings: TrainSettings, path: Path | None = None) -> tuple[Range
     space = []
     for line, name, scalar in read_pairs(path):
         spec = schema(TrainSettings).get(name.replace("-", "_"))
-        if spec is None or spec.misplaced({"task": settings.task}):
+        if spec is None or spec.name in OF_SHARDS or spec.misplaced({"task": settings.task}):
             raise ConfigError(f"{path}:{line}: {name}: no setting of {settings.task} to search")
         try:
             space.append(Range.parse(spec, scalar.value))

@@ -66,6 +66,7 @@ def test_a_step_around_the_best_is_a_step():
     [
         ("nonsense: 1, 2", "no setting of classify"),
         ("window: 1 to 5", "no setting of classify"),
+        ("shards: 1, 2", "no setting of classify"),
         ("lr: 2 to 1", "expected LOW to HIGH"),
         ("lr: 0.1, soon", "lr: found 'soon'"),
         ("pool: mean to max", "expected LOW to HIGH"),
@@ -77,6 +78,12 @@ def test_a_space_of_something_else_is_one_error(lines, said, corpus):
     with pytest.raises(ConfigError, match=said) as caught:
         tune(corpus, "t")
     assert str(path) in caught.value.message
+
+
+def test_shards_are_refused(corpus):
+    with pytest.raises(ConfigError, match="shards: found 4; trials of a search are"):
+        tune(corpus, "t", shards=4)
+    assert not (corpus.parent / "t").exists()
 
 
 def test_a_search_finds_the_same_for_any_workers(corpus):
@@ -290,3 +297,4 @@ def test_the_command_prints_and_writes(corpus, capsys, monkeypatch):
     assert main([*command.split(), "--resume", "--quiet"]) == 0
     assert "best" in capsys.readouterr().out
     assert main(["tune", "text.txt", "--task", "classify", "--dim", "wide"]) == 2
+    assert main([*command.split(), "--shards", "4"]) == 2

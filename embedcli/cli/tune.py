@@ -12,7 +12,7 @@ import typer
 
 from embedcli.cli import flags
 from embedcli.cli.app import examples
-from embedcli.config import TrainSettings
+from embedcli.config import OF_SHARDS, TrainSettings
 from embedcli.errors import ConfigError
 from embedcli.views import terminal
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from embedcli.tuning import Trial
 
 # Settings of a training that are not those of a search.
-LEFT_OUT = ("dim", "update", "vectors", "freeze", "patience", "checkpoint_every")
+LEFT_OUT = ("dim", "update", "vectors", "freeze", "patience", "checkpoint_every", *OF_SHARDS)
 
 
 @examples(
