@@ -169,6 +169,7 @@ class RayEngine:
         self._collected = training.done
         self._result: _Result | None = None
         self.differences: Mapping[str, str] = {}
+        self.round: Round | None = None
 
     def __enter__(self) -> RayEngine:
         ray = self._ray
@@ -224,7 +225,7 @@ class RayEngine:
             result = self._try(epoch, number)
             if result is not None:
                 reports, machines = result
-                self._tell(Round(done + 1, time.perf_counter() - began, machines))
+                self.round = Round(done + 1, time.perf_counter() - began, machines)
                 return reports
         raise WorkerError(f"round {done + 1} was lost {FAILURES} times")
 

@@ -41,16 +41,18 @@ class Notice(NamedTuple):
     text: str
 
 
-Tell = Callable[[Round | Notice], None]
+Tell = Callable[[Notice], None]
 
 
 class Engine(Protocol):
     """Trains the shards of a run, as long as it is open.
 
-    `differences` says of machines that may give other bytes what they compute with.
+    `differences` says of machines that may give other bytes what they compute with. `round` is
+    the last round; None before it, and where there is one shard.
     """
 
     differences: Mapping[str, str]
+    round: Round | None
 
     def train(self, epoch: int, number: int) -> list[BatchReport]:
         """Train a step, a group of batches or a round of all shards; report its batches."""
@@ -73,8 +75,10 @@ class LocalEngine:
 
     differences: Mapping[str, str] = {}
 
-    def __init__(self, training: Training, tell: Tell = lambda _: None) -> None:
-        self._training, self._tell = training, tell
+    def __init__(self, training: Training, tell: Tell | None = None) -> None:
+        del tell  # there is nothing to say of this machine
+        self._training = training
+        self.round: Round | None = None
         self.team = Team(1, training.work)
         self._in_turns = False  # of a round, whose changes can be taken back
 
@@ -104,7 +108,7 @@ class LocalEngine:
         training.end_round(self.team)
         seconds, words = time.perf_counter() - began, int(sum(each.words for each in reports))
         machine = Machine(platform.node(), plan.shards, words, seconds, 0)
-        self._tell(Round(training.done + 1, seconds, (machine,)))
+        self.round = Round(training.done + 1, seconds, (machine,))
         return reports
 
     def collect(self) -> None:

@@ -132,9 +132,10 @@ class Training:
     """A run of a task; `steps()` does the work, `state` is what it has reached.
 
     `frozen` holds masks (V,) of the rows that are not trained, by parameter. With a `state` the
-    run goes on from there. `plan` says which batches make a step. Nothing changes between a `Step`
-    and the next, so the state may be saved then. `whole` says whether it is that of a step's end:
-    False if a worker died, or the run was interrupted, while rows were changed.
+    run goes on from there. `plan` says which batches make a step, and `engine` trains them.
+    Nothing changes between a `Step` and the next, so the state may be saved then. `whole` says
+    whether it is that of a step's end: False if a worker died, or the run was interrupted, while
+    rows were changed.
     """
 
     def __init__(
@@ -181,7 +182,7 @@ class Training:
             if part == 0 or name in task.tables
         ]
         self._merger: Merger | None = None
-        self._engine: Engine = LocalEngine(self)
+        self.engine: Engine = LocalEngine(self)
         self._computed = 0  # batches, by this process
         self._ahead: list[tuple[int, int]] = []  # epoch and index of the batches it takes next,
         self._made: dict[tuple[int, int], Any] = {}  # and those that it has made already
@@ -194,10 +195,10 @@ class Training:
         then that before the step), or when a worker died.
         """
         if engine is not None:
-            self._engine = engine
+            self.engine = engine
         trim_heap()  # of what came before: it would be every worker's too
         keep_freed_memory()
-        with self._engine:
+        with self.engine:
             while not self.state.finished:
                 yield self._step()
 
@@ -206,7 +207,7 @@ class Training:
 
         It is called before the state is saved.
         """
-        self._engine.collect()
+        self.engine.collect()
         if self._composed is not None:
             table = self.state.parameters["table"]
             for start in range(0, len(table), WORDS_AT_ONCE):
@@ -251,7 +252,7 @@ class Training:
     def _step(self) -> Step:
         state, epoch, number = self.state, self.state.epoch, self.state.group
         lr = self._rate(epoch, self.plan.turn(number, 0)[0].start)
-        reports = self._engine.train(epoch, number)
+        reports = self.engine.train(epoch, number)
         loss, count = sum(r.loss for r in reports), sum(r.examples for r in reports)
         words = int(sum(r.words for r in reports))
         state.loss += loss
@@ -371,7 +372,7 @@ class Training:
         state.loss, state.count, state.words, state.curve = 0.0, 0.0, 0, []
         state.finished = state.epoch == self.settings.epochs
         if self.settings.valid is not None or self.settings.valid_share:
-            self._engine.collect()
+            self.engine.collect()
         validation = self.task.validate()
         if validation is not None:
             record |= validation.metrics

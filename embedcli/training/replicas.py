@@ -174,7 +174,7 @@ def _train(
                 plan = _Plan(list(text.sources), settings, replicas, run.text)
                 plan.save(folder)
             try:
-                trained.append(run.train(report, stop))
+                trained.append(run.train(stop))
             except Stopped as end:
                 raise Stopped(folder, end.step, end.total, from_stdin=end.from_stdin) from None
     return trained

@@ -54,7 +54,7 @@ from embedcli.training.checkpoint import (
     require_checkpoint,
     save_checkpoint,
 )
-from embedcli.training.engines import Engine, LocalEngine, Notice, Round
+from embedcli.training.engines import Engine, LocalEngine, Notice, Round, Tell
 from embedcli.training.environment import environment
 from embedcli.training.loop import Step, Training
 from embedcli.training.pretrained import ABSENT, Coverage, copy_vectors
@@ -154,7 +154,7 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
 Event: TypeAlias = Reading | Counting | Prepared | Replica | Step | Round | Notice
 Report = Callable[[Event], None]
 Stop = Callable[[], bool]
-EngineMaker = Callable[[Training, Report], Engine]
+EngineMaker = Callable[[Training, Tell], Engine]
 
 
 def start(
@@ -173,7 +173,7 @@ def start(
         _require_no_checkpoint(folder)
         with files.working_folder(folder) as work:
             text = RunText(absolute(sources), work, report)
-            return Run(text, folder, settings, None, report).train(report, stop, engine)
+            return Run(text, folder, settings, None, report).train(stop, engine)
 
 
 def require_usable(settings: TrainSettings) -> None:
@@ -242,7 +242,7 @@ def resume(
         require_not_typed(places)
         with files.working_folder(folder) as work:
             text = RunText(places, work, report)
-            return Run(text, folder, settings, checkpoint, report).train(report, stop, engine)
+            return Run(text, folder, settings, checkpoint, report).train(stop, engine)
 
 
 def same_settings(given: Mapping[str, Any], kept: TrainSettings) -> TrainSettings:
@@ -321,6 +321,8 @@ class Run:
         """Prepare the run: read the text, make its state, and report what it starts from."""
         self.sources, self.folder, self.given = text.sources, folder, settings
         self.differences: Mapping[str, str] = {}  # of machines that may give other bytes
+        self._report = report
+        self._unheard: OSError | None = None  # an error of reporting a notice
         limits.require_for_ids(folder, text.sources, settings)
         # 1. The model that is updated. A resumed run needs only what the checkpoint holds of it.
         model, self.earlier = None, None
@@ -422,10 +424,10 @@ class Run:
             )
         )
 
-    def train(self, report: Report, stop: Stop, make_engine: EngineMaker = LocalEngine) -> Trained:
+    def train(self, stop: Stop, make_engine: EngineMaker = LocalEngine) -> Trained:
         """Train to the end and save the model; raises Stopped where `stop` asks for it."""
         training = self.training
-        engine = make_engine(training, report)
+        engine = make_engine(training, self._tell)
         self._take_snapshot()
         try:
             # Overflow is found by the training loop, which raises an error of its own.
@@ -438,7 +440,7 @@ class Run:
                         step = next(steps, None)
                     if step is None:
                         break
-                    self._after_step(step, report, stop)
+                    self._after_step(step, stop)
             self.differences = engine.differences
             return self._save()
         except (WorkerError, StoreError) as error:
@@ -457,12 +459,23 @@ class Run:
                 error.hint = f"{error.hint}. The last good state is saved in {self.folder}."
             raise
 
-    def _after_step(self, step: Step, report: Report, stop: Stop) -> None:
+    def _tell(self, notice: Notice) -> None:
+        """Report a notice of the engine; an error of that waits until the step is over."""
+        try:
+            self._report(notice)
+        except OSError as error:
+            self._unheard = error
+
+    def _after_step(self, step: Step, stop: Stop) -> None:
         """Report a step, and write a checkpoint where one is due or the run is to stop."""
-        finished = self.training.state.finished
+        engine, finished = self.training.engine, self.training.state.finished
         self._take_snapshot()
         try:
-            report(step)
+            if self._unheard is not None:
+                raise self._unheard
+            if engine.round is not None:
+                self._report(engine.round)
+            self._report(step)
         except OSError:  # a closed pipe or a full disk, to which progress was written
             if not finished:
                 self.keep()

@@ -1,5 +1,6 @@
 """Shards: the same bytes for any workers, from any point; how they are merged; what is refused."""
 
+import errno
 import json
 import math
 import subprocess
@@ -16,7 +17,8 @@ from embedcli.cli import main
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, TrainingError
 from embedcli.parallel import shared_array
-from embedcli.training import shards
+from embedcli.training import engines, shards
+from embedcli.training.engines import LocalEngine, Notice, Round
 from embedcli.training.loop import Training
 from embedcli.training.run import Stopped
 from embedcli.training.shards import Merger, Plan
@@ -74,6 +76,35 @@ def test_python_that_leaves_out_assertions_gives_the_same_bytes(train, tmp_path)
     whole = train(**settings)
     said = subprocess.run([*command, "--quiet"], cwd=tmp_path, capture_output=True, check=True)
     assert whole.digest in said.stdout.decode()
+
+
+class Talker(LocalEngine):
+    """An engine that has something to say of each round."""
+
+    def __init__(self, training, tell, **_):
+        super().__init__(training)
+        self._tell = tell
+
+    def train(self, epoch, number):
+        self._tell(Notice("a round begins"))
+        reports = super().train(epoch, number)
+        self._tell(Notice("a round ends"))
+        return reports
+
+
+@pytest.mark.parametrize("kind", [Round, Notice])
+def test_a_run_whose_rounds_cannot_be_reported_goes_on_to_the_same_bytes(kind, train, monkeypatch):
+    monkeypatch.setitem(engines.ENGINES, "local", Talker)
+    heard = []
+
+    def full(event):
+        heard.append(event)
+        if isinstance(event, kind) and len(heard) > 30:
+            raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(OSError, match="full"):
+        train(task="classify", report=full)
+    assert train(resume=True).digest == train("whole", task="classify").digest
 
 
 def test_one_shard_is_the_training_of_today(train):
