@@ -70,13 +70,16 @@ class Plan:
         fewest = recommended_rounds(shards) // 2
         if shards > batches or plan.rounds * epochs < fewest:
             longest = batches // shards // -(-fewest // epochs)
-            fitting = [
-                each
-                for each in range(2, shards)
-                if batches // each * epochs >= recommended_rounds(each) // 2
-            ]
             hints = [f"--round {int(longest * per_batch)}"] if longest else []
-            hints += [f"--shards {fitting[-1]}" if fitting else "leave out --shards"]
+            if settings.round == "auto":
+                fitting = [
+                    each
+                    for each in range(2, shards)
+                    if batches // each * epochs >= recommended_rounds(each) // 2
+                ]
+                hints += [f"--shards {fitting[-1]}" if fitting else "leave out --shards"]
+            else:
+                hints += ["leave out --shards and --round"]
             raise ConfigError(
                 f"shards: {shards} shards of {tokens // shards:,} words have "
                 f"{plan.rounds * epochs:,} rounds of {int(plan.length * per_batch):,} words in "

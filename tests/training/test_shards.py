@@ -259,6 +259,7 @@ def test_a_corpus_with_too_few_rounds_is_refused_with_what_would_do(train):
     flag, value = few.value.hint.split(", or ")[0].split()
     assert flag == "--round"
     train(task="skipgram", batch_size=16, round=value)
+    assert few.value.hint.endswith(", or leave out --shards and --round")
     with pytest.raises(ConfigError) as many:
         train(task="skipgram", batch_size=16, shards=2000)
     flag, value = many.value.hint.split()
