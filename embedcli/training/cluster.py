@@ -76,6 +76,7 @@ class Replica:
     def turn(self, epoch: int, number: int, shard: int, parts: int) -> tuple[Any, ...]:
         """Train a shard's batches of a round; return a `Turn` and the changes in parts."""
         began, training = time.perf_counter(), self._training
+        training.state.epoch, training.state.group = epoch, number  # as errors tell the step
         groups = training.plan.turn(number, shard)
         try:
             reports = training.turn(self._engine.team, epoch, groups, (epoch, range(0)))

@@ -5,15 +5,21 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import embedcli
-from embedcli.errors import ConfigError
+from embedcli.errors import ConfigError, TrainingError
 from embedcli.training import cluster as engine
 from embedcli.training.engines import Notice, Round
+from embedcli.training.loop import Training
 from embedcli.training.run import Stopped
+from embedcli.training.shards import Plan
+from tests.tasks.corpora import make_task
+from tests.tasks.test_words import planted_lines
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'embedcli[ray]'")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Ray
@@ -25,6 +31,20 @@ TEXT = "".join(
 SETTINGS = {"dim": 5, "epochs": 6, "batch_size": 16, "group": 2, "shards": 4}
 NODE = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
 PATIENCE = 120.0  # seconds after which a condition is taken never to come
+
+
+@pytest.fixture
+def training(tmp_path):
+    """A run of two shards in this process."""
+    task = make_task(
+        tmp_path, planted_lines(120, 1), task="skipgram", optimizer="adagrad", epochs=3, shards=2,
+        batch_size=16, tile=16, tile_negatives=8, group=2,
+    )  # fmt: skip
+    return Training(task, task.settings, plan=Plan(task.batches, 2, 2, 4))
+
+
+def shipment(of):
+    return engine.Shipment(of.task, of.settings, of.plan, dict(of.frozen), of.state)
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +194,12 @@ def test_machines_that_may_give_other_bytes_are_refused_or_noted(nodes, train, m
     train(engine="ray", mixed=True)
     manifest = (Path(train("local").folder).parent / "m/manifest.json").read_text()
     assert f"kernel {here['kernel']}" in manifest
+
+
+def test_the_error_of_a_replica_names_the_step_of_the_run(training):
+    replica = engine.Replica(shipment(training), 0, 1)
+    gradients = training.task.gradients
+    training.task.gradients = lambda *args: replace(gradients(*args), total=np.inf)
+    step = training.plan.rounds + 2 + 1
+    with pytest.raises(TrainingError, match=rf"step {step} \(epoch 2, "):
+        replica.turn(1, 2, 0, 1)
