@@ -54,6 +54,7 @@ STATE: Mapping[str, type | UnionType] = {
     "total": int,
     "place": dict,
     "earlier": dict | None,
+    "differences": dict,
 }
 _STATE = "state.json"
 _MAX_COUNT = 1 << 53
@@ -73,6 +74,7 @@ class Checkpoint:
     place: Mapping[str, Any]  # see `TrainState.place`
     arrays: dict[str, NDArray[Any]]
     earlier: Earlier | None  # of the model that is updated
+    differences: Mapping[str, str]  # of machines that may have given other bytes
 
     @classmethod
     def load(cls, model: Path) -> Checkpoint:
@@ -80,6 +82,7 @@ class Checkpoint:
         arrays, state = load_checkpoint(model)
         folder = checkpoint_folder(model)
         with _damage(folder):
+            state.setdefault("differences", {})  # a run of one machine may come without
             require_types(state, STATE)
             if state["embed"] != __version__:
                 raise StoreError(
@@ -93,6 +96,7 @@ class Checkpoint:
                     raise ValueError(
                         f"text: found {as_json(found)} of {path}; expected its size and time"
                     )
+            require_types(state["differences"], dict.fromkeys(state["differences"], str))
             given = explicit(
                 TrainSettings, given=with_current_names(TrainSettings, state["settings"])
             )
@@ -108,6 +112,7 @@ class Checkpoint:
                 total=state["total"],
                 place=state["place"],
                 arrays=arrays,
+                differences=state["differences"],
                 earlier=None
                 if earlier is None
                 else Earlier.restored(arrays, earlier, given["buckets"]),

@@ -320,7 +320,7 @@ class Run:
     ) -> None:
         """Prepare the run: read the text, make its state, and report what it starts from."""
         self.sources, self.folder, self.given = text.sources, folder, settings
-        self.differences: Mapping[str, str] = {}  # of machines that may give other bytes
+        self._before = {} if checkpoint is None else checkpoint.differences  # see `_differences`
         self._report = report
         self._unheard: OSError | None = None  # an error of reporting a notice
         limits.require_for_ids(folder, text.sources, settings)
@@ -441,7 +441,6 @@ class Run:
                     if step is None:
                         break
                     self._after_step(step, stop)
-            self.differences = engine.differences
             return self._save()
         except (WorkerError, StoreError) as error:
             if isinstance(error, WorkerError) and training.whole:
@@ -458,6 +457,11 @@ class Run:
                 self._save()
                 error.hint = f"{error.hint}. The last good state is saved in {self.folder}."
             raise
+
+    @property
+    def _differences(self) -> dict[str, str]:
+        """What the machines computed with that may give other bytes, before and since a stop."""
+        return {**self._before, **self.training.engine.differences}
 
     def _tell(self, notice: Notice) -> None:
         """Report a notice of the engine; an error of that waits until the step is over."""
@@ -521,6 +525,7 @@ class Run:
             "total": training.total,
             "place": training.state.place(),
             "earlier": None if earlier is None else earlier.facts(),
+            "differences": self._differences,
         }
         save_checkpoint(self.folder, arrays, state)
         self.kept_at, self.kept_step = time.monotonic(), training.done
@@ -576,7 +581,7 @@ class Run:
             log=state.log,
             corpus=corpus,
             start=start,
-            environment={**environment(), **self.differences},
+            environment={**environment(), **self._differences},
             parts=parts,
             snapshots=snapshots if len(snapshots) else None,
             snapshot_shares=shares if len(snapshots) else None,

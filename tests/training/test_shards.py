@@ -81,6 +81,8 @@ def test_python_that_leaves_out_assertions_gives_the_same_bytes(train, tmp_path)
 class Talker(LocalEngine):
     """An engine that has something to say of each round."""
 
+    differences = {"machine b": "kernel Zen"}  # noqa: RUF012
+
     def __init__(self, training, tell, **_):
         super().__init__(training)
         self._tell = tell
@@ -105,6 +107,27 @@ def test_a_run_whose_rounds_cannot_be_reported_goes_on_to_the_same_bytes(kind, t
     with pytest.raises(OSError, match="full"):
         train(task="classify", report=full)
     assert train(resume=True).digest == train("whole", task="classify").digest
+
+
+def test_machines_that_may_give_other_bytes_are_in_the_model_of_a_resumed_run(train, monkeypatch):
+    settings = {"task": "classify"}
+    asked = iter([False] * 9)
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setitem(engines.ENGINES, "local", Talker)
+        train(stop=lambda: next(asked, True), **settings)
+    asked = iter([False] * 9)
+    with pytest.raises(Stopped):
+        train(resume=True, stop=lambda: next(asked, True))
+    manifest = json.loads((train(resume=True).folder / "manifest.json").read_text())
+    assert manifest["environment"]["machine b"] == "kernel Zen"
+
+
+def test_machines_are_in_the_model_of_a_run_that_ends_in_an_error(train, tmp_path, monkeypatch):
+    monkeypatch.setitem(engines.ENGINES, "local", Talker)
+    with pytest.raises(TrainingError, match="not a finite number"):
+        train(task="classify", optimizer="sgd", lr=1e18)
+    manifest = json.loads((tmp_path / "m/manifest.json").read_text())
+    assert manifest["environment"]["machine b"] == "kernel Zen"
 
 
 def test_one_shard_is_the_training_of_today(train):
