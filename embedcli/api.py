@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from embedcli import explanation, mapping
     from embedcli.comparison import TableComparison
-    from embedcli.config import TrainSettings
+    from embedcli.config import EngineName, TrainSettings
     from embedcli.cooccurrences import Cooccurrences
     from embedcli.description import Description
     from embedcli.ensemble import Ensemble, StableNeighbors
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from embedcli.reproduction import Reproduction
     from embedcli.text.tokenized import OovId, Tokenized
     from embedcli.text.vocabulary import Vocabulary
-    from embedcli.training.run import EngineMaker, Report, Trained
+    from embedcli.training.run import Report, Trained
     from embedcli.tuning import Trial, Tuned
 
 Evaluation = Literal["similarity", "analogy", "classify", "regress"]
@@ -65,7 +65,7 @@ def train(
     texts: Iterable[Any] | None = None,
     config: Source | None = None,
     resume: bool = False,
-    engine: Literal["local", "ray"] = "local",
+    engine: EngineName = "local",
     address: str | None = None,
     mixed: bool = False,
     report: Report | None = None,
@@ -99,6 +99,7 @@ def train(
     """
     from embedcli.config import TrainSettings, explicit
     from embedcli.training import run
+    from embedcli.training.engines import EngineChoice
 
     if texts is not None:
         from tempfile import TemporaryDirectory
@@ -124,29 +125,13 @@ def train(
                 **{**kept, **settings},
             )
     say, asked = report or (lambda _: None), stop or (lambda: False)
-    make_engine = _engine(engine, address, mixed)
+    trained_by = EngineChoice(engine, address, mixed)
     if resume:
         places = None if sources is None else _places(sources)
         given = explicit(TrainSettings, config=config, given=settings)
-        return run.resume(places, Path(out), given, say, asked, make_engine)
+        return run.resume(places, Path(out), given, say, asked, trained_by)
     places, chosen = _resolved(sources, config, settings)
-    return run.start(places, Path(out), chosen, say, asked, make_engine)
-
-
-def _engine(name: str, address: str | None, mixed: bool) -> EngineMaker:
-    """Return what makes the engine of a training."""
-    from functools import partial
-
-    from embedcli.training.engines import ENGINES
-
-    if name not in ENGINES:
-        raise ConfigError(f"engine: found {name!r}; expected {', '.join(ENGINES)}")
-    if name == "ray":
-        return partial(ENGINES[name], address=address or "auto", mixed=mixed)
-    if address is not None or mixed:
-        flag = "address" if address is not None else "mixed"
-        raise ConfigError(f"{flag}: has no effect with engine {name}", "--engine ray")
-    return ENGINES[name]
+    return run.start(places, Path(out), chosen, say, asked, trained_by)
 
 
 def train_replicas(

@@ -32,6 +32,7 @@ TEXTS = ("classify", "regress")  # tasks that learn from labelled texts
 TRAINED = (*WORDS, "glove", *TEXTS)  # tasks that learn step by step
 UPDATED = (*WORDS, *TEXTS)  # tasks whose models can be trained further on other text
 SEVERAL = range(2, 10_001)  # shards
+EngineName = Literal["local", "ray"]  # of training.engines
 OF_SHARDS = ("shards", "round", "change_dtype")  # settings
 # The rate of the own rows of words that are composed of n-grams, times that of other parts.
 OWN_RATE = 0.5

@@ -9,13 +9,13 @@ import signal
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from embedcli.cli import STOPS, exit_code_of, flags
 from embedcli.cli.app import examples
-from embedcli.config import TrainSettings
+from embedcli.config import EngineName, TrainSettings
 from embedcli.errors import ConfigError
 from embedcli.views import records, terminal
 from embedcli.views.terminal import spelled
@@ -65,7 +65,7 @@ def train(
         typer.Option(help="Train this many models, with successive seeds: OUT/1, OUT/2, ..."),
     ] = None,
     engine: Annotated[
-        Literal["local", "ray"],
+        EngineName,
         typer.Option(help="Who trains the --shards: this machine, or those of a Ray cluster."),
     ] = "local",
     address: Annotated[

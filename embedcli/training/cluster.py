@@ -148,17 +148,8 @@ class RayEngine:
     def __init__(
         self, training: Training, tell: Tell, *, address: str = "auto", mixed: bool = False
     ) -> None:
-        if training.plan.shards == 1:
-            raise ConfigError(
-                "engine: found ray and one shard; expected several, which machines share",
-                "--shards 4",
-            )
-        try:
-            import ray
-        except ImportError as error:
-            raise ConfigError(
-                "engine: ray is not installed", "pip install 'embedcli[ray]'"
-            ) from error
+        import ray
+
         self._ray = ray
         self._training, self._tell = training, tell
         self._address, self._mixed = address, mixed

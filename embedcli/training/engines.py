@@ -8,9 +8,12 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from embedcli.config import EngineName, TrainSettings
+from embedcli.errors import ConfigError
 from embedcli.parallel import Team
 
 if TYPE_CHECKING:
@@ -132,4 +135,38 @@ def _ray_engine(training: Training, tell: Tell, **options: Any) -> Engine:
     return RayEngine(training, tell, **options)
 
 
-ENGINES: dict[str, Callable[..., Engine]] = {"local": LocalEngine, "ray": _ray_engine}
+ENGINES: dict[EngineName, Callable[..., Engine]] = {"local": LocalEngine, "ray": _ray_engine}
+
+
+class EngineChoice(NamedTuple):
+    """The engine of a run, and the options of that for Ray; see `api.train`."""
+
+    name: EngineName = "local"
+    address: str | None = None
+    mixed: bool = False
+
+    def require_usable(self, settings: TrainSettings) -> None:
+        """Raise ConfigError for an engine that cannot train with such settings, or here."""
+        if self.name not in ENGINES:
+            raise ConfigError(f"engine: found {self.name!r}; expected {', '.join(ENGINES)}")
+        if self.name == "local":
+            if self.address is not None or self.mixed:
+                flag = "mixed" if self.address is None else "address"
+                raise ConfigError(f"{flag}: has no effect with engine local", "--engine ray")
+            return
+        if settings.shards == 1:
+            raise ConfigError(
+                "engine: found ray and one shard; expected several, which machines share",
+                "--shards 4",
+            )
+        if find_spec("ray") is None:
+            raise ConfigError("engine: ray is not installed", "pip install 'embedcli[ray]'")
+
+    def make(self, training: Training, tell: Tell) -> Engine:
+        """Return the engine of a run."""
+        if self.name == "local":
+            return ENGINES[self.name](training, tell)
+        return ENGINES[self.name](training, tell, address=self.address or "auto", mixed=self.mixed)
+
+
+LOCAL = EngineChoice()

@@ -54,7 +54,7 @@ from embedcli.training.checkpoint import (
     require_checkpoint,
     save_checkpoint,
 )
-from embedcli.training.engines import Engine, LocalEngine, Notice, Round, Tell
+from embedcli.training.engines import LOCAL, EngineChoice, Notice, Round
 from embedcli.training.environment import environment
 from embedcli.training.loop import Step, Training
 from embedcli.training.pretrained import ABSENT, Coverage, copy_vectors
@@ -154,7 +154,6 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
 Event: TypeAlias = Reading | Counting | Prepared | Replica | Step | Round | Notice
 Report = Callable[[Event], None]
 Stop = Callable[[], bool]
-EngineMaker = Callable[[Training, Tell], Engine]
 
 
 def start(
@@ -163,10 +162,11 @@ def start(
     settings: TrainSettings,
     report: Report,
     stop: Stop,
-    engine: EngineMaker = LocalEngine,
+    engine: EngineChoice = LOCAL,
 ) -> Trained:
     """Train on text and save the model in `folder`; see `api.train`."""
     require_usable(settings)
+    engine.require_usable(settings)
     require_place(folder)
     require_model_or_nothing(folder)
     with files.Lock(folder):
@@ -225,7 +225,7 @@ def resume(
     given: Mapping[str, Any],
     report: Report,
     stop: Stop,
-    engine: EngineMaker = LocalEngine,
+    engine: EngineChoice = LOCAL,
 ) -> Trained:
     """Go on with the run whose checkpoint lies beside `folder`.
 
@@ -238,6 +238,7 @@ def resume(
         has_checkpoint(folder)  # removes what a killed process left of another one
         checkpoint = Checkpoint.load(folder)
         settings = same_settings(given, checkpoint.settings)
+        engine.require_usable(settings)
         places = checkpoint.sources if sources is None else absolute(sources)
         require_not_typed(places)
         with files.working_folder(folder) as work:
@@ -424,10 +425,10 @@ class Run:
             )
         )
 
-    def train(self, stop: Stop, make_engine: EngineMaker = LocalEngine) -> Trained:
+    def train(self, stop: Stop, chosen: EngineChoice = LOCAL) -> Trained:
         """Train to the end and save the model; raises Stopped where `stop` asks for it."""
         training = self.training
-        engine = make_engine(training, self._tell)
+        engine = chosen.make(training, self._tell)
         self._take_snapshot()
         try:
             # Overflow is found by the training loop, which raises an error of its own.

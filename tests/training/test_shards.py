@@ -335,11 +335,15 @@ def test_the_command_writes_a_line_a_round_to_its_report(tmp_path, monkeypatch, 
     ("options", "message"),
     [
         ({"engine": "ray", "shards": 1}, "engine: found ray and one shard"),
+        ({"engine": "ray"}, "engine: ray is not installed"),
         ({"engine": "spark"}, "engine: found 'spark'; expected local, ray"),
         ({"address": "auto"}, "address: has no effect with engine local"),
         ({"mixed": True}, "mixed: has no effect with engine local"),
     ],
 )
-def test_an_engine_that_cannot_train_is_refused(options, message, train):
+def test_an_engine_that_cannot_train_is_refused(options, message, train, monkeypatch):
+    monkeypatch.setattr(engines, "find_spec", lambda _: None)
+    heard = []
     with pytest.raises(ConfigError, match=message):
-        train(batch_size=16, **options)
+        train(batch_size=16, report=heard.append, **options)
+    assert not heard  # the text is not read
