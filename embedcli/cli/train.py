@@ -7,9 +7,9 @@ import os
 import shlex
 import signal
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -105,14 +105,11 @@ def train(
         terminal.note(f"no corpus given: training on the sample, {text}", quiet=quiet)
     several = replicas is not None or (resume and (out / "replicas.json").is_file())
     shown = False
-    lines = None
-    if rounds is not None:
-        with files.storing(rounds):
-            lines = rounds.open("a" if resume else "w", encoding="utf-8")
-    with lines or nullcontext(), Progress(quiet) as progress, _StopSignals() as stop:
+    lines: TextIO | None = None
+    with ExitStack() as opened, Progress(quiet) as progress, _StopSignals() as stop:
 
         def report(event: Event) -> None:
-            nonlocal shown
+            nonlocal shown, lines
             progress.report(event)
             if isinstance(event, Replica):
                 number = f"replica {event.number} of {event.replicas}"
@@ -123,8 +120,12 @@ def train(
                 lines.write(json.dumps(records.to_json(event, digits=6)) + "\n")
                 lines.flush()
             elif isinstance(event, Prepared):
-                if lines is not None and event.settings.shards == 1:
+                if rounds is not None and event.settings.shards == 1:
                     raise ConfigError("report: has no effect with shards 1", "--shards 4")
+                if rounds is not None and lines is None:
+                    with files.storing(rounds):
+                        file = rounds.open("a" if resume else "w", encoding="utf-8")
+                    lines = opened.enter_context(file)
                 if not shown or event.resumed is not None:  # each replica has the same text
                     _say_start(event, quiet)
                 shown = True

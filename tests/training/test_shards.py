@@ -329,6 +329,8 @@ def test_the_command_writes_a_line_a_round_to_its_report(tmp_path, monkeypatch, 
     assert sum(machine["words"] for line in lines for machine in line["machines"]) == 13 * 600
     assert main([*command, "--out", "one"]) == 1
     assert "report: has no effect with shards 1" in capsys.readouterr().err
+    assert main([*command, "--shards", "3", "--optimizer", "adam"]) == 1
+    assert len((tmp_path / "rounds.jsonl").read_text().splitlines()) == len(lines)
 
 
 @pytest.mark.parametrize(
