@@ -133,8 +133,12 @@ def train(
 
         try:
             how: dict[str, Any] = {"config": config, "report": report, "stop": stop.asked}
-            if several and engine != "local":
-                raise ConfigError("engine: has no effect with --replicas", "leave one of them out")
+            of_one = {"engine": engine != "local", "address": address is not None, "mixed": mixed}
+            for name, is_given in of_one.items():
+                if several and is_given:
+                    raise ConfigError(
+                        f"{name}: has no effect with --replicas", "leave one of them out"
+                    )
             if several:
                 every = api.train_replicas(
                     corpus or None, out, replicas, resume=resume, **how, **settings

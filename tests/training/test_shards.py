@@ -333,6 +333,15 @@ def test_the_command_writes_a_line_a_round_to_its_report(tmp_path, monkeypatch, 
     assert len((tmp_path / "rounds.jsonl").read_text().splitlines()) == len(lines)
 
 
+@pytest.mark.parametrize("flags", [["--engine=ray"], ["--address=auto"], ["--mixed"]])
+def test_replicas_are_not_trained_by_an_engine(flags, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "corpus.txt").write_text(TEXT)
+    assert main(["train", "corpus.txt", "--replicas", "2", *flags]) == 1
+    name = flags[0].strip("-").split("=")[0]
+    assert f"{name}: has no effect with --replicas" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
