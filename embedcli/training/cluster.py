@@ -155,7 +155,8 @@ class RayEngine:
         self._address, self._mixed = address, mixed
         self._members: list[_Member] = []
         self._coming: list[_Member] = []
-        self._refused: set[str] = set()
+        self._refused: dict[str, str] = {}  # why, by node
+        self._differ = False  # whether one was refused for the bytes it may give
         self._looked = 0.0
         self._longest = 0.0
         self._collected = training.done
@@ -202,11 +203,14 @@ class RayEngine:
         for ref in late:
             self._drop(coming[ref], f"was not ready in {START:.0f} s")
         self._admit()
-        if not self._members:
-            raise ConfigError(
-                f"engine: waited for a replica on {names}; none was made",
-                "are their cores taken by other work? see ray status",
-            )
+        if self._members:
+            return
+        if self._differ:
+            raise ConfigError(f"engine: {'; '.join(self._refused.values())}", "--mixed allows it")
+        raise ConfigError(
+            f"engine: waited for a replica on {names}; none was made",
+            "are their cores taken by other work? see ray status",
+        )
 
     def train(self, epoch: int, number: int) -> list[BatchReport]:
         """Train a round on the machines there are; what is lost is trained again."""
@@ -381,10 +385,10 @@ class RayEngine:
         self._looked = now
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        known = {member.node for member in [*self._members, *self._coming]} | self._refused
+        known = {member.node for member in [*self._members, *self._coming]}
         for node in ray.nodes():
             name, cores = node["NodeID"], int(node["Resources"].get("CPU", 0))
-            if not node["Alive"] or not cores or name in known:
+            if not node["Alive"] or not cores or name in known or name in self._refused:
                 continue
             actor = (
                 ray.remote(Replica)
@@ -411,8 +415,7 @@ class RayEngine:
             others = [f"{key} {about.get(key)}" for key in here if here[key] != about.get(key)]
             if others and not self._mixed:
                 found = f"has {', '.join(others)}, which may give other bytes than this machine"
-                if not self._members:
-                    raise ConfigError(f"engine: {member.name} {found}", "--mixed allows it")
+                self._differ = True
                 self._drop(member, found, refuse=True)
                 continue
             if others:
@@ -433,7 +436,7 @@ class RayEngine:
             if member in members:
                 members.remove(member)
         if refuse:
-            self._refused.add(member.node)
+            self._refused[member.node] = f"{member.name} {why}"
         self._ray.kill(member.actor)
 
 

@@ -1,6 +1,7 @@
 """The engine for Ray, on a cluster of three nodes on this machine: always the same table."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -203,3 +204,112 @@ def test_the_error_of_a_replica_names_the_step_of_the_run(training):
     step = training.plan.rounds + 2 + 1
     with pytest.raises(TrainingError, match=rf"step {step} \(epoch 2, "):
         replica.turn(1, 2, 0, 1)
+
+
+class Ref:
+    """What an actor returned, or the error that it raised."""
+
+    def __init__(self, value=None, error=None):
+        self.value, self.error = value, error
+
+    def get(self):
+        if self.error is not None:
+            raise self.error
+        return pickle.loads(self.value)
+
+
+class Actor:
+    """A replica in this process; it is lost once its node is in `lost`."""
+
+    def __init__(self, cluster, node, *args):
+        self.cluster, self.node = cluster, node
+        self.replica = None if node in cluster.unmade else engine.Replica(*args)
+
+    def __getattr__(self, name):
+        return Method(self, name)
+
+
+class Method:
+    def __init__(self, actor, name, returns=1):
+        self.actor, self.name, self.returns = actor, name, returns
+
+    def options(self, num_returns):
+        return Method(self.actor, self.name, num_returns)
+
+    def remote(self, *args):
+        actor = self.actor
+        actor.cluster.calls.append((actor.node[:1], self.name))
+        try:
+            given = [each.get() if isinstance(each, Ref) else each for each in args]
+            actor.cluster.before(actor.node, self.name)
+            if actor.replica is None or actor.node in actor.cluster.lost:
+                raise ray.exceptions.RayActorError
+            found = getattr(actor.replica, self.name)(*given)
+        except ray.exceptions.RayError as error:
+            refs = [Ref(error=error)] * self.returns
+        else:
+            parts = [found] if self.returns == 1 else found
+            refs = [Ref(pickle.dumps(each)) for each in parts]
+        return refs[0] if self.returns == 1 else refs
+
+
+class Cluster:
+    """As much of Ray as the engine asks for, with nodes in this process."""
+
+    exceptions = ray.exceptions
+
+    def __init__(self, *names, unmade=()):
+        self.names = [name * 56 for name in names]
+        self.unmade = [name * 56 for name in unmade]
+        self.lost, self.calls, self.limits = set(), [], []
+        self.before = lambda node, call: None
+
+    def is_initialized(self):
+        return True
+
+    def put(self, value):
+        return value
+
+    def nodes(self):
+        return [
+            {"NodeID": each, "Resources": {"CPU": 1}, "Alive": True, "NodeManagerHostname": each[0]}
+            for each in self.names
+        ]
+
+    def remote(self, kind):
+        return self
+
+    def options(self, num_cpus, scheduling_strategy):
+        made = type(self).__new__(type(self))
+        made.remote = lambda shipment, *args: Actor(
+            self, scheduling_strategy.node_id, pickle.loads(pickle.dumps(shipment)), *args
+        )
+        return made
+
+    def wait(self, refs, num_returns=1, timeout=None):
+        return refs[:num_returns], refs[num_returns:]
+
+    def get(self, ref, timeout):
+        self.limits.append(timeout)
+        return ref.get()
+
+    def kill(self, actor):
+        self.calls.append((actor.node[:1], "kill"))
+
+
+def on(cluster, training, said):
+    made = engine.RayEngine(training, lambda notice: said.append(notice.text))
+    made._ray = cluster
+    return made
+
+
+def test_a_machine_that_differs_is_left_out_whatever_its_place(training, monkeypatch):
+    about = [{"kernel": "another"}, {}, {"kernel": "another"}]
+    here = {"embed": embedcli.__version__, **engine.environment()}
+    monkeypatch.setattr(engine.Replica, "about", lambda _: {**here, **about.pop(0)})
+    said = []
+    steps = training.steps(on(Cluster("a", "b", "c"), training, said))
+    next(steps)
+    assert [machine.name for machine in training.engine.round.machines] == ["b (bbbbbb)"]
+    assert sum("has kernel another" in text for text in said) == 2
+    steps.close()
