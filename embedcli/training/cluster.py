@@ -409,7 +409,7 @@ class RayEngine:
             try:
                 about = self._get(member.about)
             except _LostError as error:
-                self._drop(member, f"could not make a replica ({error})")
+                self._drop(member, f"could not make a replica ({error})", refuse=True)
                 continue
             here = {"embed": __version__, **environment()}
             others = [f"{key} {about.get(key)}" for key in here if here[key] != about.get(key)]

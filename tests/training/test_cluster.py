@@ -313,3 +313,14 @@ def test_a_machine_that_differs_is_left_out_whatever_its_place(training, monkeyp
     assert [machine.name for machine in training.engine.round.machines] == ["b (bbbbbb)"]
     assert sum("has kernel another" in text for text in said) == 2
     steps.close()
+
+
+def test_a_replica_that_cannot_be_made_is_tried_once(training, monkeypatch):
+    monkeypatch.setattr(engine, "LOOK_FOR_MACHINES", 0.0)
+    cluster, said = Cluster("a", "b", unmade="b"), []
+    steps = training.steps(on(cluster, training, said))
+    for _ in range(3):
+        next(steps)
+    assert cluster.calls.count(("b", "about")) == 1
+    assert sum("could not make a replica" in text for text in said) == 1
+    steps.close()
