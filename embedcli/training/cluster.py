@@ -112,9 +112,9 @@ class Replica:
         """Return how many rounds were applied, and the arrays after them."""
         return self._done, self._training.state.arrays()
 
-    def load(self, state: tuple[int, dict[str, Array]]) -> int:
+    def load(self, done: int, arrays: dict[str, Array]) -> int:
         """Go on from the state of another replica."""
-        self._done, arrays = state
+        self._done = done
         for name, array in self._training.state.arrays().items():
             array[...] = arrays[name]
         self._training.merger.adopt()
@@ -291,7 +291,8 @@ class RayEngine:
             return
         for member in self._members:
             with contextlib.suppress(_LostError):
-                done, arrays = self._get(member.actor.state.remote())
+                found = member.actor.state.options(num_returns=2).remote()
+                done, arrays = map(self._get, found)
                 if done == training.done:
                     for name, array in training.state.arrays().items():
                         if name in arrays:  # else those of the best epoch
@@ -360,22 +361,47 @@ class RayEngine:
                 done[member.node] = self._get(ref)
             except _LostError:
                 self._drop(member, "is lost")
-        if not self._members:
-            training.whole = False
-            raise WorkerError("engine: all machines are lost, and the tables with them")
+        self._require_members()
         # 2. Where some have applied this round, the others get their tables.
-        last = max(done.values())
-        donor = next(member for member in self._members if done[member.node] == last)
-        for member in [each for each in self._members if done[each.node] < last]:
-            self._load(member, donor)
+        while self._members:
+            last = max(done[member.node] for member in self._members)
+            behind = [member for member in self._members if done[member.node] < last]
+            if not behind:
+                break
+            donor = next(member for member in self._members if done[member.node] == last)
+            if self._load(behind[0], donor):
+                done[behind[0].node] = last
+        self._require_members()
         if last == training.done:
             self._result = None
 
-    def _load(self, member: _Member, donor: _Member) -> None:
+    def _require_members(self) -> None:
+        if not self._members:
+            self._training.whole = False
+            raise WorkerError("engine: all machines are lost, and the tables with them")
+
+    def _load(self, member: _Member, donor: _Member) -> bool:
+        """Give a machine the tables of another; drop the one that is lost and return False."""
+        done, arrays = donor.actor.state.options(num_returns=2).remote()
         try:
-            self._get(member.actor.load.remote(donor.actor.state.remote()))
+            self._get(done)  # alone: the arrays are not for this process
         except _LostError:
-            self._drop(member, "is lost")
+            self._drop(donor, "is lost")
+            return False
+        try:
+            self._get(member.actor.load.remote(done, arrays))
+        except _LostError:
+            lost = member if self._answers(donor) else donor
+            self._drop(lost, "is lost")
+            return False
+        return True
+
+    def _answers(self, member: _Member) -> bool:
+        try:
+            self._get(member.actor.about.remote())
+        except _LostError:
+            return False
+        return True
 
     def _look_for_machines(self) -> None:
         """Begin to make a replica on each machine that has none."""
@@ -423,11 +449,13 @@ class RayEngine:
                     **self.differences,
                     f"machine {member.name}": ", ".join(others),
                 }
-            self._coming.remove(member)
-            self._members.append(member)
             if self._training.done > self._first_done:
                 self._tell(Notice(f"{member.name} takes part from round {self._training.done + 1}"))
-                self._load(member, self._members[0])
+                while member in self._coming and not self._load(member, self._members[0]):
+                    self._require_members()
+            if member in self._coming:
+                self._coming.remove(member)
+                self._members.append(member)
 
     def _drop(self, member: _Member, why: str, *, refuse: bool = False) -> None:
         """Do without a machine from now on."""

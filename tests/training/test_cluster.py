@@ -324,3 +324,24 @@ def test_a_replica_that_cannot_be_made_is_tried_once(training, monkeypatch):
     assert cluster.calls.count(("b", "about")) == 1
     assert sum("could not make a replica" in text for text in said) == 1
     steps.close()
+
+
+def test_a_donor_that_is_lost_is_replaced_by_another(training):
+    cluster, said = Cluster("a", "b", "c"), []
+    steps = training.steps(on(cluster, training, said))
+    next(steps)
+
+    def before(node, call):
+        if call == "accept" and node[0] == "c":  # when the others have applied the round
+            raise ray.exceptions.GetTimeoutError("slow")
+        if call == "state" and node[0] == "a":
+            cluster.lost.add(node)
+
+    cluster.before = before
+    next(steps)
+    assert [text for text in said if "is lost" in text] == ["a (aaaaaa) is lost"]
+    assert ("b", "state") in cluster.calls
+    cluster.before = lambda node, call: None
+    next(steps)
+    assert [each.name[0] for each in training.engine.round.machines] == ["b", "c"]
+    steps.close()
