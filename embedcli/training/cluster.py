@@ -11,7 +11,6 @@ those that are left, to the same bytes; machines that join later get the tables 
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -34,6 +33,7 @@ START = 300.0  # seconds in which the machines that are there have to be ready
 SHORTEST = 120.0  # after which a machine that does not answer counts as lost, or
 TIMES_LONGEST = 20  # so many times what the longest turn took
 FAILURES = 10  # of one round, after which it is given up
+SLOWEST = 5e6  # bytes a second at which whole tables are sent, at least
 LOOK_FOR_MACHINES = 2.0  # seconds between two looks
 
 
@@ -289,18 +289,23 @@ class RayEngine:
         training = self._training
         if self._collected == training.done:
             return
+        reasons = []
         for member in self._members:
-            with contextlib.suppress(_LostError):
+            try:
                 found = member.actor.state.options(num_returns=2).remote()
-                done, arrays = map(self._get, found)
-                if done == training.done:
-                    for name, array in training.state.arrays().items():
-                        if name in arrays:  # else those of the best epoch
-                            array[...] = arrays[name]
-                    self._collected = done
-                    return
+                done, arrays = (self._get(each, self._limit_of_tables) for each in found)
+            except _LostError as error:
+                reasons.append(f"{member.name}: {error}")
+                continue
+            if done == training.done:
+                for name, array in training.state.arrays().items():
+                    if name in arrays:  # else those of the best epoch
+                        array[...] = arrays[name]
+                self._collected = done
+                return
         training.whole = False
-        raise WorkerError("engine: no machine is left that holds the tables")
+        why = f" ({'; '.join(reasons)})" if reasons else ""
+        raise WorkerError(f"engine: no machine is left that holds the tables{why}")
 
     def __exit__(
         self,
@@ -328,6 +333,12 @@ class RayEngine:
         """Seconds after which a machine that computes is taken to be lost."""
         return max(SHORTEST, TIMES_LONGEST * self._longest)
 
+    @property
+    def _limit_of_tables(self) -> float:
+        """The same for a machine that sends whole tables, or gets them."""
+        size = sum(array.nbytes for array in self._training.state.arrays().values())
+        return self._limit + size / SLOWEST
+
     def _first(self, refs: list[Any], limit: float, what: str) -> Any:
         """Return the first of some results that is there; raises _LostError after `limit`."""
         ready, _ = self._ray.wait(refs, num_returns=1, timeout=limit)
@@ -335,11 +346,14 @@ class RayEngine:
             raise _LostError(f"waited {limit:.0f} s for {what}")
         return ready[0]
 
-    def _get(self, ref: Any) -> Any:
+    def _get(self, ref: Any, limit: float | None = None) -> Any:
         """Return a result; raises _LostError where it is lost, and what the user can mend."""
         errors = self._ray.exceptions
+        limit = self._limit if limit is None else limit
         try:
-            return self._ray.get(ref, timeout=self._limit)
+            return self._ray.get(ref, timeout=limit)
+        except errors.GetTimeoutError as error:
+            raise _LostError(f"waited {limit:.0f} s") from error
         except errors.RayTaskError as error:
             cause = error.cause
             if isinstance(cause, (WorkerError, errors.RayError)):
@@ -384,12 +398,12 @@ class RayEngine:
         """Give a machine the tables of another; drop the one that is lost and return False."""
         done, arrays = donor.actor.state.options(num_returns=2).remote()
         try:
-            self._get(done)  # alone: the arrays are not for this process
+            self._get(done, self._limit_of_tables)  # alone: the arrays are not for this process
         except _LostError:
             self._drop(donor, "is lost")
             return False
         try:
-            self._get(member.actor.load.remote(done, arrays))
+            self._get(member.actor.load.remote(done, arrays), self._limit_of_tables)
         except _LostError:
             lost = member if self._answers(donor) else donor
             self._drop(lost, "is lost")

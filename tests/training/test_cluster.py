@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import embedcli
-from embedcli.errors import ConfigError, TrainingError
+from embedcli.errors import ConfigError, TrainingError, WorkerError
 from embedcli.training import cluster as engine
 from embedcli.training.engines import Notice, Round
 from embedcli.training.loop import Training
@@ -344,4 +344,24 @@ def test_a_donor_that_is_lost_is_replaced_by_another(training):
     cluster.before = lambda node, call: None
     next(steps)
     assert [each.name[0] for each in training.engine.round.machines] == ["b", "c"]
+    steps.close()
+
+
+def test_large_tables_have_more_time_and_an_error_says_how_much(training, monkeypatch):
+    monkeypatch.setattr(engine, "SLOWEST", 1.0)
+    size = sum(array.nbytes for array in training.state.arrays().values())
+    cluster = Cluster("a")
+    steps = training.steps(on(cluster, training, []))
+    next(steps)
+
+    def before(node, call):
+        if call == "state":
+            raise ray.exceptions.GetTimeoutError("slow")
+
+    cluster.before = before
+    limit = engine.SHORTEST + size
+    with pytest.raises(WorkerError, match=rf"a \(aaaaaa\): waited {limit:.0f} s"):
+        training.complete()
+    assert cluster.limits[-1] == limit
+    cluster.before = lambda node, call: None
     steps.close()
