@@ -55,7 +55,7 @@ class Step(NamedTuple):
     loss: float  # mean over the group
     words: int  # corpus tokens consumed by the group
     rate: float  # learning rate at its beginning
-    shares: tuple[int, ...]  # batches computed by each worker
+    shares: tuple[int, ...]  # batches computed by each worker; () where machines share them
     record: Mapping[str, Any] | None  # at the end of an epoch: what the log keeps of it
 
     def _repr_html_(self) -> str:
@@ -265,6 +265,9 @@ class Training:
         if state.group * parts // self.groups > number * parts // self.groups:
             state.curve.append(float(f"{state.part_loss / max(state.part_count, 1):.6g}"))
             state.part_loss, state.part_count = 0.0, 0.0
+        shares: tuple[int, ...] = ()
+        if isinstance(self.engine, LocalEngine):
+            shares = tuple(sum(r.worker == n for r in reports) for n in range(self.workers))
         return Step(
             number=epoch * self.groups + number + 1,
             total=self.total,
@@ -273,7 +276,7 @@ class Training:
             loss=loss / max(count, 1),
             words=words,
             rate=lr,
-            shares=tuple(sum(r.worker == n for r in reports) for n in range(self.workers)),
+            shares=shares,
             record=self._end_epoch() if state.group == self.groups else None,
         )
 

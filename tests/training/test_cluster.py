@@ -309,7 +309,7 @@ def test_a_machine_that_differs_is_left_out_whatever_its_place(training, monkeyp
     monkeypatch.setattr(engine.Replica, "about", lambda _: {**here, **about.pop(0)})
     said = []
     steps = training.steps(on(Cluster("a", "b", "c"), training, said))
-    next(steps)
+    assert next(steps).shares == ()
     assert [machine.name for machine in training.engine.round.machines] == ["b (bbbbbb)"]
     assert sum("has kernel another" in text for text in said) == 2
     steps.close()
