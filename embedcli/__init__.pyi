@@ -89,6 +89,9 @@ from embedcli.text.tokenized import Line as Line
 from embedcli.text.tokenized import Tokenized as Tokenized
 from embedcli.text.vocabulary import Coverage as Coverage
 from embedcli.text.vocabulary import Vocabulary as Vocabulary
+from embedcli.training.engines import Machine as Machine
+from embedcli.training.engines import Notice as Notice
+from embedcli.training.engines import Round as Round
 from embedcli.training.loop import Step as Step
 from embedcli.training.run import Counting as Counting
 from embedcli.training.run import Prepared as Prepared

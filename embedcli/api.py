@@ -89,6 +89,8 @@ def train(
     setting `update` names a model to continue, whose settings take the place of the preset.
     `report` is called while a long text is read, with what the run starts from, and after each
     group of batches; if `stop` then returns true, a checkpoint is kept and `Stopped` is raised.
+    With several `shards` it gets a `Round` before each `Step`, and from a cluster a `Notice` where
+    a machine joins, is lost or is left out.
 
     `engine` says who trains the `shards`: this machine, one after the other, or with "ray" the
     machines of the Ray cluster at `address` ("auto" by default). The table is the same; machines

@@ -46,6 +46,8 @@ def shown(tmp_path_factory):
     embedcli.train(reviews, folder / "c", task="classify", **settings)
     embedcli.train(numbers, folder / "r", task="regress", **settings)
     found += [embedcli.training.run.Reading(1, 2), embedcli.training.run.Counting(1, 2)]
+    machine = embedcli.Machine("<b>", 4, 100, 1.0, 0)
+    found += [machine, embedcli.Round(1, 1.0, (machine,)), embedcli.Notice("<b> is lost")]
     table = embedcli.load(model)
     found += [table.vocabulary, embedcli.lookup(["<b>"], model), embedcli.lookup(["<b>"], model)[0]]
     for answers in (

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from embedcli.config import EngineName, TrainSettings
 from embedcli.errors import ConfigError
 from embedcli.parallel import Team
+from embedcli.views import notebook
 
 if TYPE_CHECKING:
     from embedcli.training.loop import BatchReport, Training
@@ -29,6 +30,9 @@ class Machine(NamedTuple):
     seconds: float  # that it trained for
     sent: int  # bytes
 
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
+
 
 class Round(NamedTuple):
     """A round that is over, of so many from 1; it took the seconds from its start to its end."""
@@ -37,11 +41,17 @@ class Round(NamedTuple):
     seconds: float
     machines: tuple[Machine, ...]
 
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
+
 
 class Notice(NamedTuple):
     """What a person should know of the machines, while a run goes on."""
 
     text: str
+
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
 
 
 Tell = Callable[[Notice], None]
