@@ -29,7 +29,7 @@ from embedcli.training.environment import environment
 from embedcli.training.loop import BatchReport, Training, TrainState
 from embedcli.training.shards import Changes, Plan
 
-START = 300.0  # seconds in which the machines that are there have to be ready
+START = 300.0  # seconds to wait for the first replicas
 SHORTEST = 120.0  # after which a machine that does not answer counts as lost, or
 TIMES_LONGEST = 20  # so many times what the longest turn took
 FAILURES = 10  # of one round, after which it is given up
@@ -236,7 +236,7 @@ class RayEngine:
     def _round(self, epoch: int, number: int) -> None:
         """Train and merge a round; `_result` is set once all that it changes is known."""
         members, shards = list(self._members), self._training.plan.shards
-        # 1. Give each machine a shard, and another one when it is through.
+        # 1. Give each machine a shard, and another one when it has finished one.
         left, free = deque(range(shards)), deque(members)
         busy: dict[Any, tuple[int, _Member]] = {}
         changes: dict[int, list[Any]] = {}
@@ -347,7 +347,10 @@ class RayEngine:
         return ready[0]
 
     def _get(self, ref: Any, limit: float | None = None) -> Any:
-        """Return a result; raises _LostError where it is lost, and what the user can mend."""
+        """Return a result.
+
+        Raises _LostError if it is lost; an EmbedError of the replica is raised as it is.
+        """
         errors = self._ray.exceptions
         limit = self._limit if limit is None else limit
         try:

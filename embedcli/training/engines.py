@@ -46,7 +46,7 @@ class Round(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """What a person should know of the machines, while a run goes on."""
+    """A message for the user about the machines of a run."""
 
     text: str
 
@@ -60,8 +60,8 @@ Tell = Callable[[Notice], None]
 class Engine(Protocol):
     """Trains the shards of a run, as long as it is open.
 
-    `differences` says of machines that may give other bytes what they compute with. `round` is
-    the last round; None before it, and where there is one shard.
+    `differences` maps each machine that may give other bytes to its versions that differ. `round`
+    is the last round; None before it, and where there is one shard.
     """
 
     differences: Mapping[str, str]
@@ -93,7 +93,7 @@ class LocalEngine:
         self._training = training
         self.round: Round | None = None
         self.team = Team(1, training.work)
-        self._in_turns = False  # of a round, whose changes can be taken back
+        self._in_turns = False  # whether a round is being trained, so that `restore` can undo it
 
     def __enter__(self) -> LocalEngine:
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]

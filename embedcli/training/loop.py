@@ -329,7 +329,7 @@ class Training:
         team.run(COMMAND.pack(what, *[0] * 6), len(self.merger.tasks))
 
     def restore(self) -> None:
-        """Take back what the shards of a round changed that is not over."""
+        """Undo the changes of an unfinished round."""
         self.merger.restore()
         self.whole = True
 

@@ -1,10 +1,11 @@
-"""Shards: stretches of a text that are trained apart for a round, and how their changes are merged.
+"""Shards: parts of a text, trained independently for a round, after which changes are merged.
 
 In a round each shard takes its next batches, beginning with the tables that all shards have in
 common. Then the changes of each row are added in the order of the shards, each without its
 projection on the sum so far, where that points the same way (Maleki et al. 2017, "Parallel
-stochastic gradient descent with sound combiners"): what several shards found counts once, what
-only one of them found counts in full. The optimizer's sums of squares, and counts, are added.
+stochastic gradient descent with sound combiners"): the part of a change that other shards made
+too is counted once; the rest is added in full. The optimizer's sums of squares, and counts, are
+added.
 
 Who trains a shard, and when, makes no difference to the result.
 """
@@ -181,9 +182,9 @@ class Merger:
         self._touched[name][ids] = True
 
     def end_turn(self, task: int) -> None:
-        """Add a part of the shard's changes to those of the shards before, and take them back.
+        """Add a part of the shard's changes to the sum, and reset the rows to the common table.
 
-        Counts of steps, which no shard reads, just go on.
+        Counts of steps are not reset, as no shard reads them.
         """
         name, part = self.tasks[task]
         if name == COUNTS:
