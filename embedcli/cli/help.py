@@ -24,6 +24,7 @@ TOPICS = {
     "memory": ("reliability.md", "No space, no memory, errors of the disk"),
     "same-bytes": ("reliability.md", "The same bytes"),
     "model-folder": ("reliability.md", "The model folder"),
+    "clusters": ("clusters.md", ""),
     "update": ("starting.md", ""),
     "unknown-words": ("json.md", "Words that are not in the vocabulary"),
     "search": ("search.md", ""),
