@@ -1,4 +1,4 @@
-"""A hook of MkDocs: pages of the site that lie outside docs/, and the links to them."""
+"""A hook of MkDocs: pages of the site that lie outside docs/, links to them, and anchors."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import regex
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parent.parent
@@ -17,6 +18,16 @@ PAGES = {
     "SECURITY.md": "security.md",
 }
 LINK = re.compile(r"\]\((?:\.\./)?(docs/)?([^)#\s]+)")
+
+
+def on_config(config: Any) -> Any:
+    """Name the anchors of headings as GitHub does, with the vowel signs of Devanagari."""
+    config.mdx_configs["toc"]["slugify"] = _slug
+    return config
+
+
+def _slug(heading: str, separator: str) -> str:
+    return regex.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", separator)
 
 
 def on_files(files: Files, config: Any) -> Files:
