@@ -26,6 +26,7 @@ threadpoolctl.threadpool_limits = lambda *_, **__: __import__("contextlib").null
 for name in ("SIGHUP", "SIGKILL", "SIGPIPE", "pthread_sigmask"):
     delattr(signal, name)
 del socket.MSG_DONTWAIT
+shutil._use_fd_functions = False  # as it decides there when it is imported
 sys.platform = "win32"
 from embedcli.cli import main
 for line in sys.argv[1].splitlines():
