@@ -509,7 +509,7 @@ class TrainSettings(TextSettings):
         "from 1 to 1024",
     )
     group_growth: float = run_setting(
-        1.0, "How many times as many batches a group has at the end of an epoch.", "from 1 to 16"
+        1.0, "How many times as many batches a group has at the end of the run.", "from 1 to 16"
     )
     shards: int = setting(
         1,
@@ -520,7 +520,7 @@ class TrainSettings(TextSettings):
     )
     round: str = shard_setting(
         "auto",
-        "Words of each shard in a round; auto: at most 1M, and enough rounds for the shards.",
+        "Words of each shard in the last and longest round; auto: at most 1M, and enough rounds.",
         pattern=r"[1-9][0-9]{0,11}|[1-9][0-9]{0,8}[kKmM]|auto",
         form="a number of words (200000, 200k, 1M), auto",
     )

@@ -141,7 +141,7 @@ class Checkpoint:
     def restored(self, task: Task, plan: Plan) -> TrainState:
         """Return the state of the run, checked against its task; raises StoreError."""
         with _damage(self.folder):
-            _require_place(self.place, self.step, plan.rounds, self.settings.epochs)
+            _require_place(self.place, self.step, plan)
             expected = self._expected_arrays(task)
             for name, kind in expected.items():
                 if name not in self.arrays:
@@ -253,15 +253,15 @@ def _damage(folder: Path) -> Iterator[None]:
         raise StoreError(f"{folder}: damaged: {error.message}", _HINT) from error
 
 
-def _require_place(place: Mapping[str, Any], step: int, groups: int, epochs: int) -> None:
-    """Raise KeyError or ValueError for a place that a run of `groups` an epoch cannot be at."""
+def _require_place(place: Mapping[str, Any], step: int, plan: Plan) -> None:
+    """Raise KeyError or ValueError for a place that a run of such a plan cannot be at."""
     fresh = TrainState({}, {}, np.zeros(0)).place()
     require_types({**fresh, **place}, {name: type(value) for name, value in fresh.items()})
     require_curve(place.get("curve", ()))
     require_log(place["log"])
     largest = {
-        "epoch": epochs - 1,
-        "group": groups - 1,
+        "epoch": plan.epochs - 1,
+        "group": plan.total - 1,
         "best_epoch": place["epoch"],
         "words": _MAX_COUNT,
         "epochs_before": _MAX_COUNT,
@@ -270,7 +270,8 @@ def _require_place(place: Mapping[str, Any], step: int, groups: int, epochs: int
     for name, most in largest.items():
         if not 0 <= place[name] <= most:
             raise ValueError(f"{name}: found {as_json(place[name])}; expected 0 to {most}")
-    if place["finished"] or step != place["epoch"] * groups + place["group"]:
+    before, group = plan.before(place["epoch"]), place["group"]
+    if place["finished"] or group >= plan.steps(place["epoch"]) or step != before + group:
         raise ValueError(f"step {step} is not where the run stopped")
 
 

@@ -77,7 +77,7 @@ class Replica:
         """Train a shard's batches of a round; return a `Turn` and the changes in parts."""
         began, training = time.perf_counter(), self._training
         training.state.epoch, training.state.group = epoch, number  # as errors tell the step
-        groups = training.plan.turn(number, shard)
+        groups = training.plan.turn(epoch, number, shard)
         try:
             reports = training.turn(self._engine.team, epoch, groups, (epoch, range(0)))
         except WorkerError as error:

@@ -107,7 +107,7 @@ class LocalEngine:
     def train(self, epoch: int, number: int) -> list[BatchReport]:
         """Train a group of batches, or the turns of all shards, and merge what they changed."""
         training, plan = self._training, self._training.plan
-        turns = [plan.turn(number, shard) for shard in range(plan.shards)]
+        turns = [plan.turn(epoch, number, shard) for shard in range(plan.shards)]
         following = [(epoch, turn[0]) for turn in turns[1:]] + [training.following(epoch, number)]
         if plan.shards == 1:
             return training.turn(self.team, epoch, turns[0], following[0])

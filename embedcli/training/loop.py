@@ -150,9 +150,10 @@ class Training:
         self.task = task
         self.settings = settings
         self.whole = True
-        self.plan = plan or Plan(task.batches, settings.group, growth=settings.group_growth)
-        self.groups = self.plan.rounds  # steps of an epoch
-        self.total = self.groups * settings.epochs
+        self.plan = plan or Plan(
+            task.batches, settings.epochs, settings.group, growth=settings.group_growth
+        )
+        self.total = self.plan.total
         self.workers = _useful_workers(task, settings)
         self.frozen = frozen or {}
         self._optimizer = make_optimizer(settings)
@@ -222,7 +223,7 @@ class Training:
     @property
     def done(self) -> int:
         """Steps done, of all epochs."""
-        return self.state.epoch * self.groups + self.state.group
+        return self.plan.before(self.state.epoch) + self.state.group
 
     def _place(self, state: TrainState | None) -> TrainState:
         """Put the weights and the optimizer's state where all workers see them."""
@@ -251,7 +252,8 @@ class Training:
 
     def _step(self) -> Step:
         state, epoch, number = self.state, self.state.epoch, self.state.group
-        lr = self._rate(epoch, self.plan.turn(number, 0)[0].start)
+        steps = self.plan.steps(epoch)
+        lr = self._rate(epoch, self.plan.turn(epoch, number, 0)[0].start)
         reports = self.engine.train(epoch, number)
         loss, count = sum(r.loss for r in reports), sum(r.examples for r in reports)
         words = int(sum(r.words for r in reports))
@@ -261,15 +263,15 @@ class Training:
         state.part_count += count
         state.words += words
         state.group += 1
-        parts = min(self.groups, max(1, CURVE_POINTS // self.settings.epochs))  # of an epoch
-        if state.group * parts // self.groups > number * parts // self.groups:
+        parts = min(steps, max(1, CURVE_POINTS // self.settings.epochs))  # of an epoch
+        if state.group * parts // steps > number * parts // steps:
             state.curve.append(float(f"{state.part_loss / max(state.part_count, 1):.6g}"))
             state.part_loss, state.part_count = 0.0, 0.0
         shares: tuple[int, ...] = ()
         if isinstance(self.engine, LocalEngine):
             shares = tuple(sum(r.worker == n for r in reports) for n in range(self.workers))
         return Step(
-            number=epoch * self.groups + number + 1,
+            number=self.done,
             total=self.total,
             epoch=epoch + 1,
             epochs=self.settings.epochs,
@@ -277,7 +279,7 @@ class Training:
             words=words,
             rate=lr,
             shares=shares,
-            record=self._end_epoch() if state.group == self.groups else None,
+            record=self._end_epoch() if state.group == steps else None,
         )
 
     def turn(
@@ -295,10 +297,11 @@ class Training:
 
     def following(self, epoch: int, number: int) -> tuple[int, range]:
         """Return epoch and batches of the first group after a step; no batches after the last."""
-        epoch, number = divmod(epoch * self.groups + number + 1, self.groups)
-        if epoch == self.settings.epochs:
-            return epoch, range(0)
-        return epoch, self.plan.turn(number, 0)[0]
+        if number + 1 < self.plan.steps(epoch):
+            return epoch, self.plan.turn(epoch, number + 1, 0)[0]
+        if epoch + 1 < self.settings.epochs:
+            return epoch + 1, self.plan.turn(epoch + 1, 0, 0)[0]
+        return epoch + 1, range(0)
 
     def make_merger(self) -> None:
         """Make what merges the shards; it is called before the processes that share it fork."""
@@ -365,7 +368,7 @@ class Training:
         state = self.state
         record: dict[str, Any] = {
             "epoch": state.epochs_before + state.epoch + 1,
-            "steps": state.steps_before + (state.epoch + 1) * self.groups,
+            "steps": state.steps_before + self.plan.before(state.epoch + 1),
             "loss": state.loss / max(state.count, 1),
             "words": state.words,
         }
@@ -393,7 +396,7 @@ class Training:
 
     def _rate(self, epoch: int, batch: int) -> float:
         of = self.settings
-        progress = (epoch + self.plan.progress(batch)) / of.epochs
+        progress = self.plan.progress(epoch, batch)
         return learning_rate(of.schedule, self.task.lr, progress, of.warmup)
 
     def work(self, worker: int, command: bytes, task: int) -> None:
@@ -472,7 +475,7 @@ class Training:
     def _apply(self, name: str, gradient: Gradient, epoch: int, batch: int) -> None:
         """Take the optimizer's step with the gradient of some rows, or of a whole parameter."""
         weights, state = self.state.parameters[name], self.state.slots[name]
-        t = self.state.steps_before + epoch * self.groups + self.plan.step(batch)
+        t = self.state.steps_before + self.plan.step(epoch, batch)
         lr = self._rate(epoch, batch)
         rows: Array | slice = slice(None)
         if isinstance(gradient, RowGrad):

@@ -12,10 +12,11 @@ Who trains a shard, and when, makes no difference to the result.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from math import log
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from embedcli.errors import ConfigError
 from embedcli.parallel import shared_array
 
 LONGEST_ROUND = 1_000_000  # tokens of a shard that `auto` chooses at most
+ROUND_GROWTH = 4  # how many times as long the last round of a run is as the first
 ROWS_AT_ONCE = 1024  # whose changes fit the cache of one core
 
 COUNTS = "trained"  # name of the array that counts the steps of each row of the table
@@ -36,17 +38,22 @@ Changes = dict[str, tuple[Array, Change]]  # ids (n,) and change, by parameter
 
 @dataclass(frozen=True)
 class Plan:
-    """Which batches are trained in each round of an epoch.
+    """Which batches are trained in each step of a run.
 
-    `batches` are cut into as many stretches as there are `shards`; a round takes the next `length`
-    batches of each, and a step the gradients of a `group` of them. With one shard
-    a round is a step. Groups are `growth` times as large at the end of an epoch.
+    `batches` are cut into as many stretches as there are `shards`. A step is a group of batches;
+    of several shards it is a round, in which each trains some groups. At the end of the run groups
+    are `growth` times as large as at its start, and rounds, then of `length` batches of a shard,
+    `ROUND_GROWTH` times as large: what many words change grows small with the learning rate.
 
-    >>> [len(*Plan(20, group=2, growth=3).turn(number, 0)) for number in range(6)]
-    [2, 2, 3, 3, 4, 6]
+    >>> plan = Plan(20, epochs=2, group=2, growth=3)
+    >>> [len(*plan.turn(0, step, 0)) for step in range(plan.steps(0))]
+    [2, 2, 2, 3, 3, 3, 4, 1]
+    >>> [len(*plan.turn(1, step, 0)) for step in range(plan.steps(1))]
+    [4, 4, 5, 5, 2]
     """
 
     batches: int
+    epochs: int
     group: int
     shards: int = 1
     length: int = 0
@@ -59,85 +66,112 @@ class Plan:
         Raises ConfigError where there are too few batches or rounds for the shards.
         """
         shards, epochs = settings.shards, settings.epochs
+        plan = cls(batches, epochs, settings.group, shards, growth=settings.group_growth)
         if shards == 1:
-            return cls(batches, settings.group, growth=settings.group_growth)
+            return plan
         per_batch = tokens / batches
         if settings.round == "auto":
-            length = batches * epochs // (recommended_rounds(shards) * shards)
+            length = plan.longest(recommended_rounds(shards))
             length = min(length, int(LONGEST_ROUND / per_batch))
         else:
             length = round(tokens_of(settings.round) / per_batch)
-        plan = cls(batches, settings.group, shards, max(length, 1), settings.group_growth)
+        plan = replace(plan, length=max(length, 1))
         fewest = recommended_rounds(shards) // 2
-        if shards > batches or plan.rounds * epochs < fewest:
-            longest = batches // shards // -(-fewest // epochs)
+        if shards > batches or plan.total < fewest:
+            longest = plan.longest(fewest)
             hints = [f"--round {int(longest * per_batch)}"] if longest else []
             if settings.round == "auto":
-                fitting = [
-                    each
-                    for each in range(2, shards)
-                    if batches // each * epochs >= recommended_rounds(each) // 2
-                ]
-                hints += [f"--shards {fitting[-1]}" if fitting else "leave out --shards"]
+                fitting = bisect_left(
+                    range(2, shards),
+                    1,
+                    key=lambda n: not replace(plan, shards=n).longest(recommended_rounds(n) // 2),
+                )
+                hints += [f"--shards {1 + fitting}" if fitting else "leave out --shards"]
             else:
                 hints += ["leave out --shards and --round"]
             raise ConfigError(
-                f"shards: {shards} shards of {tokens // shards:,} words have "
-                f"{plan.rounds * epochs:,} rounds of {int(plan.length * per_batch):,} words in "
-                f"{epochs} epochs; expected {fewest} or more, as their tables drift apart",
+                f"shards: {shards} shards of {tokens // shards:,} words have {plan.total:,} rounds "
+                f"of at most {int(plan.length * per_batch):,} words in {epochs} epochs; expected "
+                f"{fewest} or more, as their tables drift apart",
                 ", or ".join(hints),
             )
         return plan
 
-    @property
-    def rounds(self) -> int:
-        """Rounds of an epoch."""
-        if self.shards == 1:
-            return len(self._starts) - 1
-        longest = -(-self.batches // (self.shards * self.length))
-        return max(min(longest, self.batches // self.shards), 1)
+    def longest(self, rounds: int) -> int:
+        """Return the length of the last round of a plan with at least so many, or 0."""
+        growth = ROUND_GROWTH * log(ROUND_GROWTH) / (ROUND_GROWTH - 1)
+        length = int(self.batches // self.shards * self.epochs / rounds * growth)
+        while length and replace(self, length=length).total < rounds:
+            length -= 1
+        return length
 
-    def turn(self, number: int, shard: int) -> list[range]:
-        """Return the batches of a shard in a round, by group."""
-        if self.shards == 1:
-            return [range(*self._starts[number : number + 2])]
-        turn = _cut(_cut(range(self.batches), self.shards, shard), self.rounds, number)
-        groups = -(-len(turn) // self._size(turn.start))
+    @property
+    def total(self) -> int:
+        """Steps of the run."""
+        return self.before(self.epochs)
+
+    def steps(self, epoch: int) -> int:
+        """Return the steps of an epoch."""
+        return len(self._starts[epoch]) - 1
+
+    def before(self, epoch: int) -> int:
+        """Return the steps before an epoch."""
+        return sum(map(self.steps, range(epoch)))
+
+    def turn(self, epoch: int, step: int, shard: int) -> list[range]:
+        """Return the batches of a shard in a step of an epoch, by group."""
+        stretch = _cut(range(self.batches), self.shards, shard)
+        start, end = self._starts[epoch][step : step + 2]
+        last = step + 1 == self.steps(epoch)  # some shards have a batch more than others
+        turn = stretch[start:] if last else stretch[start:end]
+        groups = -(-len(turn) // self._group(self.progress(epoch, turn.start)))
         return [_cut(turn, groups, each) for each in range(groups)]
 
-    def step(self, batch: int) -> int:
-        """Return the step of an epoch, from 1, whose group begins with a batch, of an only shard.
+    def step(self, epoch: int, batch: int) -> int:
+        """Return the step of the run, from 1, whose group begins with a batch, of an only shard.
 
         Of several shards no optimizer reads it: those that do are refused.
         """
-        return bisect_right(self._starts, batch)
+        return self.before(epoch) + bisect_right(self._starts[epoch], batch)
+
+    def progress(self, epoch: int, batch: int) -> float:
+        """Return which share of the run is over before a batch of a shard."""
+        shard = ((batch + 1) * self.shards - 1) // self.batches
+        stretch = _cut(range(self.batches), self.shards, shard)
+        return (epoch + (batch - stretch.start) / len(stretch)) / self.epochs
 
     @cached_property
-    def _starts(self) -> list[int]:
-        """The first batch of each group of an only shard, and the number of batches."""
-        starts = [0]
-        while starts[-1] < self.batches:
-            starts.append(min(starts[-1] + self._size(starts[-1]), self.batches))
-        return starts
+    def _starts(self) -> list[list[int]]:
+        """Where the steps of each epoch start in the shortest stretch, and its end."""
+        end = self.batches // self.shards
+        epochs = []
+        for epoch in range(self.epochs):
+            starts = [0]
+            while starts[-1] < end:
+                size = self._size((epoch + starts[-1] / end) / self.epochs)
+                starts.append(min(starts[-1] + size, end))
+            epochs.append(starts)
+        return epochs
 
-    def _size(self, batch: int) -> int:
-        """Return how many batches a group has that begins with one."""
-        return round(self.group * (1 + (self.growth - 1) * self.progress(batch)))
+    def _size(self, progress: float) -> int:
+        """Return the batches of a shard in a step; of a round they are whole groups, if any."""
+        group = self._group(progress)
+        if self.shards == 1:
+            return group
+        size = round(self.length * (1 + (ROUND_GROWTH - 1) * progress) / ROUND_GROWTH)
+        return max(size if size < group else round(size / group) * group, 1)
 
-    def progress(self, batch: int) -> float:
-        """Return which share of its shard's epoch is over before a batch."""
-        shard = ((batch + 1) * self.shards - 1) // self.batches
-        mine = _cut(range(self.batches), self.shards, shard)
-        return (batch - mine.start) / len(mine)
+    def _group(self, progress: float) -> int:
+        return round(self.group * (1 + (self.growth - 1) * progress))
 
 
 def recommended_rounds(shards: int) -> int:
     """Return how many rounds are enough that several shards learn what one would.
 
-    With 100 rounds of 4 shards, or 200 of 8, the correlations of docs/benchmarks.md were lower by
-    .007 than with one shard; with 100 rounds of 8 shards by .013.
+    So many are short of one shard by less than .01 of correlation, the mean of docs/benchmarks.md;
+    what is missing was about proportional to the square of the shards, and to 1 / rounds.
     """
-    return max(100, 25 * shards)
+    return max(50, 4 * shards**2)
 
 
 def _cut(whole: range, parts: int, part: int) -> range:

@@ -41,7 +41,7 @@ def training(tmp_path):
         tmp_path, planted_lines(120, 1), task="skipgram", optimizer="adagrad", epochs=3, shards=2,
         batch_size=16, tile=16, tile_negatives=8, group=2,
     )  # fmt: skip
-    return Training(task, task.settings, plan=Plan(task.batches, 2, 2, 4))
+    return Training(task, task.settings, plan=Plan(task.batches, task.settings.epochs, 2, 2, 4))
 
 
 def shipment(of):
@@ -201,7 +201,7 @@ def test_the_error_of_a_replica_names_the_step_of_the_run(training):
     replica = engine.Replica(shipment(training), 0, 1)
     gradients = training.task.gradients
     training.task.gradients = lambda *args: replace(gradients(*args), total=np.inf)
-    step = training.plan.rounds + 2 + 1
+    step = training.plan.steps(0) + 2 + 1
     with pytest.raises(TrainingError, match=rf"step {step} \(epoch 2, "):
         replica.turn(1, 2, 0, 1)
 

@@ -95,7 +95,7 @@ def test_batches_made_ahead_are_those_of_the_next_group(make):
         ahead = [key for key in asked if key in training._made]
         assert ahead == ([] if step.number == step.total else sorted(training._made))
         assert bool(ahead) == (step.number < step.total)
-        assert {epoch for epoch, _ in ahead} <= {(step.number // training.groups)}
+        assert {epoch for epoch, _ in ahead} <= {(step.number // training.plan.steps(0))}
     assert not training._made
     assert len(asked) == len(set(asked))
     assert table(training) == table(run(make())[0])
@@ -127,18 +127,19 @@ def test_a_command_to_merge_needs_what_merges(make):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_groups_grow_over_an_epoch(workers, make):
-    growing = {"epochs": 2, "group": 2, "group_growth": 3}
-    training, steps = run(make(**growing, workers=workers))
+def test_groups_grow_over_the_run(workers, make):
+    growth = {"epochs": 2, "group": 2, "group_growth": 3}
+    training, steps = run(make(**growth, workers=workers))
     sizes = [sum(step.shares) for step in steps]
     assert (sizes[0], max(sizes)) in [(2, 5), (2, 6)]
-    first = sizes[: training.groups]
-    assert sizes == 2 * first
-    assert first[:-1] == sorted(first[:-1])
-    assert sum(sizes) == 2 * training.task.batches
+    first, second = training.plan.steps(0), training.plan.steps(1)
+    assert first > second
+    growing_sizes = sizes[: first - 1] + sizes[first:-1]  # the last of an epoch is what is left
+    assert growing_sizes == sorted(growing_sizes)
+    assert sum(sizes[:first]) == sum(sizes[first:]) == training.task.batches
     assert [step.number for step in steps] == list(range(1, steps[0].total + 1))
-    assert [record["steps"] for record in training.state.log] == [len(steps) // 2, len(steps)]
-    assert table(training) == table(run(make(**growing))[0])
+    assert [record["steps"] for record in training.state.log] == [first, first + second]
+    assert table(training) == table(run(make(**growth))[0])
 
 
 def test_steps_tell_where_the_run_stands(make):
@@ -164,7 +165,7 @@ def test_steps_tell_where_the_run_stands(make):
 def test_a_curve_has_no_more_points_in_a_run(make, monkeypatch):
     monkeypatch.setattr(loop, "CURVE_POINTS", 11)
     training, _ = run(make())
-    assert training.groups > 3
+    assert training.plan.steps(0) > 3
     for record in training.state.log:
         assert len(record["curve"]) == 3
         assert min(record["curve"]) < record["loss"] < max(record["curve"])

@@ -147,7 +147,7 @@ def test_the_round_that_was_chosen_is_in_the_model(train):
     assert again.digest == chosen.digest
     assert int(chosen.settings.round) > 0
     assert f'round: "{chosen.settings.round}"' in (chosen.folder / "config.yaml").read_text()
-    assert 100 == shards.recommended_rounds(3) <= events[-1].total <= 200
+    assert shards.recommended_rounds(3) <= events[-1].total <= 2 * shards.recommended_rounds(3)
 
 
 def test_a_model_of_shards_is_updated_on_other_text(train, tmp_path):
@@ -163,21 +163,37 @@ def test_a_model_of_shards_is_updated_on_other_text(train, tmp_path):
     st.integers(1, 300), st.integers(1, 12), st.integers(1, 9), st.integers(1, 12), st.floats(1, 4)
 )
 def test_a_plan_has_each_batch_once_and_shards_in_step(batches, group, number, length, growth):
-    plan = Plan(batches, group, min(number, batches), length, growth)
+    plan = Plan(batches, 2, group, min(number, batches), length, growth)
+    for epoch in range(2):
+        turns = [
+            [plan.turn(epoch, each, shard) for each in range(plan.steps(epoch))]
+            for shard in range(plan.shards)
+        ]
+        groups = [each for shard in turns for turn in shard for each in turn]
+        assert [batch for each in groups for batch in each] == list(range(batches))
+        assert all(0 < len(each) <= math.ceil(group * growth) for each in groups)
+        if plan.shards == 1:
+            steps = [plan.step(epoch, each.start) for each in groups]
+            assert steps == list(range(plan.before(epoch) + 1, plan.before(epoch + 1) + 1))
+        assert all(turn for shard in turns for turn in shard)
+        for shard in turns:
+            shares = [plan.progress(epoch, turn[0].start) for turn in shard]
+            assert shares[0] == epoch / 2
+            assert shares == sorted(shares)
+            assert shares[-1] < (epoch + 1) / 2
+
+
+def test_rounds_grow_over_the_run_and_are_whole_groups():
+    plan = Plan(4000, epochs=3, group=5, shards=4, length=60)
     turns = [
-        [plan.turn(each, shard) for each in range(plan.rounds)] for shard in range(plan.shards)
+        plan.turn(epoch, step, 1)
+        for epoch in range(3)
+        for step in range(plan.steps(epoch) - 1)  # the last of an epoch is what is left
     ]
-    groups = [each for shard in turns for turn in shard for each in turn]
-    assert [batch for each in groups for batch in each] == list(range(batches))
-    assert all(0 < len(each) <= math.ceil(group * growth) for each in groups)
-    if plan.shards == 1:
-        assert [plan.step(each.start) for each in groups] == list(range(1, plan.rounds + 1))
-    assert all(turn for shard in turns for turn in shard)
-    for shard in turns:
-        shares = [plan.progress(turn[0].start) for turn in shard]
-        assert shares[0] == 0
-        assert shares == sorted(shares)
-        assert shares[-1] < 1
+    lengths = [sum(map(len, turn)) for turn in turns]
+    assert lengths == sorted(lengths)
+    assert (lengths[0], lengths[-1]) == (15, 60)
+    assert {len(group) for turn in turns for group in turn} == {5}
 
 
 def combined(changes):
@@ -253,12 +269,12 @@ def test_numbers_that_overflow_leave_the_state_before_the_round(tmp_path):
         tmp_path, planted_lines(120, 1), task="skipgram", optimizer="sgd", epochs=3, shards=2,
         batch_size=16, tile=16, tile_negatives=8, group=2,
     )  # fmt: skip
-    plan = Plan(task.batches, 2, 2, 4)
+    plan = Plan(task.batches, 3, 2, 2, 4)
     training = Training(task, task.settings, plan=plan)
     steps = training.steps()
     next(steps)
     kept = {name: array.copy() for name, array in training.state.arrays().items()}
-    *_, bad = plan.turn(1, 1)[-1]
+    *_, bad = plan.turn(0, 1, 1)[-1]
     gradients = task.gradients
 
     def overflow(batch, out):
@@ -277,8 +293,8 @@ def test_numbers_that_overflow_leave_the_state_before_the_round(tmp_path):
 
 
 def test_a_corpus_with_too_few_rounds_is_refused_with_what_would_do(train):
-    with pytest.raises(ConfigError, match=r"shards: 3 shards of .* rounds of .* 50 or more") as few:
-        train(task="skipgram", batch_size=16, round="100")
+    with pytest.raises(ConfigError, match=r"shards: 3 shards of .* rounds of .* 25 or more") as few:
+        train(task="skipgram", batch_size=16, round="300")
     flag, value = few.value.hint.split(", or ")[0].split()
     assert flag == "--round"
     train(task="skipgram", batch_size=16, round=value)
