@@ -114,9 +114,10 @@ class LocalEngine:
         reports: list[BatchReport] = []
         began = time.perf_counter()
         self._in_turns = True
-        for groups, then in zip(turns, following, strict=True):
+        for shard, (groups, then) in enumerate(zip(turns, following, strict=True), start=1):
             reports += training.turn(self.team, epoch, groups, then)
-            training.end_turn(self.team)
+            if shard < plan.shards:
+                training.end_turn(self.team)
         self._in_turns = False
         training.end_round(self.team)
         seconds, words = time.perf_counter() - began, int(sum(each.words for each in reports))

@@ -28,7 +28,7 @@ from embedcli.parallel import shared_array
 
 LONGEST_ROUND = 1_000_000  # tokens of a shard that `auto` chooses at most
 ROUND_GROWTH = 4  # how many times as long the last round of a run is as the first
-ROWS_AT_ONCE = 1024  # whose changes fit the cache of one core
+ROWS_AT_ONCE = 512  # whose changes fit the cache of one core
 
 COUNTS = "trained"  # name of the array that counts the steps of each row of the table
 
@@ -223,61 +223,78 @@ class Merger:
         name, part = self.tasks[task]
         if name == COUNTS:
             return
-        for ids in self._marked(name, part):
-            self.fold(name, ids, self.change(name, ids))
+        for ids, known in self._marked(name, part):
+            self._keep(name, ids, self._sum(name, ids, self.change(name, ids, reset=True), known))
 
     def end_round(self, task: int) -> None:
-        """Apply a part of the merged changes."""
+        """Add a part of the last shard's changes to the sum, and apply that."""
         name, part = self.tasks[task]
         if name == COUNTS:
             bounds, counts = self._bounds(name, part), self._rows[name][0]
             counts.common[bounds] = counts.now[bounds]
             self._touched[name][bounds] = False
             return
+        for ids, known in self._marked(name, part):
+            total = self._sum(name, ids, self.change(name, ids, reset=False), known)
+            self.accept(name, ids, self._sent(name, total))
+            self._changed[name][ids] = False
         for ids in self._folded(name, part):
             self.accept(name, ids, self.merged(name, ids))
 
-    def change(self, name: str, ids: Array) -> Change:
-        """Return how rows (n,) were changed, and take that back."""
+    def change(self, name: str, ids: Array, *, reset: bool) -> Change:
+        """Return how rows (n,) were changed; reset them to the common table, or leave them."""
         found = []
         for rows in self._rows[name]:
             common = np.take(rows.common, ids, axis=0)  # (n, D)
-            change = np.take(rows.now, ids, axis=0)  # (n, D)
-            change -= common
-            found.append(self._sent(rows, change))
-            put_rows(rows.now, ids, common)
-        return found
+            found.append(np.take(rows.now, ids, axis=0))
+            found[-1] -= common
+            if reset:
+                put_rows(rows.now, ids, common)
+        return self._sent(name, found)
 
     def fold(self, name: str, ids: Array, change: Change) -> None:
         """Add a shard's change of rows (n,) to those of the shards before."""
-        known = self._changed[name][ids]  # (n,)
-        if known.any() and not known.all():
-            for some in (known, ~known):
-                self.fold(name, ids[some], [each[some] for each in change])
-            return
-        for rows, new in zip(self._rows[name], change, strict=True):
-            total = new.astype(rows.total.dtype, copy=False)  # (n, D)
-            if known.any():
-                total = np.take(rows.total, ids, axis=0)
-                if rows.combined:
-                    along = np.einsum("nd,nd->n", new, total)
-                    square = np.einsum("nd,nd->n", total, total)
-                    share = np.maximum(along, 0) / np.where(square > 0, square, 1)
-                    total *= (1 - share)[:, None]
-                total += new
-            put_rows(rows.total, ids, total)
-        self._changed[name][ids] = True
+        changed = self._changed[name][ids]  # (n,)
+        for known, some in ((False, np.flatnonzero(~changed)), (True, np.flatnonzero(changed))):
+            mine = [each[some] for each in change]
+            self._keep(name, ids[some], self._sum(name, ids[some], mine, known))
 
     def merged(self, name: str, ids: Array) -> Change:
         """Return the merged change of rows (n,)."""
-        return [self._sent(rows, np.take(rows.total, ids, axis=0)) for rows in self._rows[name]]
+        return self._sent(name, [np.take(rows.total, ids, axis=0) for rows in self._rows[name]])
 
     def accept(self, name: str, ids: Array, change: Change) -> None:
         """Apply the merged change of rows (n,)."""
         for rows, total in zip(self._rows[name], change, strict=True):
-            common = np.take(rows.common, ids, axis=0) + total  # (n, D)
+            common = np.take(rows.common, ids, axis=0)  # (n, D)
+            common += total
             put_rows(rows.now, ids, common)
             put_rows(rows.common, ids, common)
+
+    def _sum(self, name: str, ids: Array, change: Change, known: bool) -> Change:
+        """Return a shard's change of rows (n,) and those of the shards before, which are `known`.
+
+        Without any before, it is the change itself.
+        """
+        if not known:
+            return change
+        found = []
+        for rows, new in zip(self._rows[name], change, strict=True):
+            total = np.take(rows.total, ids, axis=0)  # (n, D)
+            if rows.combined:
+                along = np.einsum("nd,nd->n", new, total)
+                square = np.einsum("nd,nd->n", total, total)
+                share = np.maximum(along, 0) / np.where(square > 0, square, 1)
+                total *= (1 - share)[:, None]
+            total += new
+            found.append(total)
+        return found
+
+    def _keep(self, name: str, ids: Array, total: Change) -> None:
+        """Keep the sum of the changes of rows (n,) so far."""
+        for rows, new in zip(self._rows[name], total, strict=True):
+            put_rows(rows.total, ids, new.astype(rows.total.dtype, copy=False))
+        self._changed[name][ids] = True
 
     def take_changes(self, parts: int) -> list[Changes]:
         """Return what a shard changed, in parts by the ids of the rows, and take it back."""
@@ -287,7 +304,7 @@ class Merger:
             marks[:] = False
             for part in range(parts):
                 mine = ids[ids % parts == part]
-                found[part][name] = mine, self.change(name, mine)
+                found[part][name] = mine, self.change(name, mine, reset=True)
         return found
 
     def merge(self, shards: Sequence[Changes]) -> Changes:
@@ -323,25 +340,28 @@ class Merger:
             for rows in every:
                 rows.now[...] = rows.common
 
-    def _sent(self, rows: _Rows, change: Array) -> Array:
+    def _sent(self, name: str, change: Change) -> Change:
         """Return a change with the precision in which machines exchange it.
 
         Those of the optimizer's sums stay as they are: small squares would be 0 in half precision,
         large ones infinite.
         """
-        return change.astype(self._dtype, copy=False) if rows.combined else change
+        return [
+            each.astype(self._dtype, copy=False) if rows.combined else each
+            for rows, each in zip(self._rows[name], change, strict=True)
+        ]
 
-    def _marked(self, name: str, part: int) -> Iterator[Array]:
+    def _marked(self, name: str, part: int) -> Iterator[tuple[Array, bool]]:
         """Yield the ids (n,) of a part's rows that the shard changed, and remove their marks.
 
-        First come those that no shard before has changed.
+        First come those that no shard before has changed, then those that are known.
         """
         bounds = self._bounds(name, part)
         touched, changed = self._touched[name][bounds], self._changed[name][bounds]
-        found = [np.flatnonzero(touched & ~changed), np.flatnonzero(touched & changed)]
+        new, old = np.flatnonzero(touched & ~changed), np.flatnonzero(touched & changed)
         touched[:] = False
-        for ids in found:
-            yield from _blocks(bounds.start + ids)
+        yield from ((ids, False) for ids in _blocks(bounds.start + new))
+        yield from ((ids, True) for ids in _blocks(bounds.start + old))
 
     def _folded(self, name: str, part: int) -> Iterator[Array]:
         """Yield the ids (n,) of a part's rows that any shard changed, and remove their marks."""
