@@ -41,6 +41,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedcli.composer import Parts, SubwordComposer
 from embedcli.config import TrainSettings, read_yaml, schema, to_yaml
 from embedcli.errors import StoreError
 from embedcli.indexing import open_index
@@ -59,7 +60,7 @@ from embedcli.storage.bundle import (
     require_whole,
     write_bundle,
 )
-from embedcli.table import EmbeddingTable, Part
+from embedcli.table import EmbeddingTable
 from embedcli.text.phrases import PHRASES, Phrases
 from embedcli.text.subwords import Subwords
 from embedcli.text.vocabulary import Vocabulary
@@ -68,75 +69,7 @@ _REQUIRED = ("vocab.txt", "counts.npy", "config.yaml", "log.jsonl")
 SNAPSHOT_WORDS = 20_000  # whose rows a snapshot holds, at most: as many as a map draws
 _REQUIRED_BY_FORMAT = {1: ("head.npz", "state.npz"), 2: ("trained.npy", "first_lines.npy")}
 _BLOCK = 1 << 24
-_NGRAMS_AT_ONCE = 1 << 14
 _MAX_LOG = 1 << 26
-
-
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """Which row of parts each n-gram of a model's words has, by its bucket."""
-
-    subwords: Subwords
-    buckets: NDArray[np.int32]  # (B,) ascending
-    rows: NDArray[np.int32]  # (B,)
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of a model folder that hold them."""
-        return {"parts.buckets": self.buckets, "parts.rows": self.rows}
-
-    def sizes(self, words: int) -> NDArray[np.float32]:
-        """Return how many n-grams, and words, share each row, (R,)."""
-        sizes = np.bincount(self.rows, minlength=words)
-        sizes[:words] += 1
-        return sizes.astype(np.float32)
-
-    def find(self, buckets: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows of buckets (N,), (N,); -1 for one that has none."""
-        if not len(self.buckets):
-            return np.full(len(buckets), -1)
-        places = np.minimum(np.searchsorted(self.buckets, buckets), len(self.buckets) - 1)
-        return np.where(self.buckets[places] == buckets, self.rows[places], -1).astype(np.int64)
-
-
-class SubwordComposer:
-    """Composes words of the n-grams that they share with a model's words (`table.Composer`).
-
-    A vector is the mean of those of the known n-grams; `rows` (R, D) are those of the parts.
-    """
-
-    def __init__(self, vocabulary: Vocabulary, parts: Parts, rows: NDArray[np.float32]) -> None:
-        self._vocabulary, self._parts, self._rows = vocabulary, parts, rows
-        self._sizes = parts.sizes(len(vocabulary))  # (R,)
-
-    def compose(self, words: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return the vector of each word, (N, D), and whether it has a known n-gram, (N,)."""
-        vectors = np.zeros((len(words), self._rows.shape[1]), np.float32)  # (N, D)
-        owners, buckets = self._parts.subwords.hashed(words)  # (G,)
-        rows = self._parts.find(buckets)  # (G,)
-        owners, rows = owners[rows >= 0], rows[rows >= 0]
-        order = np.argsort(owners, kind="stable")
-        owners, rows = owners[order], rows[order]
-        for start in range(0, len(rows), _NGRAMS_AT_ONCE):
-            some = rows[start : start + _NGRAMS_AT_ONCE]
-            found, first = np.unique(owners[start : start + len(some)], return_index=True)
-            ngrams = self._rows[some] / self._sizes[some, None]  # (n, D)
-            vectors[found] += np.add.reduceat(ngrams, first, axis=0)
-        counts = np.bincount(owners, minlength=len(words))  # (N,)
-        vectors /= np.maximum(counts, 1).astype(np.float32)[:, None]
-        return vectors, counts > 0
-
-    def parts(self, word: str) -> list[Part]:
-        """Return the known n-grams of a word, after the word itself if the model has it."""
-        index = self._vocabulary.get(word)
-        ngrams = self._parts.subwords.spelled(word)
-        rows = self._parts.find(np.array([bucket for _, bucket in ngrams], np.int64)).tolist()
-        named = [(text, row) for (text, _), row in zip(ngrams, rows, strict=True) if row >= 0]
-        if index is not None:
-            named.insert(0, (word, index))
-        return [
-            Part(text, row, 1 / len(named), self._rows[row] / self._sizes[row])
-            for text, row in named
-        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -406,7 +339,7 @@ def _table_of(bundle: Bundle) -> EmbeddingTable:
         vocabulary = Vocabulary.open(bundle.path("vocab.txt"), known)
 
     def composer() -> SubwordComposer:
-        return SubwordComposer(vocabulary, _parts_of(bundle), bundle.array("head.parts"))
+        return SubwordComposer(vocabulary, vectors, _parts_of(bundle), bundle.array("head.parts"))
 
     composes = composer if "parts" in bundle.facts else None
     phrases = partial(_phrases_of, bundle) if PHRASES in bundle.files else None

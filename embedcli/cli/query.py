@@ -232,12 +232,6 @@ def _answer(
         _print(answers(), output)
     if (coverage.unknown or asked > 1 or not words) and not at_prompt:
         terminal.say_found(coverage, quiet=quiet)
-    if coverage.composed:  # perhaps words that are only misspelt
-        for word in words or ():
-            spelled = table.spell(word)
-            if table.vocabulary.get(word) is None and table.vocabulary.get(spelled) is None:
-                near = ", ".join(table.vocabulary.suggest(spelled))
-                terminal.note(f"spelt most like {spelled}: {near}", quiet=quiet)
 
 
 def _print(answers: Iterable[Any], output: str) -> None:

@@ -2,7 +2,7 @@
 
 from embedcli.explanation.pair import Context, Pair, explain_pair
 from embedcli.explanation.step import Change, Composed, PartOf, Step, Token, explain_step
-from embedcli.explanation.word import Neighbor, Word, explain_word
+from embedcli.explanation.word import Neighbor, SimilarWord, Word, explain_word
 from embedcli.tasks.task import Candidate, Example
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Neighbor",
     "Pair",
     "PartOf",
+    "SimilarWord",
     "Step",
     "Token",
     "Word",

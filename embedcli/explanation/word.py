@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from embedcli.composer import SubwordComposer
 from embedcli.explanation.step import PartOf, parts_of
 from embedcli.initial import InitialTable, initial_table
 from embedcli.model import Model
@@ -17,6 +18,15 @@ from embedcli.tasks import TASKS
 
 _NEIGHBORS = 10
 _SAMPLED_BLOCKS = 16  # of the table, to find out how far a row usually moves
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarWord:
+    """A word spelt like an unknown one, and its share of the vector of that."""
+
+    token: str
+    id: int
+    weight: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,8 @@ class Word:
     now: NDArray[np.float32]  # (D,)
     neighbors_then: Sequence[Neighbor]
     neighbors_now: Sequence[Neighbor]
-    parts: Sequence[PartOf] = ()  # of which its vector is composed
+    parts: Sequence[PartOf] = ()  # of which its vector is composed,
+    similar: Sequence[SimilarWord] = ()  # and these, if the table does not have it
 
     def _repr_svg_(self) -> str:
         from embedcli.views import explain_svg
@@ -66,8 +77,9 @@ def explain_word(model: Model, word: str, k: int = _NEIGHBORS) -> Word:
     known. Raises VocabularyError for any other.
     """
     table = model.table
-    if model.parts is not None and word not in table.vocabulary:
+    if isinstance(table.composer, SubwordComposer) and word not in table.vocabulary:
         found = table.lookup([word])
+        similar = table.composer.similar(found.tokens[0])
         return Word(
             token=found.tokens[0],
             id=None,
@@ -87,6 +99,7 @@ def explain_word(model: Model, word: str, k: int = _NEIGHBORS) -> Word:
             neighbors_now=_nearest(table, found.vectors, k),
             neighbors_then=[],
             parts=parts_of(model, found.tokens[0]),
+            similar=[SimilarWord(part.text, part.row, round(part.weight, 6)) for part in similar],
         )
     index = table.vocabulary.id_of(word)
     counts = table.vocabulary.counts

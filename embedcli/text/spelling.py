@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,18 @@ def nearest_spellings(
         if len(found) == limit and found[-1][0] <= least + 1:
             break
     return [id_ for _, _, id_ in found]
+
+
+def likeness(token: str, words: Sequence[str]) -> NDArray[np.float64]:
+    """Return how alike a word is spelt to n others: 1 - distance / characters of the longer, (n,).
+
+    The distance is that of `nearest_spellings`.
+    """
+    query = np.frombuffer(token[:_LONGEST].encode("utf-32-le", "surrogatepass"), np.uint32)
+    spelt = _Spellings("".join(f"{word}\n" for word in words).encode("utf-8", "replace"))
+    longer = np.maximum(np.minimum(spelt.ends - spelt.begins, _LONGEST), len(query))  # (n,)
+    alike: NDArray[np.float64] = 1 - _distances(query, spelt) / np.maximum(longer, 1)
+    return alike
 
 
 class _Spellings:

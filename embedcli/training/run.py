@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli import __version__
+from embedcli.composer import Parts
 from embedcli.config import TrainSettings, interval, require_same
 from embedcli.errors import (
     ConfigError,
@@ -31,7 +32,7 @@ from embedcli.errors import (
     TrainingError,
     WorkerError,
 )
-from embedcli.model import Model, Parts, load_table, require_model_or_nothing, save_model
+from embedcli.model import Model, load_table, require_model_or_nothing, save_model
 from embedcli.nn.optimizers import OPTIMIZERS
 from embedcli.parallel import available_memory, resolve_workers
 from embedcli.storage import files

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedcli.composer import Parts
 from embedcli.config import TrainSettings, require_same, schema
 from embedcli.errors import ConfigError, StoreError, describe_malformed
-from embedcli.model import Model, Parts, load_settings, verify_model
+from embedcli.model import Model, load_settings, verify_model
 from embedcli.nn.composition import Composition
 from embedcli.nn.initializers import initial_rows
 from embedcli.nn.optimizers import make_optimizer

@@ -122,13 +122,23 @@ def history(word: Word, say: Catalogue) -> list[str]:
     if word.solved:
         return [_place(word, say), say("word.solved")]
     if word.id is None:
-        return [say("word.composed", words=word.words, count=len(word.parts))]
+        share = sum(each.weight for each in word.similar)
+        key = "word.composed_of_similar" if word.similar else "word.composed"
+        if not word.parts:
+            key = "word.composed_of_words"
+        return [say(key, words=word.words, count=len(word.parts), share=share)]
     return [_place(word, say), _training(word, say), _move(word, say)]
 
 
 def parts(word: str, of: Sequence[PartOf], say: Catalogue) -> str:
     """Return a word and its parts in a line."""
     return f"{word} = " + ", ".join(part_cell(part, say) for part in of)
+
+
+def similar(word: Word) -> list[str]:
+    """Return the words spelt like a word, with their rows and shares of its vector, from 1 %."""
+    shown = [each for each in word.similar if each.weight >= 0.005]
+    return [f"{each.token} → {each.id} ({each.weight:.0%})" for each in shown]
 
 
 def part_cell(part: PartOf, say: Catalogue) -> str:

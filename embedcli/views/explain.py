@@ -80,8 +80,9 @@ def word_record(word: Word) -> dict[str, Any]:
     """Return what became of a word as docs/explain.md describes it."""
     record: dict[str, Any] = to_json(word)
     del record["frozen"], record["solved"]
-    if not word.parts:
-        del record["parts"]
+    for name in ("parts", "similar"):
+        if not record[name]:
+            del record[name]
     return record
 
 
@@ -131,6 +132,8 @@ def word_blocks(word: Word, say: Catalogue, precision: int) -> Iterator[Block]:
     if word.parts:
         yield Line([])
         yield Flow(_parts(say("word.parts"), word.parts, say))
+    if word.similar:
+        yield Flow([Cell(say("word.similar"), "heading"), *captions.similar(word)])
     rows = [("" if word.id is None else str(word.id), say("table.now"), word.now)]
     if word.start is not None:
         rows.insert(0, (str(word.id), say("table.at_first"), word.start))

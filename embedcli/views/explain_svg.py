@@ -127,6 +127,8 @@ def _word_parts(word: Word, say: Catalogue) -> Iterator[Part]:
         yield Sentences(sentence, size=14, color=INK)
     if word.parts:
         yield Sentences(captions.parts(word.token, word.parts, say))
+    if word.similar:
+        yield Sentences(f"{say('word.similar')} {', '.join(captions.similar(word))}")
     key = "page.row_now" if word.id is None else "page.row_then_and_now"
     yield Heading(say(key), 1)
     yield Figure(say("page.the_row"), partial(_draw_rows, word=word, say=say))

@@ -71,11 +71,41 @@ def test_a_word_never_seen_is_near_those_it_shares_ngrams_with(train, task):
     for stem, place in zip(STEMS, PLACES, strict=True):
         (near,) = model.table.neighbors(f"{stem}er", 4)
         assert stem in " ".join(each.token for each in near.neighbors)
-        # It is composed of the words' n-grams: nothing else is known of it.
-        parts = model.table.composer.parts(f"{stem}er")
+        # It is composed of its n-grams and of words spelt like it: nothing else is known of it.
+        composer, word = model.table.composer, f"{stem}er"
+        parts = [*composer.parts(word), *composer.similar(word)]
         mean = sum(part.weight * part.vector for part in parts)
+        assert sum(part.weight for part in parts) == pytest.approx(1)
         np.testing.assert_allclose(model.table[f"{stem}er"], mean, rtol=1e-4, atol=1e-6)
         assert place in model.table
+
+
+def test_a_misspelt_word_is_nearest_to_the_word_that_is_meant(train):
+    model = train()
+    for wrong, right in [("gaerden", "garden"), ("trvael", "travel"), ("whipsered", "whispered")]:
+        (near,) = model.table.neighbors(wrong, 2)
+        assert right in near.neighbors[0].token
+        similar = model.table.composer.similar(wrong)
+        assert right in similar[0].text
+        assert model.table.composer.similar(similar[0].text) == []
+    (near,) = train(text=HINDI, epochs=20).table.neighbors("लडकियाँ", 1)
+    assert near.neighbors[0].token == "लड़कियाँ"
+
+
+def test_a_word_without_known_ngrams_is_composed_of_words_spelt_like_it(train, tmp_path):
+    model = train(text="स्त्रियाँ गाती हैं\nबालक पढ़ते हैं\n" * 100)
+    wrong, right = "स्त्रीयाँ", "स्त्रियाँ"  # two syllables, the first of which differs
+    composer = model.table.composer
+    assert composer.parts(wrong) == []
+    similar = composer.similar(wrong)
+    assert similar[0].text == right
+    mean = sum(part.weight * part.vector for part in similar)
+    np.testing.assert_allclose(model.table[wrong], mean, rtol=1e-5)
+    word = embedcli.explain_word(wrong, tmp_path / "m")
+    assert "no character n-gram" in explain.formatted(word, "text")
+    assert f"{right} → 0 (" in explain.formatted(word, "text", language="hi")
+    with pytest.raises(VocabularyError, match="'कमल'"):
+        model.table["कमल"]  # one trigram of another word is too little
 
 
 def test_the_parts_of_a_known_word_make_its_vector(train):
@@ -263,17 +293,6 @@ def test_an_explained_step_moves_parts_as_training_does(train, tmp_path, setting
     assert step.unchanged["parts"] == len(parts) - len(changed)
 
 
-def test_words_spelt_alike_are_told_beside_the_neighbours(train, tmp_path, capsys):
-    train()
-    assert main(["neighbors", "whispred", "-m", str(tmp_path / "m")]) == 0
-    said = capsys.readouterr()
-    assert "spelt most like whispred: whispered" in said.err
-    assert main(["neighbors", "whispred", "-q", "-m", str(tmp_path / "m")]) == 0
-    assert capsys.readouterr().err == ""
-    assert main(["neighbors", "whispered", "-m", str(tmp_path / "m")]) == 0
-    assert "spelt" not in capsys.readouterr().err
-
-
 def test_an_explained_step_names_the_parts_of_its_words(train, tmp_path):
     model = train()
     step = embedcli.explain("they walked in the garden", tmp_path / "m")
@@ -303,6 +322,11 @@ def test_an_unknown_word_is_explained_by_its_parts(train, tmp_path):
     assert "walk" in " ".join(each.token for each in word.neighbors_now[:4])
     record = explain.record_of(word)
     assert record["parts"] and record["id"] is None
+    assert [each["token"] for each in record["similar"][:2]] == ["walked", "walking"]
+    weights = [part.weight for part in model.table.composer.parts("walker")]
+    total = sum(weights) + sum(each["weight"] for each in record["similar"])
+    assert total == pytest.approx(1, abs=1e-4)
+    assert "similar" not in explain.record_of(embedcli.explain_word("walked", tmp_path / "m"))
     for language in ("en", "hi"):
         for output in ("text", "html", "svg"):
             assert "walked" in explain.formatted(word, output, language=language)
@@ -343,11 +367,14 @@ def test_a_model_as_a_fasttext_file_composes_the_same(text, settings, train, tmp
     assert list(opened.vocabulary) == words
     assert opened.vocabulary.counts.tolist() == model.table.vocabulary.counts.tolist()
     np.testing.assert_allclose(opened.vectors[:], model.table.vectors, atol=1e-5)
-    # fastText divides by all n-grams of an unknown word, here only the known ones count.
+    # fastText takes the mean of all n-grams of an unknown word, not of the known ones alone, and
+    # no words spelt like it.
     unknown = ["walker", "paint", "gardener", "लड़कों"]
-    ours, theirs = (
-        table.lookup(unknown, otherwise="zero").vectors for table in (model.table, opened)
-    )
+    ours = np.array([
+        sum([part.vector for part in model.table.composer.parts(word)], np.zeros(16))
+        for word in unknown
+    ])  # fmt: skip
+    theirs = opened.lookup(unknown, otherwise="zero").vectors
     found = np.flatnonzero(theirs.any(axis=1))
     assert len(found)
     lengths = np.linalg.norm(ours[found], axis=1) * np.linalg.norm(theirs[found], axis=1)
