@@ -16,6 +16,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from math import log
 
 import numpy as np
@@ -116,7 +117,7 @@ class Plan:
 
     def before(self, epoch: int) -> int:
         """Return the steps before an epoch."""
-        return sum(map(self.steps, range(epoch)))
+        return self._before[epoch]
 
     def turn(self, epoch: int, step: int, shard: int) -> list[range]:
         """Return the batches of a shard in a step of an epoch, by group."""
@@ -144,6 +145,8 @@ class Plan:
     def _starts(self) -> list[list[int]]:
         """Where the steps of each epoch start in the shortest stretch, and its end."""
         end = self.batches // self.shards
+        if self.shards == 1 and self.growth == 1:
+            return [[*range(0, end, self.group), end]] * self.epochs
         epochs = []
         for epoch in range(self.epochs):
             starts = [0]
@@ -152,6 +155,11 @@ class Plan:
                 starts.append(min(starts[-1] + size, end))
             epochs.append(starts)
         return epochs
+
+    @cached_property
+    def _before(self) -> list[int]:
+        """The steps before each epoch, and those of all."""
+        return list(accumulate(map(self.steps, range(self.epochs)), initial=0))
 
     def _size(self, progress: float) -> int:
         """Return the batches of a shard in a step; of a round they are whole groups, if any."""
