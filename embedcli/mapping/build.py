@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -306,30 +307,54 @@ def _arrangement(
 def kept_neighbors(places: NDArray[np.float64], near: NDArray[np.int64]) -> NDArray[np.int64]:
     """Count for each word how many of its k neighbours are its k nearest in the picture, (N,).
 
-    `places` is (N, 2); `near` (N, k) holds the neighbours, -1 for none.
+    `places` is (N, 2); `near` (N, k) holds the neighbours, -1 for none. The plane is halved until
+    its cells hold few words (a k-d tree, Bentley 1975), as the nearest of a word are in its cell or
+    not far from it.
     """
     number, k = near.shape
     k = min(k, number - 1)
     kept = np.zeros(number, np.int64)
     if k < 1:
         return kept
-    x, y = np.ascontiguousarray(places.T, np.float32)  # (N,)
-    block = max(1, _DISTANCES // number)
+    points = places.astype(np.float32)  # (N, 2)
+    # 1. Cells of words, each with more than k of them.
+    most = max(math.isqrt(_DISTANCES), 4 * k)
+    cells, large = [], [np.arange(number)]
+    while large:
+        cell = large.pop()
+        if len(cell) <= most:
+            cells.append(cell)
+            continue
+        axis, half = np.ptp(points[cell], axis=0).argmax(), len(cell) // 2
+        large += np.split(cell[np.argpartition(points[cell, axis], half)], [half])
 
     @np.errstate(all="ignore")  # distances may be beyond float32
-    def count(first: int) -> None:
-        part = slice(first, min(first + block, number))
-        apart = (x[part, None] - x) ** 2  # (B, N)
-        apart += (y[part, None] - y) ** 2
-        rows = np.arange(part.stop - part.start)
-        apart[rows, np.arange(first, part.stop)] = -1  # the word itself
-        true = np.take_along_axis(apart, np.maximum(near[part], 0), axis=1)  # (B, k)
+    def count(cell: NDArray[np.int64]) -> None:
+        # 2. The words that are no farther from a cell than any of its words from its k nearest.
+        own = points[cell]  # (C, 2)
+        apart = _squares(own[:, None], own)  # (C, C)
         apart.partition(k, axis=1)
-        kept[part] = ((true <= apart[:, k, None]) & (near[part] >= 0)).sum(axis=1)
+        reach = 1.0001 * np.sqrt(apart[:, k].max(), dtype=np.float64)  # rounded up
+        inside = (points >= own.min(axis=0) - reach) & (points <= own.max(axis=0) + reach)  # (N, 2)
+        others = points[inside.all(axis=1)] if np.isfinite(reach) else points  # (O, 2)
+        # 3. How far the k nearest of these are from each word, and its neighbours.
+        block = max(1, _DISTANCES // len(others))
+        for rows in (cell[first : first + block] for first in range(0, len(cell), block)):
+            apart = _squares(points[rows, None], others)  # (B, O), 0 from the word itself
+            apart.partition(k, axis=1)
+            true = _squares(points[rows, None], points[near[rows]])  # (B, k)
+            kept[rows] = ((true <= apart[:, k, None]) & (near[rows] >= 0)).sum(axis=1)
 
     with ThreadPoolExecutor(cores()) as threads:
-        list(threads.map(count, range(0, number, block)))
+        list(threads.map(count, cells))
     return kept
+
+
+def _squares(one: NDArray[np.float32], two: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the squares of the distances between points, (..., 2) each: (...)."""
+    squares: NDArray[np.float32] = (one[..., 0] - two[..., 0]) ** 2
+    squares += (one[..., 1] - two[..., 1]) ** 2
+    return squares
 
 
 def _frames(

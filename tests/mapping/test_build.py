@@ -44,18 +44,44 @@ def test_neighbors_are_those_of_the_whole_table():
         assert tokens == [each.token for each in answer.neighbors]
 
 
-def test_kept_neighbors_are_counted(monkeypatch):
-    monkeypatch.setattr(build, "_DISTANCES", 1 << 10)
+@pytest.mark.parametrize("shape", ["cloud", "clusters", "far out", "one place", "a line"])
+def test_kept_neighbors_are_counted(monkeypatch, shape):
+    monkeypatch.setattr(build, "_DISTANCES", 1 << 10)  # cells of 32 words
     rng = np.random.default_rng(0)
-    places = rng.normal(0, 1, (120, 2))
-    near = np.stack([rng.permutation(np.delete(np.arange(120), i))[:7] for i in range(120)])
+    places = rng.normal(0, 1, (300, 2))
+    if shape == "clusters":
+        places += 1000 * rng.integers(0, 4, (300, 1))
+    elif shape == "far out":
+        places[::50] *= 1e6
+    elif shape == "one place":
+        places[20:] = places[0]
+    elif shape == "a line":
+        places[:, 0] = 0
+    places = places.astype(np.float32).astype(np.float64)
+    near = np.stack([rng.permutation(np.delete(np.arange(300), i))[:7] for i in range(300)])
     near[3, 2:] = -1
     expected = []
-    for i in range(120):
+    for i in range(300):
         apart = ((places - places[i]) ** 2).sum(axis=1)
-        apart[i] = np.inf
-        expected.append(len(set(np.argsort(apart)[:7]) & set(near[i].tolist())))
+        farthest = np.sort(np.delete(apart, i))[6]
+        expected.append(sum(each >= 0 and apart[each] <= farthest for each in near[i].tolist()))
     assert build.kept_neighbors(places, near).tolist() == expected
+
+
+def test_kept_neighbors_do_not_compare_all_pairs_of_words(monkeypatch):
+    compared, squares = [], build._squares
+
+    def counted(one, two):
+        found = squares(one, two)
+        compared.append(found.size)
+        return found
+
+    monkeypatch.setattr(build, "_squares", counted)
+    monkeypatch.setattr(build, "_DISTANCES", 1 << 12)  # cells of 64 words
+    number = 4000
+    places = np.random.default_rng(0).normal(0, 1, (number, 2))
+    build.kept_neighbors(places, np.zeros((number, 10), np.int64))
+    assert sum(compared) < number**2 / 5
 
 
 def test_layouts_by_size_and_dim():
