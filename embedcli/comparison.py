@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from embedcli import metrics
 from embedcli.alignment import Rows, common_words, procrustes, unit_rows
-from embedcli.errors import VocabularyError
+from embedcli.errors import ConfigError, VocabularyError
 from embedcli.table import EmbeddingTable, Neighbor
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.views import notebook
@@ -28,7 +28,7 @@ SHOWN = 10  # of the most and least moved words
 LEVEL = 0.05  # of the test
 _PAIRS = 200_000  # of words, whose similarities are correlated
 _SPLITS = 1000  # of the models into two sides: all, or this many
-_BLOCK = 1 << 12  # words whose neighbours are searched at once
+_BLOCK = 1 << 12  # words that are searched or tested at once
 
 
 class Only(NamedTuple):
@@ -171,8 +171,11 @@ def compare_tables(
     distance is then 1 - the Jaccard index of the k nearest words.
 
     Raises VocabularyError where the tables have fewer than two words in common, or for a word that
-    is asked for and not compared.
+    is asked for and not compared; ConfigError for `words` or `k` below 1.
     """
+    for name, value in (("words", words), ("k", k)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name}: found {value}; expected 1 or more")
     # 1. The words.
     tables = [*sides[0], *sides[1]]
     every = common_words(tables, min_count)  # (T, W')
@@ -332,8 +335,12 @@ def _permutation_test(
     weights = np.stack([across / across.sum() - ~across / (~across).sum() for across in splits])
     true = _is_across(pairs, range(first))
     statistic = distances[true].mean(axis=0) - distances[~true].mean(axis=0)  # (W,)
-    as_large = weights @ distances >= statistic - 1e-12  # (S, W)
-    return np.asarray(as_large.mean(axis=0)), len(weights)
+    p = np.empty_like(statistic)  # (W,)
+    for start in range(0, len(p), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        as_large = weights @ distances[:, part] >= statistic[part] - 1e-12  # (S, B)
+        p[part] = as_large.mean(axis=0)
+    return p, len(weights)
 
 
 def _correlations(one: Rows, two: Rows) -> tuple[float, float, int]:

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import tracemalloc
 from itertools import combinations
 
 import numpy as np
 import pytest
 
 import embedcli
+from embedcli import comparison
 from embedcli.alignment import common_words, procrustes, unit_rows
 from embedcli.comparison import compare_tables
-from embedcli.errors import VocabularyError
+from embedcli.errors import ConfigError, VocabularyError
 from embedcli.table import EmbeddingTable, unit
 from embedcli.text.vocabulary import Vocabulary
 
@@ -151,6 +153,26 @@ def test_many_splits_are_sampled_the_same_each_time():
     one, two = (compare_tables(sides, ("a", "b")) for _ in range(2))
     assert one.test is not None and one.test.splits == 1000 and one.test == two.test
     assert all(word.p >= 1 / 1000 for word in one)
+
+
+def test_many_words_are_tested_in_bounded_memory(monkeypatch):
+    monkeypatch.setattr(comparison, "_BLOCK", 128)
+    base = rng.normal(size=(3000, 3))
+    pairs = list(combinations(range(14), 2))
+    distances = rng.random(size=(len(pairs), len(base)))
+    tracemalloc.start()
+    p, splits = comparison._permutation_test(distances, pairs, 14, 7)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert splits == 1000 and (p >= 1 / 1000).all()
+    assert peak < 8 * splits * len(base) / 2  # of a number for each split and word
+
+
+@pytest.mark.parametrize("setting", [{"words": 0}, {"words": -5}, {"k": 0}, {"k": -1}])
+def test_sizes_are_checked(setting):
+    ((name, value),) = setting.items()
+    with pytest.raises(ConfigError, match=f"{name}: found {value}; expected 1 or more"):
+        embedcli.compare(table_of(np.eye(5)), table_of(np.eye(5)), **setting)
 
 
 def test_rows_that_are_no_numbers_do_no_harm():
