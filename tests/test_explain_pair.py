@@ -17,6 +17,7 @@ from embedcli.explanation import explain_pair
 from embedcli.model import Model, save_model
 from embedcli.table import EmbeddingTable
 from embedcli.text.vocabulary import Vocabulary
+from embedcli.views.explain import formatted
 
 rng = np.random.default_rng(5)
 WORDS = ["king", "queen", "<b>", "राजा", *(f"w{n}" for n in range(40))]
@@ -128,6 +129,13 @@ def test_every_form(explain):
         drawn = explain("king", "<b>", "--format", form)[1]
         assert "king · &lt;b&gt;" in drawn and "<b>" not in drawn
     assert embedcli.explain_pair("king", "queen")._repr_svg_().startswith("<svg")
+
+
+def test_an_output_table_of_zeros_has_no_part_in_the_cosine():
+    found = explain_pair(model_of(np.zeros((len(WORDS), 6))), ("king", "queen"))
+    assert found.rest == found.cosine and not found.drawn_to
+    for form in ("text", "svg", "html"):
+        assert "outside of what the output table spans" in formatted(found, form, language="en")
 
 
 def test_json_is_as_documented(explain):

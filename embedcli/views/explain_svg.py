@@ -140,7 +140,8 @@ def _word_parts(word: Word, say: Catalogue) -> Iterator[Part]:
 def _pair_parts(pair: Pair, say: Catalogue) -> Iterator[Part]:
     for sentence in captions.pair(pair, say):
         yield Sentences(sentence, size=14, color=INK)
-    largest = max(abs(each.part) for _, found in captions.contexts(pair) for each in found)
+    sizes = [abs(each.part) for _, found in captions.contexts(pair) for each in found]
+    largest = max(sizes, default=0.0)
     for number, (key, found) in enumerate(captions.contexts(pair), 1):
         yield Heading(say(key), number)
         draw = partial(_draw_contexts, pair=pair, contexts=found, largest=largest)
