@@ -17,6 +17,7 @@ from embedcli.model import Model
 from embedcli.storage.files import read_text
 from embedcli.table import EmbeddingTable, lengths, unit
 from embedcli.views import notebook
+from embedcli.views.terminal import tsv_line
 
 CLUSTERS = 12  # at most
 _WORDS_PER_CLUSTER = 25  # at least, on average
@@ -80,8 +81,9 @@ def attributes(
 def read_attributes(path: Path, tokens: Sequence[str]) -> Iterator[Attribute]:
     """Read a TSV of words and their values: a line of names, then a word and its values a line.
 
-    A column in which every value is a number is one of numbers; an empty value is none. Raises
-    CorpusError for a file that cannot be read, or a line with more or fewer columns.
+    A column in which every value is a number is one of numbers; an empty value is none. Words are
+    as they are, or escaped as in other TSV of this package. Raises CorpusError for a file that
+    cannot be read, or a line with more or fewer columns.
     """
     expected = "a TSV: a line of names, then a word and its values a line"
     lines = read_text(path, CorpusError, "a TSV of words", "a word and its values").split("\n")
@@ -91,7 +93,8 @@ def read_attributes(path: Path, tokens: Sequence[str]) -> Iterator[Attribute]:
             f"{path}:1: found {len(names)} columns; expected {expected}",
             "separate the word and its values by tabs, and name them in the first line",
         )
-    places = {token: place for place, token in enumerate(tokens)}
+    places = {tsv_line([token])[:-1]: place for place, token in enumerate(tokens)}
+    places |= {token: place for place, token in enumerate(tokens)}
     columns = [[""] * len(tokens) for _ in names[1:]]
     for number, line in enumerate(lines[1:], 2):
         cells = line.removesuffix("\r").split("\t")
@@ -160,10 +163,11 @@ def _clusters(vectors: NDArray[np.float32], tokens: Sequence[str]) -> Attribute:
         sums = np.zeros((number, rows.shape[1]), np.float32)
         np.add.at(sums, codes, rows)
         centres = unit(sums)
-    # 3. The largest first.
-    order = np.argsort(-np.bincount(codes, minlength=number), kind="stable")
+    # 3. The largest first, without those that no word joined.
+    sizes = np.bincount(codes, minlength=number)  # (C,)
+    order = np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]
     rank = np.empty(number, np.int16)
-    rank[order] = np.arange(number)
+    rank[order] = np.arange(len(order))
     names = []
     for cluster in order:
         members = np.flatnonzero(codes == cluster)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -244,13 +245,22 @@ def _maps(
                 explained=explained[at],
                 near=whole[at],
                 near_on_map=on_map,
-                attributes=(*shared, *own),
+                attributes=tuple(_distinct([*shared, *own])),
                 frames=()
                 if several
                 else tuple(_frames(drawn[at], there, close[at].ids, source.model, report)),
             )
         )
     return made
+
+
+def _distinct(found: Sequence[Attribute]) -> Iterator[Attribute]:
+    """Yield attributes, those of a name that came before with a number: "count (2)"."""
+    times: Counter[str] = Counter()
+    for each in found:
+        times[each.name] += 1
+        many = times[each.name]
+        yield each if many == 1 else replace(each, name=f"{each.name} ({many})")
 
 
 Places = dict[Drawing, NDArray[np.float64]]  # (N, 2) each, the one to show first comes first

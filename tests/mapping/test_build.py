@@ -139,6 +139,7 @@ def test_equal_rows_are_drawn():
     table.vectors[:] = table.vectors[0]
     found = map_words(table, "m")
     assert np.isfinite(found.arrangements[0].places).all()
+    assert len(attributes_of(found)["cluster"].categories) == 1
 
 
 def test_the_same_table_gives_the_same_map():
@@ -297,6 +298,24 @@ def test_words_are_coloured_by_a_file(tmp_path):
     np.testing.assert_array_equal(age.values, np.array([np.nan, np.nan, 3.5, -1], np.float32))
     assert topic.categories == ("river", "sea")
     assert topic.values.tolist() == [-1, 1, 0, 0]
+
+
+def test_words_in_the_file_may_be_escaped_as_in_tsv(tmp_path):
+    words = ["a\tb", "\\frac", "\\\\", "c"]
+    table = EmbeddingTable(Vocabulary(words), np.eye(4, dtype=np.float32))
+    path = tmp_path / "colors.tsv"
+    path.write_text("word\tage\na\\tb\t1\n\\frac\t2\n\\\\\\\\\t3\n")
+    age = attributes_of(map_words(table, "m", colors=path))["age"]
+    np.testing.assert_array_equal(age.values, np.array([1, 2, 3, np.nan], np.float32))
+
+
+def test_columns_of_the_file_do_not_hide_behind_others_of_their_name(tmp_path):
+    path = tmp_path / "colors.tsv"
+    path.write_text("word\tcluster\tcount\tcount\nw1\tmine\t7\t8\n")
+    attributes = attributes_of(map_words(table_of(4), "m", colors=path))
+    assert attributes["cluster (2)"].categories == ("mine",)
+    assert attributes["count"].values.tolist() == [4, 3, 2, 1]
+    assert [attributes[f"count ({number})"].values[2] for number in (2, 3)] == [7, 8]
 
 
 @pytest.mark.parametrize(
