@@ -66,18 +66,17 @@ def _columns(character: str) -> int:
 
 
 def fit(text: str, columns: int, *, right: bool = False) -> str:
-    """Pad or cut a visible text to so many columns."""
+    """Pad or cut a visible text to so many columns; no mark is cut off its letter."""
     room = columns - width(text)
     if room >= 0:
         return " " * room + text if right else text + " " * room
-    kept = ""
-    left = columns - 1
-    for character in text:
-        left -= _columns(character)
-        if left < 0:
-            break
-        kept += character
-    return kept + ELLIPSIS + " " * (columns - 1 - width(kept))
+    taken = place = 0
+    while taken + _columns(text[place]) < columns:
+        taken += _columns(text[place])
+        place += 1
+    while place and unicodedata.category(text[place]).startswith("M"):
+        place -= 1
+    return text[:place] + ELLIPSIS + " " * (columns - 1 - width(text[:place]))
 
 
 def columns_of_page() -> int:

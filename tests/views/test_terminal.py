@@ -45,6 +45,11 @@ def test_fitted_text_takes_just_its_columns(text, columns, right):
     assert terminal.width(terminal.fit(terminal.visible(text), columns, right=right)) == columns
 
 
+@pytest.mark.parametrize("columns, cut", [(2, "… "), (3, "कि…"), (4, "कि… "), (5, "किता…")])
+def test_no_vowel_sign_is_cut_off_its_letter(columns, cut):
+    assert terminal.fit("किताकि" * 3, columns) == cut
+
+
 @given(st.lists(ANY_TEXT, min_size=1, max_size=5))
 def test_tsv_keeps_its_columns(cells):
     line = terminal.tsv_line(cells)
