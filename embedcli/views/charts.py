@@ -93,9 +93,10 @@ def norms(of: Description) -> str:
             tip = f"{left:.4g} to {right:.4g}: {count:,} words"
             width = max(x_of(right) - x - 1, 1)
             canvas.box(x, y, width, max(y_of(0) - y, 1), fill=ACCENT, tip=tip)
-    x = x_of(mean)
-    canvas.path(f"M{x:.1f} {y_of(0):.1f}V{y_of(top):.1f}", color=WRONG, width=1.5)
-    canvas.text(x + 5, y_of(top) + 11, "mean", size=11, color=WRONG)
+    if math.isfinite(mean):
+        x = x_of(mean)
+        canvas.path(f"M{x:.1f} {y_of(0):.1f}V{y_of(top):.1f}", color=WRONG, width=1.5)
+        canvas.text(x + 5, y_of(top) + 11, "mean", size=11, color=WRONG)
     return canvas.svg(title)
 
 

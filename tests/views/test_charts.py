@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -105,6 +107,10 @@ def test_norms(tmp_path):
     assert "1 to 1.1: 2 words" in tips
     (tmp_path / "one.txt").write_text("a 3 4\n")
     parsed(charts.norms(embedcli.describe(tmp_path / "one.txt")))
+    # A mean that is not finite, of a broken model, has no place on the axis.
+    root = parsed(charts.norms(replace(found, norms=(1.0, math.inf, math.inf))))
+    assert "mean" not in texts(root)
+    assert "inf" not in "".join(each.get("d", "") for each in root.iter(f"{SVG}path"))
 
 
 def test_curves():
