@@ -208,6 +208,7 @@ def explain_step(
     read = {"table": ids[kept], "output": outer, NGRAMS: met}
     read |= {"bias": ids[kept], "output_bias": outer}
     counts, picked = vocabulary.counts, np.unique(ids[kept])
+    read_places = set(known[kept].tolist())
     composed = [
         Composed(token=vocabulary.token(each), id=each, parts=parts_of(model, each))
         for each in (picked.tolist() if model.parts is not None else ())
@@ -225,7 +226,7 @@ def explain_step(
                 token=token,
                 id=int(each) if each >= 0 else None,
                 count=None if counts is None or each < 0 else int(counts[each]),
-                kept=place in known[kept],
+                kept=place in read_places,
             )
             for place, (token, each) in enumerate(zip(tokens, every, strict=True))
         ],
