@@ -208,3 +208,15 @@ def test_numbers_that_are_not_finite_are_not_quantized(tmp_path):
     (tmp_path / "v.vocab.txt").write_text("".join(f"w{i}\n" for i in range(len(rows))))
     with pytest.raises(FormatError, match="w5"):
         embedcli.convert(tmp_path / "v.npy", tmp_path / "small", "quantized")
+
+
+def test_a_quantized_model_of_parts_says_what_it_lacks(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("the king rules the land\nthe queen rules the sea\n" * 5)
+    embedcli.train(text, tmp_path / "full", config="subword", dim=4, epochs=1, cache=False)
+    embedcli.convert(tmp_path / "full", tmp_path / "small", "quantized")
+    with pytest.raises(StoreError, match="holds vectors alone"):
+        embedcli.explain("the king", tmp_path / "small")
+    with pytest.raises(StoreError, match="has no output table") as caught:
+        embedcli.explain_pair("king", "queen", tmp_path / "small")
+    assert "quantized models" in caught.value.hint

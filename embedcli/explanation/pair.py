@@ -65,8 +65,9 @@ def explain_pair(model: Model, words: tuple[str, str], k: int = _CONTEXTS) -> Pa
     # 1. The two vectors, and the output table.
     if "output" not in model.head:
         raise StoreError(
-            f"the model was trained for {model.settings.task}; expected skipgram or cbow, which "
-            "have an output table"
+            f"the model has no output table (task {model.settings.task}); expected one that was "
+            "trained for skipgram or cbow",
+            "quantized models and converted vectors have none either",
         )
     found = model.table.lookup(words, "error")
     rows = found.vectors.astype(np.float64)  # (2, D)

@@ -177,7 +177,7 @@ def load_to_update(folder: Path, settings: TrainSettings) -> Model:
 def require_head(model: Model) -> None:
     """Raise StoreError unless the head has the shapes that settings, labels and table ask for."""
     found = {name: each.shape for name, each in model.head.items()}
-    if not found:
+    if not found.keys() - {"parts"}:
         raise StoreError(
             "the model holds vectors alone, without what was learnt beside them",
             "embed train makes a model that has it",
