@@ -666,8 +666,9 @@ def compare(
 
     sides = _tables(a), _tables(b)
     names = _name(a, "a"), _name(b, "b")
+    say = progress or (lambda *_: None)
     return compare_tables(
-        sides, names, show, words=words, min_count=min_count, k=k, center=center, progress=progress
+        sides, names, show, words=words, min_count=min_count, k=k, center=center, progress=say
     )
 
 

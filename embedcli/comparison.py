@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, count
 from math import comb
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from embedcli import metrics
 from embedcli.alignment import Rows, common_words, procrustes, unit_rows
 from embedcli.errors import ConfigError, VocabularyError
-from embedcli.table import EmbeddingTable, Neighbor
+from embedcli.table import EmbeddingTable, Nearest, Neighbor
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.views import notebook
 
@@ -123,7 +123,7 @@ class Columns:
     chance: NDArray[np.float64] | None  # (W,)
     p: NDArray[np.float64] | None  # (W,)
     overlap: NDArray[np.float64]  # (W,)
-    near: tuple[tuple[NDArray[np.int64], NDArray[np.float32]], ...]  # ids, cosines (W, k)
+    near: tuple[Nearest, Nearest]  # on each side, (W, k)
     order: NDArray[np.int64]  # (W,) the most moved first
 
     def word(self, index: int) -> ComparedWord:
@@ -157,7 +157,7 @@ def compare_tables(
     min_count: int = 1,
     k: int = 10,
     center: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> TableComparison:
     """Compare two tables, or several replicas on each side, on the words that all of them have.
 
@@ -196,24 +196,23 @@ def compare_tables(
     rows = [unit_rows(table, each, center) for table, each in zip(tables, ids, strict=True)]
     groups = (rows[: len(sides[0])], rows[len(sides[0]) :])
     alone = [] if rotated else [*rows]
-    steps = -(-len(kept) // _BLOCK)
-    total = (2 + len(alone)) * steps
+    searched = [*map(np.hstack, groups), *alone]
+    done = count(1)
+    total = len(searched) * -(-len(kept) // _BLOCK)
     found = []
-    for number, each in enumerate([*map(np.hstack, groups), *alone]):
-        searched = _neighbors(each, vocabulary, k)
-        near = []
-        for step, part in enumerate(searched, number * steps + 1):
-            near.append(part)
-            if progress is not None:
-                progress(step, total)
-        found.append(tuple(map(np.concatenate, zip(*near, strict=True))))
-    (one, two), lists = found[:2], [each[0] for each in found[2:]]
-    overlap = _jaccard(one[0], two[0])  # (W,)
+    for each in searched:
+        parts = []
+        for part in _neighbors(each, vocabulary, k):
+            parts.append(part)
+            progress(next(done), total)
+        found.append(Nearest(*map(np.concatenate, zip(*parts, strict=True))))
+    one, two, *others = found
+    overlap = _jaccard(one.ids, two.ids)  # (W,)
     # 3. Distances between all pairs of tables, and those that chance makes.
     pairs = list(combinations(range(len(tables)), 2))
     distances = np.stack(
         [
-            _distances(rows[a], rows[b]) if rotated else 1 - _jaccard(lists[a], lists[b])
+            _distances(rows[a], rows[b]) if rotated else 1 - _jaccard(others[a].ids, others[b].ids)
             for a, b in pairs
         ]
     )  # (P, W)
@@ -228,14 +227,18 @@ def compare_tables(
     excess = moved if chance is None else moved - chance
     # 4. Similarities of pairs of words, as the two sides see them.
     pearson, spearman, compared = _correlations(*map(np.hstack, groups))
+    counts = [
+        None if table.vocabulary.counts is None else np.asarray(table.vocabulary.counts)[of]
+        for table, of in ((tables[at], ids[at]) for at in (0, len(sides[0])))
+    ]
     columns = Columns(
         vocabulary,
-        tuple(_counts(tables[at], ids[at]) for at in (0, len(sides[0]))),
+        tuple(counts),
         moved,
         chance,
         p,
         overlap,
-        (one, two),  # type: ignore[arg-type]
+        (one, two),
         np.argsort(-excess, kind="stable"),
     )
     places = {each: place for place, each in enumerate(kept.tolist())}
@@ -279,15 +282,13 @@ def _index_of(word: str, table: EmbeddingTable, ids: NDArray[np.int64]) -> int:
     return int(found[0])
 
 
-def _neighbors(
-    rows: Rows, vocabulary: Vocabulary, k: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+def _neighbors(rows: Rows, vocabulary: Vocabulary, k: int) -> Iterator[Nearest]:
     """Yield the k nearest other words of some words at a time: ids and cosines, (B, k)."""
     table = EmbeddingTable(vocabulary, np.ascontiguousarray(rows, np.float32))
     for start in range(0, len(rows), _BLOCK):
         part = rows[start : start + _BLOCK]
         own = [[each] for each in range(start, start + len(part))]
-        yield tuple(table.nearest(part, min(k, len(rows) - 1), exclude=own))  # type: ignore[misc]
+        yield table.nearest(part, min(k, len(rows) - 1), exclude=own)
 
 
 def _jaccard(one: NDArray[np.int64], two: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -357,11 +358,6 @@ def _correlations(one: Rows, two: Rows) -> tuple[float, float, int]:
         second = (first + rng.integers(1, size, size=_PAIRS)) % size  # another word
     a, b = (np.einsum("pd,pd->p", rows[first], rows[second]) for rows in (one, two))
     return metrics.pearson(a, b), metrics.spearman(a, b), len(a)
-
-
-def _counts(table: EmbeddingTable, ids: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    counts = table.vocabulary.counts
-    return None if counts is None else np.asarray(counts)[ids]
 
 
 def _only(table: EmbeddingTable, other: EmbeddingTable) -> Only:
