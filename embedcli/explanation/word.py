@@ -45,19 +45,19 @@ class Word:
     token: str
     id: int | None  # None: the table does not have it, and its vector is composed of its n-grams
     words: int  # V
-    count: int | None
-    share: float | None  # of the words of the corpus
-    rank: int | None  # by count, from 1
-    first_line: int | None  # line of the corpus, from 1
-    trained: int  # steps in which it had a gradient
-    frozen: bool  # by the settings
-    solved: bool  # the table was computed at once, without training
-    moved: float | None  # distance between `start` and `now`
-    turned: float | None  # cosine between `start` and `now`
-    usually_moved: float | None  # median over the table, or a sample of it
-    start: NDArray[np.float32] | None  # (D,) its initial values
+    count: int | None = None
+    share: float | None = None  # of the words of the corpus
+    rank: int | None = None  # by count, from 1
+    first_line: int | None = None  # line of the corpus, from 1
+    trained: int = 0  # steps in which it had a gradient
+    frozen: bool = False  # by the settings
+    solved: bool = False  # the table was computed at once, without training
+    moved: float | None = None  # distance between `start` and `now`
+    turned: float | None = None  # cosine between `start` and `now`
+    usually_moved: float | None = None  # median over the table, or a sample of it
+    start: NDArray[np.float32] | None = None  # (D,) its initial values
     now: NDArray[np.float32]  # (D,)
-    neighbors_then: Sequence[Neighbor]
+    neighbors_then: Sequence[Neighbor] = ()
     neighbors_now: Sequence[Neighbor]
     parts: Sequence[PartOf] = ()  # of which its vector is composed,
     similar: Sequence[SimilarWord] = ()  # and these, if the table does not have it
@@ -84,20 +84,8 @@ def explain_word(model: Model, word: str, k: int = _NEIGHBORS) -> Word:
             token=found.tokens[0],
             id=None,
             words=len(table),
-            count=None,
-            share=None,
-            rank=None,
-            first_line=None,
-            trained=0,
-            frozen=False,
-            solved=False,
             now=found.vectors[0],
-            start=None,
-            moved=None,
-            turned=None,
-            usually_moved=None,
-            neighbors_now=_nearest(table, found.vectors, k),
-            neighbors_then=[],
+            neighbors_now=_nearest(table, found.vectors[0], k),
             parts=parts_of(model, found.tokens[0]),
             similar=[SimilarWord(part.text, part.row, round(part.weight, 6)) for part in similar],
         )
@@ -106,7 +94,11 @@ def explain_word(model: Model, word: str, k: int = _NEIGHBORS) -> Word:
     count = None if counts is None else int(counts[index])
     now = table.rows([index])[0]  # (D,)
     initial = initial_table(model)
-    start = None if initial is None else initial.rows([index])[0]  # (D,)
+    start: NDArray[np.float32] | None = None
+    then: list[Neighbor] = []
+    if initial is not None:
+        start = initial.rows([index])[0]  # (D,)
+        then = _nearest(initial, start, k, index)
     return Word(
         token=word,
         id=index,
@@ -123,8 +115,8 @@ def explain_word(model: Model, word: str, k: int = _NEIGHBORS) -> Word:
         moved=None if start is None else float(np.linalg.norm(now - start)),
         turned=None if start is None else _cosine(now, start),
         usually_moved=None if initial is None else _median_move(table, initial),
-        neighbors_now=_neighbors(table, index, k),
-        neighbors_then=[] if initial is None else _neighbors(initial, index, k),
+        neighbors_now=_nearest(table, now, k, index),
+        neighbors_then=then,
         parts=parts_of(model, index),
     )
 
@@ -140,14 +132,10 @@ def _median_move(table: EmbeddingTable, initial: InitialTable) -> float:
     return float(np.median(np.concatenate(moves)))
 
 
-def _neighbors(table: EmbeddingTable, index: int, k: int) -> list[Neighbor]:
-    return _nearest(table, table.rows([index]), k, index)
-
-
 def _nearest(
     table: EmbeddingTable, vector: NDArray[np.float32], k: int, index: int = -1
 ) -> list[Neighbor]:
-    """Return the k words nearest to a vector (1, D), other than the one with the index."""
+    """Return the k words nearest to a vector (D,), other than the one with the index."""
     found = table.nearest(vector, k, exclude=[[index]])
     pairs = zip(found.ids[0].tolist(), found.scores[0].tolist(), strict=True)
     return [
