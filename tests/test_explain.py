@@ -15,7 +15,7 @@ from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.training.loop import Training
-from embedcli.views.explain import step_record
+from embedcli.views.explain import record_of
 from tests.explained import ANSWERS, ASKED, CASES, REVIEWS, SEVERAL, TALE, TEXTS, trained
 
 
@@ -28,7 +28,7 @@ def models(tmp_path_factory):
 
 
 def as_json(step) -> dict:
-    return json.loads(json.dumps(step_record(step)))
+    return json.loads(json.dumps(record_of(step)))
 
 
 @pytest.fixture(scope="module")

@@ -100,7 +100,7 @@ def _show_why(
         return
     for number, line in enumerate(lines, 1):
         if output == "json":
-            values = [views.record_of(each) for each in line]
+            values = [records.to_json(each, views.DIGITS) for each in line]
             sys.stdout.write(terminal.json_text(values) + "\n")
         elif output == "tsv":
             sys.stdout.writelines(map(terminal.raw, views.tsv(number, line)))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from embedcli.views.blocks import Block, Cell, Flow, Line, Shaded, html_of
 from embedcli.views.colors import largest_of
-from embedcli.views.records import to_json
 from embedcli.views.terminal import escaped, tsv_line
 
 if TYPE_CHECKING:
@@ -48,12 +47,6 @@ def _sum(of: Attribution, precision: int) -> Iterator[str]:
         why = "labels are in a tree" if of.scale == "log probability" else "a layer is hidden"
         yield f"rest {of.rest:+.{precision}f} (gradient × input: not exact, as {why})"
     yield f"= {of.scale} {of.output:+.{precision}f}"
-
-
-def record_of(of: Attribution) -> dict[str, Any]:
-    """Return an attribution as docs/json.md describes it."""
-    record: dict[str, Any] = to_json(of, DIGITS)
-    return record
 
 
 def tsv(number: int, line: Iterable[Attribution]) -> Iterator[str]:

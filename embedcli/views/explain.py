@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 PARTS_SHOWN = 60  # of a word
 ROWS_SHOWN = 20  # of each table's changes
 ANSWERS_SHOWN = 8  # context words, and negative samples, of each example
+NOT_IN_JSON = (  # fields of a step, and of a word
+    "describe_target", "loss_formula", "weights", "dropout", "folder", "frozen", "solved",
+)  # fmt: skip
 
 
 def formatted(of: Explained, output: str, precision: int = 4, language: str | None = None) -> str:
@@ -55,34 +58,21 @@ def formatted(of: Explained, output: str, precision: int = 4, language: str | No
 
 def blocks_of(of: Explained, precision: int = 4, language: str | None = None) -> Iterator[Block]:
     """Show an explanation, part by part."""
-    of_any: Any = of
-    return _VIEWS[type(of).__name__](of_any, catalogue(language), precision)
+    views: dict[str, Any] = {"Step": step_blocks, "Word": word_blocks, "Pair": pair_blocks}
+    blocks: Iterator[Block] = views[type(of).__name__](of, catalogue(language), precision)
+    return blocks
 
 
 def record_of(of: Explained) -> dict[str, Any]:
     """Return an explanation as docs/explain.md describes it."""
-    of_any: Any = of
-    return _RECORDS[type(of).__name__](of_any)
-
-
-def step_record(step: Step) -> dict[str, Any]:
-    """Return a step as docs/explain.md describes it."""
-    record: dict[str, Any] = to_json(step)
-    for name in ("describe_target", "loss_formula", "weights", "dropout", "folder"):
-        del record[name]
-    record["rows"] = [{"id": index, "row": to_json(row)} for index, row in step.rows.items()]
-    for example in record["examples"]:
-        del example["title"]
-    return record
-
-
-def word_record(word: Word) -> dict[str, Any]:
-    """Return what became of a word as docs/explain.md describes it."""
-    record: dict[str, Any] = to_json(word)
-    del record["frozen"], record["solved"]
+    record = {name: each for name, each in to_json(of).items() if name not in NOT_IN_JSON}
     for name in ("parts", "similar"):
-        if not record[name]:
+        if not record.get(name, True):  # of a word that is not composed, or not of words
             del record[name]
+    if "examples" in record:
+        record["rows"] = [{"id": int(index), "row": row} for index, row in record["rows"].items()]
+        for example in record["examples"]:
+            del example["title"]
     return record
 
 
@@ -317,16 +307,3 @@ def _before_and_after(change: Change, say: Catalogue) -> Iterator[tuple[str, str
 
 def _index(change: Change, say: Catalogue) -> str:
     return say("table.all") if change.row is None else str(change.row)
-
-
-# By the name of the record's class, which need not be imported.
-_VIEWS: dict[str, Callable[[Any, Catalogue, int], Iterator[Block]]] = {
-    "Step": step_blocks,
-    "Word": word_blocks,
-    "Pair": pair_blocks,
-}
-_RECORDS: dict[str, Callable[[Any], dict[str, Any]]] = {
-    "Step": step_record,
-    "Word": word_record,
-    "Pair": to_json,
-}
