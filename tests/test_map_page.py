@@ -350,6 +350,7 @@ def test_hostile_words_are_harmless(open_page, folder):
     shown = page.locator("ol.words").inner_text()
     assert not set(shown) & set("\u202e\x1b\u2028\u2066\u2069")
     assert "gnp\\u202eexe" in shown
+    assert "e\u0301\u0323" * 40 in shown  # as 40 letters fit
     for place in range(len(maps.HOSTILE)):
         page.keyboard.press("0")  # a word that was chosen may have moved the map
         if not page.locator("ol.words").count():

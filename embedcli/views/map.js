@@ -27,9 +27,13 @@
   // Words are compared as a reader would: composed, and without case.
   const fold = (text) =>
     text.normalize("NFKC").toUpperCase().toLowerCase().normalize("NFKC").replaceAll("ς", "σ");
+  // Cuts a text to so many letters, each with its marks.
   const cut = (text, most) => {
     if (text.length <= most) return text;
-    return [...text.slice(0, 4 * most)].slice(0, most - 1).join("") + "…";
+    const start = text.slice(0, 4 * most);
+    const letters = start.match(/\P{M}\p{M}*|\p{M}+/gu);
+    if (start === text && letters.length <= most) return text;
+    return letters.slice(0, most - 1).join("") + "…";
   };
   const element = (name, attributes = {}, ...children) => {
     const made = document.createElement(name);
@@ -873,7 +877,7 @@
       const { frames } = first;
       const low = Math.min(Math.floor(frame), frames.length - 2);
       const [panel] = panels;
-      for (const at of [low, low + 1]) frames[at].floats ??= panel.placesOf(frames[at].places, 2); // see _frame of map_page.py
+      for (const at of [low, low + 1]) frames[at].floats ??= panel.placesOf(frames[at].places, 2);
       panel.between(frames[low].floats, frames[low + 1].floats, frame - low);
       state.frame = frame >= frames.length - 1 ? null : frame;
       this.showFilm();
