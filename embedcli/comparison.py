@@ -81,9 +81,9 @@ class TableComparison(Sequence[ComparedWord]):
     k: int
     centered: bool
     rotated: bool  # False: the tables differ in dim, and only neighbours are compared
-    overlap: float  # mean over the words
-    moved: float
+    moved: float  # mean over the words, as are the next two
     chance: float | None
+    overlap: float
     pearson: float  # of the similarities of pairs of words
     spearman: float
     pairs: int

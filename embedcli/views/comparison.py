@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from embedcli.views.blocks import Block, Cell, Heading, Line, Pairs, Row, Table
@@ -87,10 +88,7 @@ def _nearest(neighbors: Sequence[Neighbor]) -> str:
 
 def record_of(of: TableComparison, shown: int) -> dict[str, Any]:
     """Return a comparison as docs/json.md describes it."""
-    names = (
-        "names", "models", "sizes", "dims", "common", "words", "only", "k", "centered", "rotated",
-        "moved", "chance", "overlap", "pearson", "spearman", "pairs", "test",
-    )  # fmt: skip
+    names = [each.name for each in fields(of) if each.name not in ("asked", "columns")]
     record = {name: to_json(getattr(of, name), DIGITS) for name in names}
     words = {"asked": of.asked, "most": of.most(shown), "least": of.least(shown)}
     return record | {name: to_json(each, DIGITS) for name, each in words.items()}
