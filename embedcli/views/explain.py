@@ -210,14 +210,9 @@ def _outputs(example: Example, say: Catalogue, precision: int) -> Iterator[Block
                 f"{each.loss:.{precision}f}",
             ]
         )
-    header = [
-        say("table.number" if numbers else "table.label"),
-        say("table.score"),
-        say("table.prediction"),
-        say("table.target"),
-        say("table.loss"),
-    ]
-    yield Table(header, rows, right=(False, True, True, True, False))
+    header = ["table.number" if numbers else "table.label", "table.score", "table.prediction"]
+    header += ["table.target", "table.loss"]
+    yield Table(list(map(say, header)), rows, right=(False, True, True, True, False))
     key = "table.more_numbers" if numbers else "table.more_labels"
     yield from _rest(len(shown) - ROWS_SHOWN, key, say)
 
@@ -249,23 +244,13 @@ def _counts_asked(example: Example, say: Catalogue, precision: int) -> Iterator[
             each.name,
             f"{each.target_in_units:.4g}",
             f"{each.prediction:.4g}",
-            f"{each.target:.{precision}f}",
-            f"{each.score:.{precision}f}",
-            f"{each.weight:.{precision}f}",
-            f"{each.loss:.{precision}f}",
+            *(f"{x:.{precision}f}" for x in (each.target, each.score, each.weight, each.loss)),
         ]
         for each in example.candidates[:ANSWERS_SHOWN]
     ]
-    header = [
-        say("table.word"),
-        say("table.count"),
-        say("table.prediction"),
-        say("table.log_count"),
-        say("table.score"),
-        say("table.weight"),
-        say("table.loss"),
-    ]
-    yield Table(header, rows, right=(False, *[True] * 6), margin=2)
+    header = ["table.word", "table.count", "table.prediction", "table.log_count", "table.score"]
+    header += ["table.weight", "table.loss"]
+    yield Table(list(map(say, header)), rows, right=(False, *[True] * 6), margin=2)
     left = len(example.candidates) - ANSWERS_SHOWN
     if left > 0:
         yield Line([f"  {say('table.more_answers', count=left)}"])

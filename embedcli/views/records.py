@@ -298,14 +298,8 @@ def _number(value: Any) -> str:
 
 def _analogies(found: Analogies) -> Table:
     cells = [
-        [
-            section.name,
-            _number(section.accuracy),
-            _number(section.right),
-            _number(section.used),
-            _number(section.skipped),
-        ]
-        for section in [*found.sections, found.semantic, found.syntactic, found.total]
+        [each.name, *map(_number, (each.accuracy, each.right, each.used, each.skipped))]
+        for each in [*found.sections, found.semantic, found.syntactic, found.total]
     ]
     header = ["section", "accuracy", "right", "answered", "skipped"]
     return Table(header, cells, right=(False, *[True] * 4), margin=MARGIN)
