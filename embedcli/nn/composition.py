@@ -60,10 +60,12 @@ class Composition:
         _, first, shared = np.unique(
             np.concatenate([numbers, sums]), return_index=True, return_inverse=True
         )
-        # 3. Number the rows: the words' own, then those of other buckets in the order of these.
+        # 3. Number the rows: the words' own, then those of other buckets, the frequent ones first,
+        # so that those that nearly every group looks up lie side by side.
         row_of = first.copy()
         others = np.flatnonzero(first >= words)  # (P,)
-        row_of[others[np.argsort(first[others])]] = words + np.arange(len(others))
+        order = np.argsort(-lengths[first[others] - words], kind="stable")  # (P,)
+        row_of[others[order]] = words + np.arange(len(others))
         bucket_rows = row_of[shared[words:]]  # (B,)
         sizes = np.bincount(bucket_rows, minlength=words + len(others))  # (R,)
         sizes[:words] += 1
