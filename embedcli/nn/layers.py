@@ -17,6 +17,7 @@ from embedcli.storage.arrays import RowSource
 
 _FEW_TEXTS = 8  # so many longest texts are summed one by one
 _ROWS_AT_ONCE = 1 << 15  # of a long text
+_FEW_NUMBERS = 16  # of a row, so that sums of slices are fast
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,20 @@ def sum_rows(rows: RowSource, ids: Array, offsets: Array) -> NDArray[np.float32]
 
     The first rows of all texts are added at once, then the second of all that have so many, and so
     on: each row costs a gather and an addition, where `np.add.reduceat` over the first axis costs
-    ten times that.
+    ten times that. Of rows of a few numbers it costs a tenth.
 
     >>> sum_rows(np.float32([[1], [2], [4]]), np.array([0, 2, 1]), np.array([0, 2, 2, 3])).tolist()
     [[5.0], [0.0], [2.0]]
     """
-    # 1. Order the texts by their lengths, the longest first.
     lengths = np.diff(offsets)  # (B,)
+    if rows.shape[1] <= _FEW_NUMBERS:
+        sums = np.zeros((len(lengths), rows.shape[1]), np.float32)  # (B, D)
+        filled = np.flatnonzero(lengths)
+        if len(filled):
+            taken = rows[ids[: offsets[-1]]]  # (N, D)
+            sums[filled] = np.add.reduceat(taken, offsets[filled], axis=0)
+        return sums
+    # 1. Order the texts by their lengths, the longest first.
     order = np.argsort(-lengths, kind="stable")
     starts, lengths = offsets[:-1][order], lengths[order]
     sums = np.zeros((len(order), rows.shape[1]), np.float32)  # (B, D)
