@@ -5,24 +5,25 @@
     labels ◀── softmax | hierarchical softmax | sigmoids ◀── output rows · (B, D)
 
 Each distinct token is composed once and remembered; a text is the sum of its tokens' sums and of
-the rows of its word n-grams. Sources: Joulin et al. 2017, "Bag of tricks for efficient text
-classification"; fastText `Dictionary::getLine`, `Model::computeHidden`, `loss.cc`.
+the rows of its word n-grams. For few labels rows are replaced by their products with the output
+rows, (C,) instead of (D,), as a product of a sum is the sum of the products.
+
+Sources: Joulin et al. 2017, "Bag of tricks for efficient text classification"; fastText
+`Dictionary::getLine`, `Model::computeHidden`, `loss.cc`.
 """
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import islice
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from embedcli import metrics
 from embedcli.autodiff import ops
@@ -43,31 +44,38 @@ from embedcli.table import lengths
 from embedcli.text.corpus import Corpus
 from embedcli.text.labels import ClassNames, ClassTargets, LabelKind, parse_labels
 from embedcli.text.ngrams import hash_texts, word_ngrams
-from embedcli.text.numbering import GrowingArray
+from embedcli.text.numbering import PADDING, GrowingArray, Numbering, Strings, first_places
 from embedcli.text.vocabulary import Coverage, Oov
 
 SMOOTHING = 1e-5  # fastText adds it to a probability before it takes the logarithm
 _TOKENS_AT_ONCE = 1 << 16
 _REMEMBERED = 1 << 24  # numbers of remembered tokens; beyond that all are forgotten
+_SAMPLE = 1 << 10  # words that tell how long words are
+_TOKEN_COST = 64  # numbers to whose memory the rest of a token compares
+_PRODUCTS_AT_ONCE = 1 << 10  # rows that are multiplied while they are in the cache
 _SCORES_AT_ONCE = 1 << 22
 _DEEPEST = 1000  # nodes above a leaf; label counts of real text give fewer than 100
-_FEW_LABELS = 32  # for which all labels are scored sooner than the tree is searched
+_FEW_LABELS = 16  # for which rows are multiplied sooner than summed, and a tree is not searched
 _NEVER = 10**15  # count of a node without children yet, as fastText's
 _WORD, _UNKNOWN, _COMPOSED, _LABEL = range(4)  # kinds of tokens
 _SETTINGS = TextSettings(tokenizer="whitespace", normalize=False, fold_case=False, cache=False)
-_BLANKS = bytes.maketrans(b"\0", b" ")
+_BLANK = ord(" ")
+_BLANKS = bytes.maketrans(b"\0\t\v\f\r", b" " * 5)
+# `Numbering` pads tokens with a byte that UTF-8 does not have; other text must not end in it.
+_PAD, _ESCAPED = b"\xff", b"\xff\xfe"
 # What follows the end of a line that is written out in a text.
 _AFTER_END = re.compile(rb"(?<![^\s\0])</s>(?![^\s\0])[^\n]*")
 
 
 class Pooled(NamedTuple):
-    """Texts as the means of their input rows."""
+    """Texts as the means of their input rows, or as the products of these with the output rows."""
 
-    vectors: NDArray[np.float32]  # (B, D)
+    vectors: NDArray[np.float32]  # (B, D), or (B, C) if `multiplied`
+    multiplied: bool = False
 
     def take(self, indices: NDArray[np.int64]) -> Pooled:
         """Return some of the texts."""
-        return Pooled(self.vectors[indices])
+        return self._replace(vectors=self.vectors[indices])
 
 
 class PooledLines(NamedTuple):
@@ -90,7 +98,7 @@ class TextParts(NamedTuple):
 class _OpenLine:
     """The part of a line that was read so far."""
 
-    total: NDArray[np.float32]  # (D,)
+    total: NDArray[np.float32]  # (D,) or (C,)
     rows: int
     hashes: list[NDArray[np.uint32]]
     labels: list[int]
@@ -132,7 +140,9 @@ class FastTextPredictor:
         self._prefix = _common_prefix(names)
         self.labels = tuple(name.removeprefix(self._prefix) for name in names)
         self._settings = replace(_SETTINGS, **(columns or {}))
-        self._tokens = _Tokens(model, oov, self._prefix.encode())
+        self._oov = oov
+        weights = model.output.T if len(names) <= _FEW_LABELS else None
+        self._tokens = _Tokens(model, oov, self._prefix.encode(), weights)
 
     def read(self, places: Sequence[str | Path]) -> Iterator[PooledLines]:
         """Read text as fastText does, some lines at a time."""
@@ -141,12 +151,13 @@ class FastTextPredictor:
 
     def read_parts(self, places: Sequence[str | Path]) -> Iterator[TextParts | None]:
         """Read text line by line, each as the parts of its vector; None for one without any."""
+        tokens = _Tokens(self.model, self._oov, self._prefix.encode())
         line: list[bytes] = []
         for words, _ in _token_blocks(self._corpus(places)):
-            for word in words:
+            for word in words.listed():
                 line.append(word)
                 if word == END_OF_LINE:
-                    yield self._tokens.parts(line, self.coverage)
+                    yield tokens.parts(Strings.of_lines(b"\n".join([*line, b""])), self.coverage)
                     line = []
 
     def _corpus(self, places: Sequence[str | Path]) -> Corpus:
@@ -157,11 +168,11 @@ class FastTextPredictor:
         """Read text and its labels; raises CorpusError where none has a label."""
         corpus = Corpus(places, self._settings, labelled=True, by_name=self.by_name)
         names = ClassNames(self.labels)
-        vectors = [np.zeros((0, self.model.args.dim), np.float32)]
+        texts = [self._tokens.no_texts]
         labels: list[int] = []
         ends = [0]
         for lines, of_lines, rows in _pooled_lines(self._tokens, corpus, self.coverage):
-            vectors.append(lines.texts.vectors)
+            texts.append(lines.texts)
             for place in range(len(lines.words)):
                 tokens = map(self._tokens.label, of_lines.get(place, []))
                 said = [token.removeprefix(self._prefix) for token in tokens]
@@ -173,12 +184,16 @@ class FastTextPredictor:
         if not labels:
             raise CorpusError(f"{corpus.name}: no text has a label; expected at least one")
         found = np.array(labels, np.int32), np.array(ends)
-        return Pooled(np.concatenate(vectors)), ClassTargets(names.names, *found)
+        vectors = np.concatenate([each.vectors for each in texts])
+        return self._tokens.no_texts._replace(vectors=vectors), ClassTargets(names.names, *found)
 
     @np.errstate(all="ignore")
     def outputs(self, texts: Pooled) -> NDArray[np.float32]:
         """Score each label, (B, C): products, or logarithms of probabilities of a tree's leaves."""
-        products: NDArray[np.float32] = texts.vectors @ self.model.output.T  # (B, C)
+        products = texts.vectors  # (B, C)
+        if not texts.multiplied:
+            with _one_thread():
+                products = products @ self.model.output.T
         return self._tree.leaves(products) if self.is_tree else products
 
     @np.errstate(all="ignore")
@@ -203,19 +218,22 @@ class FastTextPredictor:
 
         Both are (B, k).
         """
-        if k == 1 and self.is_tree and len(self.labels) > _FEW_LABELS:
-            best, scores = self._tree.best_leaves(texts.vectors, self.model.output)
-            return best, self._shares(scores)
+        search = k == 1 and self.is_tree and len(self.labels) > _FEW_LABELS
         step = max(1, _SCORES_AT_ONCE // len(self.labels))
         labels, shares = [], []
         for start in range(0, len(texts.vectors), step):
-            with threadpool_limits(1, user_api="blas"):  # threads cost more than such products
-                outputs = self.outputs(Pooled(texts.vectors[start : start + step]))  # (b, C)
-            labels.append(metrics.top_k(outputs, k))  # (b, k)
-            scores = np.take_along_axis(outputs, labels[-1], axis=1)
-            if self.model.args.loss == SOFTMAX:
-                most = outputs.max(axis=1, keepdims=True)  # (b, 1)
-                scores = scores - most - np.log(np.exp(outputs - most).sum(axis=1, keepdims=True))
+            some = texts.take(np.arange(start, min(start + step, len(texts.vectors))))
+            if search:
+                best, scores = self._tree.best_leaves(some.vectors, self.model.output)  # (b, 1)
+            else:
+                outputs = self.outputs(some)  # (b, C)
+                best = metrics.top_k(outputs, k)  # (b, k)
+                scores = np.take_along_axis(outputs, best, axis=1)
+                if self.model.args.loss == SOFTMAX:
+                    outputs -= outputs.max(axis=1, keepdims=True)
+                    total = np.exp(outputs, out=outputs).sum(axis=1, keepdims=True)  # (b, 1)
+                    scores = scores - scores[:, :1] - np.log(total)
+            labels.append(best)
             shares.append(self._shares(scores))
         return np.concatenate(labels), np.concatenate(shares)
 
@@ -263,7 +281,8 @@ def _pooled_lines(
         done = 0
         for start in range(0, len(words), _TOKENS_AT_ONCE):
             part = words[start : start + _TOKENS_AT_ONCE]
-            lines, labels, open_line = tokens.pool(part, open_line, coverage)
+            with _one_thread():
+                lines, labels, open_line = tokens.pool(part, open_line, coverage)
             rows = None
             if of_rows is not None:
                 ended = of_rows[done : done + len(lines.words)]
@@ -273,7 +292,7 @@ def _pooled_lines(
                 yield lines, labels, rows
 
 
-def _token_blocks(corpus: Corpus) -> Iterator[tuple[list[bytes], Sequence[Any] | None]]:
+def _token_blocks(corpus: Corpus) -> Iterator[tuple[Strings, Sequence[Any] | None]]:
     """Yield the tokens of some text, </s> at each line's end, and its rows if it has columns."""
     for block in corpus.blocks():
         data = block.data.translate(_BLANKS)
@@ -282,16 +301,37 @@ def _token_blocks(corpus: Corpus) -> Iterator[tuple[list[bytes], Sequence[Any] |
         if block.whole and not data.endswith(b"\n"):
             data += b"\n"
         # Blanks are added so that </s> is a token whatever is beside it.
-        yield data.replace(b"\n", b" </s> ").split(), block.rows
+        data = data.replace(_PAD, _ESCAPED).replace(b"\n", b" </s> ")
+        text = np.frombuffer(b"".join([b" ", data, b" " * PADDING]), np.uint8)
+        blank = text == _BLANK
+        edges = np.flatnonzero(blank[1:] != blank[:-1]) + 1  # (2 · tokens,)
+        yield Strings(text, edges[0::2], edges[1::2] - edges[0::2]), block.rows
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def _one_thread() -> Any:
+    """Return a context without threads, which cost more than products of so few rows."""
+    return _blas().limit(limits=1, user_api="blas")
 
 
 class _Tokens:
     """Distinct tokens that were met, and the sum of the input rows of each.
 
-    A token is a word of the model, an unknown word, or a label.
+    A token is a word of the model, an unknown word, or a label. With `weights` (D, C) every row is
+    replaced by its product with them: below, K is C then, else D.
     """
 
-    def __init__(self, model: FastText, oov: Oov | None, prefix: bytes) -> None:
+    def __init__(
+        self,
+        model: FastText,
+        oov: Oov | None,
+        prefix: bytes,
+        weights: NDArray[np.float32] | None = None,
+    ) -> None:
         if oov == "compose" and not model.longest:
             raise VocabularyError(
                 f"oov: found compose; {model.path} has no n-grams of characters",
@@ -301,17 +341,19 @@ class _Tokens:
         self._oov = oov or ("compose" if model.longest else "skip")
         self._prefix = prefix
         self._hashed = model.args.model == SUPERVISED and model.args.word_ngrams > 1
+        self._weights = weights
+        width = model.args.dim if weights is None else weights.shape[1]
+        self.no_texts = Pooled(np.zeros((0, width), np.float32), weights is not None)
         self._forget()
 
     def _forget(self) -> None:
-        self._numbers: defaultdict[bytes, int] = defaultdict()
-        self._numbers.default_factory = self._numbers.__len__
-        self._sums = np.empty((0, self._model.args.dim), np.float32)  # (n, D)
+        self._numbering = Numbering.for_text(b"".join(self._model.words[:_SAMPLE]))
+        self._sums = np.empty_like(self.no_texts.vectors)  # (n, K)
         self._rows = GrowingArray(np.int64)  # (n,) how many were summed
         self._kinds = GrowingArray(np.uint8)  # (n,)
         self._hashes = GrowingArray(np.uint32)  # (n,)
         self._names: list[bytes] = []
-        self._number([END_OF_LINE])  # is number 0
+        self._number(Strings.of_lines(END_OF_LINE + b"\n"))  # is number 0
 
     def label(self, number: int) -> str:
         """Return the text of a token."""
@@ -319,24 +361,24 @@ class _Tokens:
 
     def empty_line(self) -> _OpenLine:
         """Return a line of which nothing was read."""
-        return _OpenLine(np.zeros(self._model.args.dim, np.float32), 0, [], [])
+        return _OpenLine(np.zeros_like(self._sums[0]), 0, [], [])
 
     @np.errstate(all="ignore")
     def pool(
-        self, tokens: list[bytes], before: _OpenLine, coverage: Coverage
+        self, tokens: Strings, before: _OpenLine, coverage: Coverage
     ) -> tuple[PooledLines, dict[int, list[int]], _OpenLine]:
         """Average the rows of each line that ends in `tokens`, of which the first goes on.
 
         Returns the lines, the numbers of the labels of those that have some, and the line that has
         not ended.
         """
-        if self._sums.size > _REMEMBERED and not before.labels:
+        if self._sums.size + _TOKEN_COST * len(self._rows) > _REMEMBERED and not before.labels:
             self._forget()
         ids = self._number(tokens)  # (n,)
         kinds = self._kinds.values[ids]  # (n,)
         # 1. Sum the rows of each line's tokens; the last line may be empty.
         offsets = np.concatenate([[0], np.flatnonzero(ids == 0) + 1, [len(ids)]])  # (B+2,)
-        sums = sum_rows(self._sums, ids, offsets)  # (B+1, D)
+        sums = sum_rows(self._sums, ids, offsets)  # (B+1, K)
         summed = np.concatenate([[0], np.cumsum(self._rows.values[ids])])
         rows = np.diff(summed[offsets])  # (B+1,)
         sums[0] += before.total
@@ -368,12 +410,12 @@ class _Tokens:
             else:
                 hashes = [*before.hashes, rest]
         after = _OpenLine(sums[-1].copy(), int(rows[-1]), hashes, labels.pop(len(rows) - 1, []))
-        vectors = sums[:-1] / np.maximum(rows[:-1], 1)[:, None].astype(np.float32)  # (B, D)
+        vectors = sums[:-1] / np.maximum(rows[:-1], 1)[:, None].astype(np.float32)  # (B, K)
         require_finite(vectors, lambda _: f"{self._model.path}: the rows of a text")
-        return PooledLines(Pooled(vectors), rows[:-1]), labels, after
+        return PooledLines(self.no_texts._replace(vectors=vectors), rows[:-1]), labels, after
 
     @np.errstate(all="ignore")
-    def parts(self, line: list[bytes], coverage: Coverage) -> TextParts | None:
+    def parts(self, line: Strings, coverage: Coverage) -> TextParts | None:
         """Return a whole line as the parts of its vector; None if it has no row."""
         pooled, _, _ = self.pool(line, self.empty_line(), coverage)
         ids = self._number(line)  # (n,)
@@ -406,15 +448,26 @@ class _Tokens:
         for owners, found in word_ngrams(hashes, offsets, self._model.args.word_ngrams):
             owners, ids = self._model.rows_of_buckets(owners, found)
             ends = np.searchsorted(owners, np.arange(lines + 1))
-            sums[:lines] += self._model.sum_input(ids, ends)
+            sums[:lines] += self._sum_input(ids, ends)
             rows[:lines] += np.diff(ends)
 
-    def _number(self, tokens: Sequence[bytes]) -> NDArray[np.int64]:
+    def _sum_input(self, ids: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Sum input rows, as `FastText.sum_input`: (B, K)."""
+        if self._weights is None:
+            return self._model.sum_input(ids, offsets)
+        rows = np.empty((len(ids), self._weights.shape[1]), np.float32)  # (n, C)
+        for start in range(0, len(ids), _PRODUCTS_AT_ONCE):
+            some = slice(start, start + _PRODUCTS_AT_ONCE)
+            np.matmul(self._model.input[ids[some]], self._weights, out=rows[some])
+        return sum_rows(rows, np.arange(len(ids)), offsets)
+
+    def _number(self, tokens: Strings) -> NDArray[np.int32]:
         """Return the numbers of tokens, (n,); new ones are composed."""
-        known = len(self._numbers)
-        ids = np.fromiter(map(self._numbers.__getitem__, tokens), np.int64, len(tokens))
-        if len(self._numbers) > known:
-            self._add([*islice(self._numbers, known, None)])
+        known = len(self._numbering)
+        ids = self._numbering.number(tokens)
+        new = tokens[first_places(ids, known)].listed()
+        if new:
+            self._add([token.replace(_ESCAPED, _PAD) for token in new])
         return ids
 
     def _add(self, tokens: list[bytes]) -> None:
@@ -442,10 +495,11 @@ class _Tokens:
             sums *= (rows / np.where(norms > 0, norms, 1))[:, None].astype(np.float32)
         if self._oov == "zero":
             rows[unknown] = 1
-        capacity = len(self._sums)
+        if self._weights is not None:
+            sums = sums @ self._weights  # (n, C)
         first = len(self._rows)
-        if first + len(tokens) > capacity:
-            larger = np.empty((2 * (first + len(tokens)), model.args.dim), np.float32)
+        if first + len(tokens) > len(self._sums):
+            larger = np.empty((2 * (first + len(tokens)), sums.shape[1]), np.float32)
             larger[:first] = self._sums[:first]
             self._sums = larger
         self._sums[first : first + len(tokens)] = sums

@@ -77,6 +77,25 @@ def test_lines_may_be_read_in_any_parts(name, at_once, text, monkeypatch):
         )
 
 
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_rows_may_be_multiplied_before_or_after_they_are_summed(name, text, monkeypatch):
+    found = {}
+    for few in (0, 1000):
+        monkeypatch.setattr(fasttext, "_FEW_LABELS", few)
+        found[few] = predicted(name, text, k=3)
+    for ours, theirs in zip(found[0], found[1000], strict=True):
+        np.testing.assert_allclose(
+            [share for _, share in ours], [share for _, share in theirs], rtol=0, atol=2e-6
+        )
+
+
+def test_bytes_that_are_not_utf_8_belong_to_their_words(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_bytes(b"the wave\xff\nthe\nthe wave\nthe \xff\xfe wave\xff\xff\n")
+    unknown, without, known, others = predicted("ns.bin", text)
+    assert unknown == without == others != known
+
+
 def test_the_tree_is_searched_as_well_as_scored(text, monkeypatch):
     searched = predicted("hs.bin", text)
     monkeypatch.setattr(fasttext, "_FEW_LABELS", 1000)
