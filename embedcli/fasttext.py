@@ -52,7 +52,6 @@ _TOKENS_AT_ONCE = 1 << 16
 _REMEMBERED = 1 << 24  # numbers of remembered tokens; beyond that all are forgotten
 _SAMPLE = 1 << 10  # words that tell how long words are
 _TOKEN_COST = 64  # numbers to whose memory the rest of a token compares
-_PRODUCTS_AT_ONCE = 1 << 10  # rows that are multiplied while they are in the cache
 _SCORES_AT_ONCE = 1 << 22
 _DEEPEST = 1000  # nodes above a leaf; label counts of real text give fewer than 100
 _FEW_LABELS = 16  # for which rows are multiplied sooner than summed, and a tree is not searched
@@ -448,18 +447,8 @@ class _Tokens:
         for owners, found in word_ngrams(hashes, offsets, self._model.args.word_ngrams):
             owners, ids = self._model.rows_of_buckets(owners, found)
             ends = np.searchsorted(owners, np.arange(lines + 1))
-            sums[:lines] += self._sum_input(ids, ends)
+            sums[:lines] += self._model.sum_input(ids, ends, self._weights)
             rows[:lines] += np.diff(ends)
-
-    def _sum_input(self, ids: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Sum input rows, as `FastText.sum_input`: (B, K)."""
-        if self._weights is None:
-            return self._model.sum_input(ids, offsets)
-        rows = np.empty((len(ids), self._weights.shape[1]), np.float32)  # (n, C)
-        for start in range(0, len(ids), _PRODUCTS_AT_ONCE):
-            some = slice(start, start + _PRODUCTS_AT_ONCE)
-            np.matmul(self._model.input[ids[some]], self._weights, out=rows[some])
-        return sum_rows(rows, np.arange(len(ids)), offsets)
 
     def _number(self, tokens: Strings) -> NDArray[np.int32]:
         """Return the numbers of tokens, (n,); new ones are composed."""

@@ -64,6 +64,8 @@ END_OF_LINE = b"</s>"
 PREFIX = "__label__"
 REFUSED = r"[\0 \t\n\r\v\f]"  # what no word or label contains
 _BLOCK = 2048  # words
+_PRODUCTS_AT_ONCE = 1 << 10  # rows that are multiplied while they are in the cache
+_ENDS = 1 << 20  # of buckets
 _ENTRY_BYTES = 1 << 22  # of entries that are read at once; the longest entry
 # Bytes that begin no character in UTF-8; words in other encodings may hold some in a row.
 _LONGEST_CHARACTER = 40
@@ -138,6 +140,14 @@ class FastText:
         require_finite(whole, lambda row: f"{self.path}: output row {row}")
         return whole
 
+    @cached_property
+    def _kept_ends(self) -> NDArray[np.bool_]:
+        """Whether a kept bucket ends in these bits: most others are told apart without a search."""
+        found = np.zeros(_ENDS, bool)
+        if self.kept is not None:
+            found[self.kept[:, 0] % _ENDS] = True
+        return found
+
     def settings(self) -> dict[str, Any]:
         """Return the settings by the names of `Args`, the model and loss in fastText's words."""
         kinds = {CBOW: "cbow", SKIPGRAM: "skipgram", SUPERVISED: "supervised"}
@@ -180,12 +190,27 @@ class FastText:
             sums += self.sum_input(rows, offsets)
         return sums, counts
 
-    def sum_input(self, ids: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Sum input rows: those of `ids[offsets[b]:offsets[b + 1]]` for each b, (B, D)."""
+    def sum_input(
+        self,
+        ids: NDArray[np.int64],
+        offsets: NDArray[np.int64],
+        weights: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """Sum input rows: those of `ids[offsets[b]:offsets[b + 1]]` for each b, (B, D).
+
+        With weights (D, C) sums the products of the rows with them, (B, C).
+        """
         if isinstance(self.input, ProductRows):  # each row is decoded once
-            distinct, places = np.unique(ids, return_inverse=True)
-            return sum_rows(self.input[distinct], places, offsets)
-        return sum_rows(self.input, ids, offsets)
+            distinct, ids = np.unique(ids, return_inverse=True)
+            rows = self.input[distinct]
+            return sum_rows(rows if weights is None else rows @ weights, ids, offsets)
+        if weights is None:
+            return sum_rows(self.input, ids, offsets)
+        products = np.empty((len(ids), weights.shape[1]), np.float32)  # (G, C)
+        for start in range(0, len(ids), _PRODUCTS_AT_ONCE):
+            some = slice(start, start + _PRODUCTS_AT_ONCE)
+            np.matmul(self.input[ids[some]], weights, out=products[some])
+        return sum_rows(products, np.arange(len(ids)), offsets)
 
     def rows_of_buckets(
         self, owners: NDArray[np.int64], hashes: NDArray[np.unsignedinteger[Any]]
@@ -198,6 +223,8 @@ class FastText:
             return owners, buckets + len(self.words)
         if not len(self.kept):
             return owners[:0], owners[:0]
+        likely = np.flatnonzero(self._kept_ends[buckets % _ENDS])
+        owners, buckets = owners[likely], buckets[likely]
         places = np.searchsorted(self.kept[:, 0], buckets)  # (G,)
         places = np.minimum(places, len(self.kept) - 1)
         found = self.kept[places, 0] == buckets
