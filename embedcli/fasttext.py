@@ -50,9 +50,9 @@ from embedcli.text.vocabulary import Coverage, Oov
 SMOOTHING = 1e-5  # fastText adds it to a probability before it takes the logarithm
 _TOKENS_AT_ONCE = 1 << 16
 _REMEMBERED = 1 << 24  # numbers of remembered tokens; beyond that all are forgotten
-_SAMPLE = 1 << 10  # words that tell how long words are
+_SAMPLE = 1 << 10  # words that tell how long tokens are
 _TOKEN_COST = 64  # numbers to whose memory the rest of a token compares
-_SCORES_AT_ONCE = 1 << 22
+_SCORES_AT_ONCE = 1 << 20
 _DEEPEST = 1000  # nodes above a leaf; label counts of real text give fewer than 100
 _FEW_LABELS = 16  # for which rows are multiplied sooner than summed, and a tree is not searched
 _NEVER = 10**15  # count of a node without children yet, as fastText's
@@ -559,37 +559,47 @@ class _Tree:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return the most probable leaf of each text (B, D) and its score, both (B, 1).
 
-        Walks from the root to the more probable child first. Then only the nodes passed by that
-        are more probable than the leaf that was found are opened, until none is left.
+        Walks from the root to the more probable child first. Then the children of all nodes that
+        are more probable than the leaf that was found are looked at, level by level.
         """
-        texts = np.arange(len(vectors))
-        found = np.zeros(len(vectors), np.int64)
-        best = np.full(len(vectors), -np.inf, np.float32)
         # Nodes to open: of which text, and their scores.
-        pending: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]
-        root = np.full(len(vectors), 2 * self.leaf_count - 2)
-        pending = [(texts, root, np.zeros(len(vectors), np.float32))]
-        while pending:
-            text, node, score = pending.pop()
+        text = np.arange(len(vectors))
+        found = np.full(len(vectors), 2 * self.leaf_count - 2)
+        best = np.zeros(len(vectors), np.float32)
+        nodes = [(text[:0], found[:0], best[:0])]
+        while len(text):
+            children, scores = self._open(text, found[text], best[text], vectors, output)
+            likely = scores.argmax(axis=0)  # (n,)
+            places = np.arange(len(text))
+            nodes.append((text, children[1 - likely, places], scores[1 - likely, places]))
+            found[text], best[text] = children[likely, places], scores[likely, places]
+            text = text[found[text] >= self.leaf_count]
+        text, node, score = (np.concatenate(each) for each in zip(*nodes, strict=True))
+        while len(text):
             kept = score > best[text]
             text, node, score = text[kept], node[kept], score[kept]
-            while len(text):
-                # 1. Leaves are answers. One text may have several here: the best comes last.
-                leaf = node < self.leaf_count
-                ended = np.flatnonzero(leaf)
-                ended = ended[np.argsort(score[ended], kind="stable")]
-                better = ended[score[ended] > best[text[ended]]]
-                best[text[better]], found[text[better]] = score[better], node[better]
-                text, node, score = text[~leaf], node[~leaf], score[~leaf]
-                # 2. Of other nodes the more probable child is next, the other one waits.
-                rows = node - self.leaf_count
-                products = np.einsum("nd,nd->n", vectors[text], output[rows])  # (n,)
-                left, right = _log_shares(products)
-                to_right = (right > left).astype(np.int64)
-                likely, other = np.maximum(left, right), np.minimum(left, right)
-                pending.append((text, self.children[rows, 1 - to_right], score + other))
-                node, score = self.children[rows, to_right], score + likely
+            # Leaves are answers. One text may have several here: the best comes last.
+            ended = np.flatnonzero(node < self.leaf_count)
+            ended = ended[np.argsort(score[ended], kind="stable")]
+            best[text[ended]], found[text[ended]] = score[ended], node[ended]
+            inner = (node >= self.leaf_count) & (score > best[text])
+            text = text[inner]
+            children, scores = self._open(text, node[inner], score[inner], vectors, output)
+            text, node, score = np.tile(text, 2), children.ravel(), scores.ravel()
         return found[:, None], best[:, None]
+
+    def _open(
+        self,
+        text: NDArray[np.int64],
+        node: NDArray[np.int64],
+        score: NDArray[np.float32],
+        vectors: NDArray[np.float32],
+        output: NDArray[np.float32],
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the children of inner nodes (n,) and their scores, both (2, n)."""
+        rows = node - self.leaf_count
+        products = np.einsum("nd,nd->n", vectors[text], output[rows])  # (n,)
+        return self.children[rows].T, score + np.stack(_log_shares(products))
 
 
 def _log_shares(products: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
