@@ -595,9 +595,9 @@ def write_subwords(path: Path, model: Model) -> None:
     """Write words that are composed of n-grams as a skip-gram or CBOW model; raises StoreError.
 
     fastText gives known words the same vectors. It cuts n-grams by code points; where that differs
-    from grapheme clusters, the word's own row is adjusted. The rows of buckets that no word has are
-    zeros, and fastText counts them, so that the vector of an unknown word with such n-grams is
-    shorter than here, in the same direction.
+    from grapheme clusters, the word's own row is adjusted, and unknown words have other vectors
+    than here. The rows of buckets that no word has are zeros, and fastText counts them, so that the
+    vector of an unknown word with such n-grams is shorter than here, in the same direction.
     """
     of, head, parts, words = model.settings, model.head, model.parts, model.table.vocabulary
     assert parts is not None
