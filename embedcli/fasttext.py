@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +43,7 @@ from embedcli.nn.layers import sum_rows
 from embedcli.table import lengths
 from embedcli.text.corpus import Corpus
 from embedcli.text.labels import ClassNames, ClassTargets, LabelKind, parse_labels
+from embedcli.text.lines import Row
 from embedcli.text.ngrams import hash_texts, word_ngrams
 from embedcli.text.numbering import PADDING, GrowingArray, Numbering, Strings, first_places
 from embedcli.text.vocabulary import Coverage, Oov
@@ -64,6 +65,8 @@ _BLANKS = bytes.maketrans(b"\0\t\v\f\r", b" " * 5)
 _PAD, _ESCAPED = b"\xff", b"\xff\xfe"
 # What follows the end of a line that is written out in a text.
 _AFTER_END = re.compile(rb"(?<![^\s\0])</s>(?![^\s\0])[^\n]*")
+# A context without threads, which cost more than products of so few rows.
+_one_thread = partial(ThreadpoolController().limit, limits=1, user_api="blas")
 
 
 class Pooled(NamedTuple):
@@ -91,16 +94,6 @@ class TextParts(NamedTuple):
     ngrams: list[str]
     rows: NDArray[np.float32]  # (n, D) of the tokens, then of the n-grams
     texts: Pooled  # their sum, (1, D)
-
-
-@dataclass
-class _OpenLine:
-    """The part of a line that was read so far."""
-
-    total: NDArray[np.float32]  # (D,) or (C,)
-    rows: int
-    hashes: list[NDArray[np.uint32]]
-    labels: list[int]
 
 
 class FastTextPredictor:
@@ -145,19 +138,15 @@ class FastTextPredictor:
 
     def read(self, places: Sequence[str | Path]) -> Iterator[PooledLines]:
         """Read text as fastText does, some lines at a time."""
-        for lines, _, _ in _pooled_lines(self._tokens, self._corpus(places), self.coverage):
-            yield lines
+        for ids, _ in _whole_lines(self._tokens, self._corpus(places)):
+            yield self._tokens.pool(ids, self.coverage)
 
     def read_parts(self, places: Sequence[str | Path]) -> Iterator[TextParts | None]:
         """Read text line by line, each as the parts of its vector; None for one without any."""
         tokens = _Tokens(self.model, self._oov, self._prefix.encode())
-        line: list[bytes] = []
-        for words, _ in _token_blocks(self._corpus(places)):
-            for word in words.listed():
-                line.append(word)
-                if word == END_OF_LINE:
-                    yield tokens.parts(Strings.of_lines(b"\n".join([*line, b""])), self.coverage)
-                    line = []
+        for ids, _ in _whole_lines(tokens, self._corpus(places)):
+            for line in np.split(ids, np.flatnonzero(ids == 0)[:-1] + 1):
+                yield tokens.parts(line, self.coverage)
 
     def _corpus(self, places: Sequence[str | Path]) -> Corpus:
         settings = replace(self._settings, label_column=None) if self.by_name else self._settings
@@ -170,14 +159,13 @@ class FastTextPredictor:
         texts = [self._tokens.no_texts]
         labels: list[int] = []
         ends = [0]
-        for lines, of_lines, rows in _pooled_lines(self._tokens, corpus, self.coverage):
-            texts.append(lines.texts)
-            for place in range(len(lines.words)):
-                tokens = map(self._tokens.label, of_lines.get(place, []))
-                said = [token.removeprefix(self._prefix) for token in tokens]
-                if rows is not None:
-                    said = rows[place]
-                numbers = parse_labels(names, said, lambda _: corpus.name)
+        for ids, rows in _whole_lines(self._tokens, corpus):
+            texts.append(self._tokens.pool(ids, self.coverage).texts)
+            said = self._tokens.labels(ids)
+            if rows is not None:
+                said = [[cell.strip() for cell in row.labels] for row in rows]
+            for of_line in said:
+                numbers = parse_labels(names, of_line, lambda _: corpus.name)
                 labels += dict.fromkeys(numbers.tolist())
                 ends.append(len(labels))
         if not labels:
@@ -267,33 +255,17 @@ def sentence_vectors(
     of the unit vectors of words, without the end of the line.
     """
     tokens = _Tokens(model, oov, PREFIX.encode() if model.labels else b"")
-    for lines, _, _ in _pooled_lines(tokens, Corpus(places, _SETTINGS, by_name=True), coverage):
-        yield lines.texts.vectors
+    for ids, _ in _whole_lines(tokens, Corpus(places, _SETTINGS, by_name=True)):
+        yield tokens.pool(ids, coverage).texts.vectors
 
 
-def _pooled_lines(
-    tokens: _Tokens, corpus: Corpus, coverage: Coverage
-) -> Iterator[tuple[PooledLines, dict[int, list[int]], list[list[str]] | None]]:
-    """Yield lines, the label tokens of each, and, of a file with columns, its labels."""
-    open_line = tokens.empty_line()
-    for words, of_rows in _token_blocks(corpus):
-        done = 0
-        for start in range(0, len(words), _TOKENS_AT_ONCE):
-            part = words[start : start + _TOKENS_AT_ONCE]
-            with _one_thread():
-                lines, labels, open_line = tokens.pool(part, open_line, coverage)
-            rows = None
-            if of_rows is not None:
-                ended = of_rows[done : done + len(lines.words)]
-                rows = [[cell.strip() for cell in row.labels] for row in ended]
-                done += len(lines.words)
-            if len(lines.words):
-                yield lines, labels, rows
-
-
-def _token_blocks(corpus: Corpus) -> Iterator[tuple[Strings, Sequence[Any] | None]]:
-    """Yield the tokens of some text, </s> at each line's end, and its rows if it has columns."""
+def _whole_lines(
+    tokens: _Tokens, corpus: Corpus
+) -> Iterator[tuple[NDArray[np.int32], Sequence[Row] | None]]:
+    """Yield the numbers of the tokens of some lines, and the rows of a file with columns."""
+    rest = [np.zeros(0, np.int32)]  # of the line that goes on
     for block in corpus.blocks():
+        # 1. Cut the text at blanks.
         data = block.data.translate(_BLANKS)
         if END_OF_LINE in data:
             data = _AFTER_END.sub(b"", data)
@@ -304,17 +276,22 @@ def _token_blocks(corpus: Corpus) -> Iterator[tuple[Strings, Sequence[Any] | Non
         text = np.frombuffer(b"".join([b" ", data, b" " * PADDING]), np.uint8)
         blank = text == _BLANK
         edges = np.flatnonzero(blank[1:] != blank[:-1]) + 1  # (2 · tokens,)
-        yield Strings(text, edges[0::2], edges[1::2] - edges[0::2]), block.rows
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-def _one_thread() -> Any:
-    """Return a context without threads, which cost more than products of so few rows."""
-    return _blas().limit(limits=1, user_api="blas")
+        strings = Strings(text, edges[0::2], edges[1::2] - edges[0::2])
+        # 2. Yield the lines that end here, some at a time.
+        if not any(map(len, rest)):
+            tokens.forget_many()
+        rest.append(tokens.number(strings))
+        if not (rest[-1] == 0).any():
+            continue
+        ids = np.concatenate(rest)  # (n,)
+        ends = np.flatnonzero(ids == 0) + 1  # (lines,)
+        first = start = 0
+        while first < len(ends):
+            last = max(int(np.searchsorted(ends, start + _TOKENS_AT_ONCE, "right")), first + 1)
+            rows = None if block.rows is None else block.rows[first:last]
+            yield ids[start : ends[last - 1]], rows
+            first, start = last, int(ends[last - 1])
+        rest = [ids[start:]]
 
 
 class _Tokens:
@@ -352,112 +329,77 @@ class _Tokens:
         self._kinds = GrowingArray(np.uint8)  # (n,)
         self._hashes = GrowingArray(np.uint32)  # (n,)
         self._names: list[bytes] = []
-        self._number(Strings.of_lines(END_OF_LINE + b"\n"))  # is number 0
+        self.number(Strings.of_lines(END_OF_LINE + b"\n"))
 
-    def label(self, number: int) -> str:
-        """Return the text of a token."""
-        return self._names[number].decode("utf-8", "replace")
-
-    def empty_line(self) -> _OpenLine:
-        """Return a line of which nothing was read."""
-        return _OpenLine(np.zeros_like(self._sums[0]), 0, [], [])
-
-    @np.errstate(all="ignore")
-    def pool(
-        self, tokens: Strings, before: _OpenLine, coverage: Coverage
-    ) -> tuple[PooledLines, dict[int, list[int]], _OpenLine]:
-        """Average the rows of each line that ends in `tokens`, of which the first goes on.
-
-        Returns the lines, the numbers of the labels of those that have some, and the line that has
-        not ended.
-        """
-        if self._sums.size + _TOKEN_COST * len(self._rows) > _REMEMBERED and not before.labels:
+    def forget_many(self) -> None:
+        """Forget the tokens if they are many; numbers are then given again."""
+        if self._sums.size + _TOKEN_COST * len(self._names) > _REMEMBERED:
             self._forget()
-        ids = self._number(tokens)  # (n,)
-        kinds = self._kinds.values[ids]  # (n,)
-        # 1. Sum the rows of each line's tokens; the last line may be empty.
-        offsets = np.concatenate([[0], np.flatnonzero(ids == 0) + 1, [len(ids)]])  # (B+2,)
-        sums = sum_rows(self._sums, ids, offsets)  # (B+1, K)
-        summed = np.concatenate([[0], np.cumsum(self._rows.values[ids])])
-        rows = np.diff(summed[offsets])  # (B+1,)
-        sums[0] += before.total
-        rows[0] += before.rows
-        # 2. Count words.
-        by_kind = np.bincount(kinds, minlength=_LABEL + 1).tolist()
-        words = by_kind[_WORD] - int(np.count_nonzero(ids == 0))
-        unknown = by_kind[_UNKNOWN] + by_kind[_COMPOSED]
-        coverage.add(words + unknown, unknown, by_kind[_COMPOSED])
-        # 3. Find labels.
-        places = np.flatnonzero(kinds == _LABEL)
-        owners = np.searchsorted(offsets, places, "right") - 1
-        labels = {0: before.labels}
-        for token, owner in zip(ids[places].tolist(), owners.tolist(), strict=True):
-            labels.setdefault(owner, []).append(token)
-        # 4. Hash the words of lines, and keep those of the line that goes on.
-        hashes: list[NDArray[np.uint32]] = []
-        if self._hashed:
-            is_word = kinds != _LABEL
-            ends = np.concatenate([[0], np.cumsum(is_word)])[offsets]  # (B+2,)
-            found = self._hashes.values[ids][is_word]
-            hashes = [*before.hashes, found[: ends[-2]]] if len(rows) > 1 else []
-            rest = found[ends[-2] :]
-            earlier = sum(map(len, before.hashes))
-            if len(rows) > 1:
-                whole = np.concatenate(hashes)
-                self._add_word_ngrams(sums, rows, whole, np.append(0, ends[1:-1] + earlier))
-                hashes = [rest]
-            else:
-                hashes = [*before.hashes, rest]
-        after = _OpenLine(sums[-1].copy(), int(rows[-1]), hashes, labels.pop(len(rows) - 1, []))
-        vectors = sums[:-1] / np.maximum(rows[:-1], 1)[:, None].astype(np.float32)  # (B, K)
-        require_finite(vectors, lambda _: f"{self._model.path}: the rows of a text")
-        return PooledLines(self.no_texts._replace(vectors=vectors), rows[:-1]), labels, after
 
     @np.errstate(all="ignore")
-    def parts(self, line: Strings, coverage: Coverage) -> TextParts | None:
-        """Return a whole line as the parts of its vector; None if it has no row."""
-        pooled, _, _ = self.pool(line, self.empty_line(), coverage)
-        ids = self._number(line)  # (n,)
-        known = self._rows.values[ids] > 0  # (n,)
-        tokens = [self.label(number) for number in ids[known].tolist()]
-        words = ids[self._kinds.values[ids] != _LABEL]  # (w,)
-        names, rows = [], [self._sums[ids[known]]]
-        hashes, ends = self._hashes.values[words], np.array([0, len(words)])
-        found = word_ngrams(hashes, ends, self._model.args.word_ngrams) if self._hashed else ()
-        for length, (_, of_texts) in enumerate(found, 2):
-            starts, buckets = self._model.rows_of_buckets(np.arange(len(of_texts)), of_texts)
-            rows.append(self._model.sum_input(buckets, np.arange(len(buckets) + 1)))
-            names += [
-                " ".join(map(self.label, words[start : start + length].tolist()))
-                for start in starts.tolist()
-            ]
-        if not pooled.words[0]:
-            return None
-        return TextParts(tokens, names, np.concatenate(rows) / pooled.words[0], pooled.texts)
-
-    def _add_word_ngrams(
-        self,
-        sums: NDArray[np.float32],
-        rows: NDArray[np.int64],
-        hashes: NDArray[np.uint32],
-        offsets: NDArray[np.int64],
-    ) -> None:
-        """Add the rows of the word n-grams of whole lines (B,) to their sums, in place."""
-        lines = len(offsets) - 1
-        for owners, found in word_ngrams(hashes, offsets, self._model.args.word_ngrams):
-            owners, ids = self._model.rows_of_buckets(owners, found)
-            ends = np.searchsorted(owners, np.arange(lines + 1))
-            sums[:lines] += self._model.sum_input(ids, ends, self._weights)
-            rows[:lines] += np.diff(ends)
-
-    def _number(self, tokens: Strings) -> NDArray[np.int32]:
-        """Return the numbers of tokens, (n,); new ones are composed."""
+    def number(self, tokens: Strings) -> NDArray[np.int32]:
+        """Return the numbers of tokens, (n,); new ones are composed. That of </s> is 0."""
         known = len(self._numbering)
         ids = self._numbering.number(tokens)
         new = tokens[first_places(ids, known)].listed()
         if new:
             self._add([token.replace(_ESCAPED, _PAD) for token in new])
         return ids
+
+    def names(self, ids: NDArray[np.int32]) -> list[str]:
+        """Return tokens as texts."""
+        return [self._names[number].decode("utf-8", "replace") for number in ids.tolist()]
+
+    def labels(self, ids: NDArray[np.int32]) -> list[list[str]]:
+        """Return the labels among the tokens of each whole line, without their prefix."""
+        lines = np.split(ids, np.flatnonzero(ids == 0)[:-1] + 1)
+        tokens = (self.names(line[self._kinds.values[line] == _LABEL]) for line in lines)
+        return [[each.removeprefix(self._prefix.decode()) for each in line] for line in tokens]
+
+    @np.errstate(all="ignore")
+    def pool(self, ids: NDArray[np.int32], coverage: Coverage) -> PooledLines:
+        """Average the rows of whole lines, and count their words."""
+        kinds = self._kinds.values[ids]  # (n,)
+        offsets = np.append(0, np.flatnonzero(ids == 0) + 1)  # (B+1,)
+        # 1. Sum the rows of each line's tokens.
+        sums = sum_rows(self._sums, ids, offsets)  # (B, K)
+        rows = np.diff(np.append(0, np.cumsum(self._rows.values[ids]))[offsets])  # (B,)
+        # 2. Add those of its word n-grams.
+        if self._hashed:
+            is_word = kinds != _LABEL  # (n,)
+            hashes = self._hashes.values[ids[is_word]]
+            words = np.append(0, np.cumsum(is_word))[offsets]  # (B+1,)
+            for owners, found in word_ngrams(hashes, words, self._model.args.word_ngrams):
+                owners, buckets = self._model.rows_of_buckets(owners, found)
+                ends = np.searchsorted(owners, np.arange(len(rows) + 1))
+                with _one_thread():
+                    sums += self._model.sum_input(buckets, ends, self._weights)
+                rows += np.diff(ends)
+        # 3. Count words.
+        by_kind = np.bincount(kinds, minlength=_LABEL + 1).tolist()
+        unknown = by_kind[_UNKNOWN] + by_kind[_COMPOSED]
+        coverage.add(by_kind[_WORD] - len(rows) + unknown, unknown, by_kind[_COMPOSED])
+        vectors = sums / np.maximum(rows, 1)[:, None].astype(np.float32)  # (B, K)
+        require_finite(vectors, lambda _: f"{self._model.path}: the rows of a text")
+        return PooledLines(self.no_texts._replace(vectors=vectors), rows)
+
+    @np.errstate(all="ignore")
+    def parts(self, line: NDArray[np.int32], coverage: Coverage) -> TextParts | None:
+        """Return a whole line as the parts of its vector; None if it has no row."""
+        pooled = self.pool(line, coverage)
+        known = line[self._rows.values[line] > 0]  # (n,)
+        words = line[self._kinds.values[line] != _LABEL]  # (w,)
+        names, rows = [], [self._sums[known]]
+        hashes, ends = self._hashes.values[words], np.array([0, len(words)])
+        found = word_ngrams(hashes, ends, self._model.args.word_ngrams) if self._hashed else ()
+        for length, (_, of_texts) in enumerate(found, 2):
+            starts, buckets = self._model.rows_of_buckets(np.arange(len(of_texts)), of_texts)
+            rows.append(self._model.sum_input(buckets, np.arange(len(buckets) + 1)))
+            names += [" ".join(self.names(words[start : start + length])) for start in starts]
+        if not pooled.words[0]:
+            return None
+        rows_of_all = np.concatenate(rows) / pooled.words[0]
+        return TextParts(self.names(known), names, rows_of_all, pooled.texts)
 
     def _add(self, tokens: list[bytes]) -> None:
         model = self._model
@@ -485,7 +427,8 @@ class _Tokens:
         if self._oov == "zero":
             rows[unknown] = 1
         if self._weights is not None:
-            sums = sums @ self._weights  # (n, C)
+            with _one_thread():
+                sums = sums @ self._weights  # (n, C)
         first = len(self._rows)
         if first + len(tokens) > len(self._sums):
             larger = np.empty((2 * (first + len(tokens)), sums.shape[1]), np.float32)

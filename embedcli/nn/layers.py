@@ -18,6 +18,7 @@ from embedcli.storage.arrays import RowSource
 _FEW_TEXTS = 8  # so many longest texts are summed one by one
 _ROWS_AT_ONCE = 1 << 15  # of a long text
 _FEW_NUMBERS = 16  # of a row, so that sums of slices are fast
+_FEW_ROWS = 1 << 17  # so that all may be copied
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def sum_rows(rows: RowSource, ids: Array, offsets: Array) -> NDArray[np.float32]
     [[5.0], [0.0], [2.0]]
     """
     lengths = np.diff(offsets)  # (B,)
-    if rows.shape[1] <= _FEW_NUMBERS:
+    if rows.shape[1] <= _FEW_NUMBERS and offsets[-1] <= _FEW_ROWS:
         sums = np.zeros((len(lengths), rows.shape[1]), np.float32)  # (B, D)
         filled = np.flatnonzero(lengths)
         if len(filled):
