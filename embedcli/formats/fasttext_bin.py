@@ -150,20 +150,12 @@ class FastText:
 
     def settings(self) -> dict[str, Any]:
         """Return the settings by the names of `Args`, the model and loss in fastText's words."""
-        kinds = {CBOW: "cbow", SKIPGRAM: "skipgram", SUPERVISED: "supervised"}
-        losses = {
-            HIERARCHICAL: "hs",
-            NEGATIVE_SAMPLING: "ns",
-            SOFTMAX: "softmax",
-            ONE_VS_ALL: "ova",
-        }
-        of = self.args
-        pruned = None if self.kept is None else len(self.kept)
+        kinds, losses = ("cbow", "skipgram", "supervised"), ("hs", "ns", "softmax", "ova")
         return {
-            **of._asdict(),
-            "model": kinds[of.model],
-            "loss": losses[of.loss],
-            "ngrams_kept": pruned,
+            **self.args._asdict(),
+            "model": kinds[self.args.model - 1],
+            "loss": losses[self.args.loss - 1],
+            "ngrams_kept": None if self.kept is None else len(self.kept),
         }
 
     @np.errstate(all="ignore")  # the caller refuses what is not finite
@@ -230,11 +222,13 @@ class FastText:
         found = self.kept[places, 0] == buckets
         return owners[found], self.kept[places[found], 1].astype(np.int64) + len(self.words)
 
-    def vectors(self, tokens: Sequence[bytes], ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the vectors of words, (N, D); zeros for one without any row."""
+    def vectors(
+        self, tokens: Sequence[bytes], ids: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return the vectors of words, (N, D), and whether each has any row, (N,); else zeros."""
         sums, counts = self.sums(tokens, ids)
         sums /= np.maximum(counts, 1)[:, None]
-        return sums
+        return sums, counts > 0
 
 
 class WordParts:
@@ -250,10 +244,9 @@ class WordParts:
         A word of over 1,000 bytes has none. Raises FormatError for a vector that is not finite.
         """
         tokens = [self._encoded(word) for word in words]
-        sums, counts = self._model.sums(tokens, np.full(len(words), -1))
-        sums /= np.maximum(counts, 1)[:, None]
-        require_finite(sums, lambda place: f"{self._model.path}: n-grams of {words[place]!r}")
-        return sums, counts > 0
+        rows, found = self._model.vectors(tokens, np.full(len(words), -1))
+        require_finite(rows, lambda place: f"{self._model.path}: n-grams of {words[place]!r}")
+        return rows, found
 
     def parts(self, word: str) -> list[Part]:
         """Return the row of a word, if it has one, and those of its n-grams, equally weighted."""
@@ -300,7 +293,7 @@ class ComposedRows:
             return self._all[ids]
         numbers = self._kept[ids]  # (N,)
         tokens = [self._model.words[number] for number in numbers.tolist()]
-        rows = self._model.vectors(tokens, numbers)  # (N, D)
+        rows, _ = self._model.vectors(tokens, numbers)  # (N, D)
         require_finite(rows, lambda place: f"{self._model.path}: word {numbers[place]}")
         return rows
 
