@@ -467,7 +467,8 @@ def _entries(cursor: _Cursor, size: int, words: int) -> tuple[list[bytes], NDArr
     counts = np.empty(size, np.int64)  # (size,)
     while len(entries) < size:
         block = cursor.bytes[cursor.place : cursor.place + _ENTRY_BYTES]
-        zeros = np.flatnonzero(block == 0)
+        # After the last entry are the rows, which may be full of zeros.
+        zeros = np.flatnonzero(block == 0)[: _ENTRY_END * (size - len(entries))]
         zeros = zeros[zeros + _ENTRY_END <= len(block)]  # of entries that are whole
         if not len(zeros):
             raise FormatError(f"{cursor.path}: byte {cursor.place}: a word without an end")
