@@ -6,8 +6,9 @@ fastText trains each model of `MODELS` on each set (dim 100 where nothing is sai
 test file, without labels and repeated to `--texts` lines, are then labelled in turn by fastText's
 `predict` of one text at a time, by its `predict` of a list (the loop is C++ then), and by
 `embedcli.predict` of a file of these lines, with what it costs to read the file. Loading the model
-is not counted. Each figure is the median of the rounds; ratios are taken within a round. Labels
-must be equal but where fastText's probabilities are.
+is not counted. Times are of the processor, so that other programs count less; all run with one
+thread. Each figure is the median of the rounds; ratios are taken within a round. Labels must be
+equal but where fastText's probabilities are.
 """
 
 from __future__ import annotations
@@ -55,13 +56,13 @@ model = fasttext.load_model(sys.argv[1])
 lines = open(sys.argv[2], encoding="utf-8").read().split("\\n")[:-1]
 for _ in range(int(sys.argv[3])):
     sys.stdin.readline()
-    start = time.perf_counter()
+    start = time.process_time()
     for line in lines[: len(lines) // 4]:
         model.predict(line)
-    single = 4 * (time.perf_counter() - start)
-    start = time.perf_counter()
+    single = 4 * (time.process_time() - start)
+    start = time.process_time()
     labels, shares = model.predict(lines)
-    print(json.dumps([single, time.perf_counter() - start]), flush=True)
+    print(json.dumps([single, time.process_time() - start]), flush=True)
 found = [[label[0], float(share[0])] if label else None for label, share in zip(labels, shares)]
 print(json.dumps(found), flush=True)
 """
@@ -118,9 +119,9 @@ def compare(
             print(file=peer.stdin, flush=True)
             single, listed = json.loads(peer.stdout.readline())
             lines = embedcli.predict(text, model).lines
-            start = time.perf_counter()
+            start = time.process_time()
             ours = list(lines)
-            times.append((single, listed, time.perf_counter() - start))
+            times.append((single, listed, time.process_time() - start))
         expected = json.loads(peer.stdout.readline())
         peer.wait()
         require_equal(ours, expected, settings.get("loss") == "ova")
