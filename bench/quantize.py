@@ -5,7 +5,8 @@
 
 Of vectors: bytes of the folder, Spearman's correlation on the pairs, and the share of 1,000 words'
 true 10 neighbours that are found. Of classifiers: bytes and accuracy on the test texts. fastText
-quantizes classifiers only; it is given the same `embed` classifier as a `.bin`, and one of its own.
+quantizes classifiers only; it is given the same `embed` classifier as a `.bin`, and two of its own,
+of 100 dimensions as `embed`'s and of 50.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "product, parts of 4": {"quantizer": "product", "part_size": 4},
     "int8, half the words": {"prune": 0.5},
     "product, parts of 2, half the words": {"quantizer": "product", "prune": 0.5},
+    "product, parts of 4, half the words": {"quantizer": "product", "part_size": 4, "prune": 0.5},
 }
 PEER = """
 import json, sys, fasttext
 model, train, test, out, more = sys.argv[1:]
-if model == "train":
-    found = fasttext.train_supervised(train, epoch=10, lr=.5, dim=50, thread=2, verbose=0)
+if not model.endswith(".bin"):
+    found = fasttext.train_supervised(train, epoch=10, lr=.5, dim=int(model), thread=1, verbose=0)
     found.save_model(out + ".bin")
 else:
     found = fasttext.load_model(model)
@@ -106,16 +108,19 @@ def of_classifier(train: Path, test: Path, folder: Path, peer: str | None) -> li
         found[-1]["accuracy"] = score
     if peer:
         embedcli.convert(full, folder / "model.bin", "fasttext-bin")
+        small = {"qnorm": True}
         for name, model, out, more in (
-            ("embed's, by fastText quantize", folder / "model.bin", "a.ftz", {"qnorm": True}),
-            ("fastText's, by its quantize", "train", "b.ftz", {"qnorm": True}),
+            ("embed's, by fastText quantize", str(folder / "model.bin"), "a.ftz", small),
+            ("fastText's, by its quantize", "100", "b.ftz", small),
+            ("fastText's, half the words", "100", "c.ftz", {**small, "cutoff": words // 2}),
+            ("fastText's, dim 50, by its quantize", "50", "d.ftz", small),
         ):
-            arguments = [str(model), str(train), str(test), str(folder / out), json.dumps(more)]
+            arguments = [model, str(train), str(test), str(folder / out), json.dumps(more)]
             done = subprocess.run(
                 [peer, "-c", PEER, *arguments], check=True, capture_output=True, text=True
             )
             before, after = json.loads(done.stdout.splitlines()[-1])
-            before_bytes = (folder / ("b.ftz.bin" if model == "train" else "model.bin")).stat()
+            before_bytes = (folder / ("model.bin" if out == "a.ftz" else f"{out}.bin")).stat()
             row = {"labelled": train.parent.name, "model": f"{name}: before"}
             found.append({**row, "bytes": before_bytes.st_size, "accuracy": before})
             size = (folder / out).stat().st_size
