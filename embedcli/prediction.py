@@ -19,6 +19,7 @@ from embedcli.fasttext import FastTextPredictor
 from embedcli.formats.base import Options
 from embedcli.formats.fasttext_bin import FastText, open_model
 from embedcli.model import Model, load_model
+from embedcli.nn.layers import sum_rows
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
 from embedcli.tasks.ngrams import NGRAMS, WordNgrams
@@ -397,17 +398,14 @@ def text_vectors(
     the id V count there, and are zeros. Composed words weigh 1, as a word does that the corpus does
     not have. A text without a vector is all zeros.
     """
-    vectors = np.zeros((len(texts), table.dim), np.float32)  # (B, D)
-    for number, (start, end) in enumerate(zip(texts.offsets, texts.offsets[1:], strict=False)):
-        ids = texts.ids[start:end]  # (L,)
-        ids = ids[ids != len(table)]  # (K,)
-        if len(ids):
-            scale = np.ones(len(ids), np.float32)  # (K,)
-            if weights is not None:
-                known = ids < len(table)  # (K,)
-                scale[known] = weights[ids[known]]
-            vectors[number] = scale @ _rows_of(table, ids, texts.composed) / (end - start)
-    return vectors
+    words, ids = np.unique(texts.ids, return_inverse=True)  # (U,), (N,)
+    rows = _rows_of(table, words, texts.composed)  # (U, D)
+    if weights is not None:
+        known = words < len(table)  # (U,)
+        rows[known] *= weights[words[known], None]
+    sums = sum_rows(rows, ids, texts.offsets)  # (B, D)
+    sums /= np.maximum(texts.lengths, 1)[:, None]
+    return sums
 
 
 def _rows_of(
