@@ -1,11 +1,11 @@
 # ruff: noqa: ARG002 - every rule takes the same arguments, whether it needs them or not
 """Rules that turn gradients into steps, in place; and how the rate changes over a run.
 
-An optimizer works on plain arrays: the weights, and state arrays shaped as `Optimizer.slots`
-says, which the caller makes (they may be shared memory). Formulas and constants are those of
-Keras 3 (keras/src/optimizers) where a rule names no other source; weight decay is Keras's too:
-decoupled, `w -= lr · decay · w` before the step (Loshchilov & Hutter 2019, Algorithm 2). In a row
-step it falls on the rows of the gradient alone.
+An optimizer works on plain arrays: the weights, and the state arrays that `Optimizer.slots` names,
+of the same shape and zeros at first, which the caller makes (they may be shared memory). Formulas
+and constants are those of Keras 3 (keras/src/optimizers) where a rule names no other source; weight
+decay is Keras's too: decoupled, `w -= lr · decay · w` before the step (Loshchilov & Hutter 2019,
+Algorithm 2). In a row step it falls on the rows of the gradient alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,13 +23,6 @@ from embedcli.autodiff.tensor import Array, Gradient
 from embedcli.config import PARTS_DAMPING, TrainSettings
 
 State = Mapping[str, Array]
-
-
-class Slot(NamedTuple):
-    """A state array, shaped as its weights; what it starts from."""
-
-    name: str
-    start: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +34,13 @@ class Optimizer:
     sums: ClassVar[bool] = True
 
     @property
-    def slots(self) -> tuple[Slot, ...]:
-        """State arrays the rule keeps for each weight."""
+    def slots(self) -> tuple[str, ...]:
+        """Names of the state arrays that the rule keeps for each weight."""
         return ()
 
     def state_like(self, weights: Array) -> dict[str, Array]:
         """Make the state arrays of some weights, as they are before the first step."""
-        return {slot.name: np.full_like(weights, slot.start) for slot in self.slots}
+        return {name: np.zeros_like(weights) for name in self.slots}
 
     def update(self, weights: Array, state: State, gradient: Array, lr: float, t: int) -> None:
         """Change weights and state in place; `t` counts steps from 1."""
@@ -90,9 +83,9 @@ class SGD(Optimizer):
     nesterov: bool = False
 
     @property
-    def slots(self) -> tuple[Slot, ...]:
+    def slots(self) -> tuple[str, ...]:
         """The velocity, if there is momentum."""
-        return (Slot("velocity", 0.0),) if self.momentum else ()
+        return ("velocity",) if self.momentum else ()
 
     def update(self, weights: Array, state: State, gradient: Array, lr: float, t: int) -> None:
         """Change weights and velocity in place."""
@@ -120,12 +113,8 @@ class RMSprop(Optimizer):
 
     rho: float = 0.9
     epsilon: float = 1e-7
+    slots = ("square",)  # the mean of squares
     sums: ClassVar[bool] = False
-
-    @property
-    def slots(self) -> tuple[Slot, ...]:
-        """The mean square."""
-        return (Slot("square", 0.0),)
 
     def update(self, weights: Array, state: State, gradient: Array, lr: float, t: int) -> None:
         """Change weights and mean square in place."""
@@ -145,13 +134,8 @@ class Adagrad(Optimizer):
     Source: torch/optim/adagrad.py; Duchi et al. 2011.
     """
 
-    start: float = 0.0
     epsilon: float = 1e-10
-
-    @property
-    def slots(self) -> tuple[Slot, ...]:
-        """The sum of squares."""
-        return (Slot("square", self.start),)
+    slots = ("square",)  # the sum of squares
 
     def update(self, weights: Array, state: State, gradient: Array, lr: float, t: int) -> None:
         """Change weights and sum of squares in place."""
@@ -176,12 +160,8 @@ class Adam(Optimizer):
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-7
+    slots = ("mean", "square")  # the two moments
     sums: ClassVar[bool] = False
-
-    @property
-    def slots(self) -> tuple[Slot, ...]:
-        """The two moments."""
-        return (Slot("mean", 0.0), Slot("square", 0.0))
 
     def update(self, weights: Array, state: State, gradient: Array, lr: float, t: int) -> None:
         """Change weights and moments in place."""

@@ -161,7 +161,7 @@ class Checkpoint:
             if self.place["best_epoch"]:
                 expected[f"best.{name}"] = _kind(tensor.data)
             for slot in make_optimizer(self.settings).slots if tensor.requires_grad else ():
-                expected[f"slots.{name}.{slot.name}"] = _kind(tensor.data)
+                expected[f"slots.{name}.{slot}"] = _kind(tensor.data)
         words = len(task.parameters["table"])
         expected["trained"] = f"({words},) int64"
         if self.settings.vectors is not None:

@@ -280,7 +280,7 @@ def test_an_explained_step_moves_parts_as_training_does(train, tmp_path, setting
     gradient = np.stack([change.gradient for change in words])
     group.take(RowGrad(ids, gradient, table.shape, curvature, coalesced=True))
     for slot in optimizer.slots:
-        state[slot.name] = np.array(model.optimizer[f"parts.{slot.name}"])
+        state[slot] = np.array(model.optimizer[f"parts.{slot}"])
     for each in group.gradients(0):
         optimizer.step_rows(parts, state, each, step.rate, step.number)
     changed = {change.row: change for change in step.changes if change.parameter == "parts"}
