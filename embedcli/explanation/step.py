@@ -478,8 +478,9 @@ def _in_text(
         return "" if kind == "number" else model.table.vocabulary.token(number)
 
     inputs, centre = [int(known[each]) for each in example.inputs], place(example.centre)
-    words = [tokens[each] for each in inputs]
-    kind = TASKS[model.settings.task]
+    title = "" if centre is None else tokens[centre]  # the question in words
+    if centre is not None and inputs != [centre]:
+        title = f"{' '.join(tokens[each] for each in inputs)} → {title}"
     return Example(
         centre=centre,
         inputs=inputs,
@@ -487,5 +488,5 @@ def _in_text(
             dataclasses.replace(each, place=place(each.place), name=name(each.kind, each.id))
             for each in example.candidates
         ],
-        title="" if centre is None else kind.title(words, tokens[centre]),
+        title=title,
     )

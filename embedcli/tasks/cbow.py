@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from embedcli.autodiff.tensor import Array
-from embedcli.config import TrainSettings
-from embedcli.messages import Message
 from embedcli.nn.sampling import CBOW as CBOW_OBJECTIVE
 from embedcli.nn.sampling import Tiles
 from embedcli.tasks.task import Example
@@ -24,6 +20,7 @@ class CBOW(WordTask):
     """
 
     objective = CBOW_OBJECTIVE
+    answer_from = ("task.cbow", "task.draws")
 
     def weigh(self, tiles: Tiles) -> tuple[float, Tiles]:
         """Count the centres that have words around them, and weigh these and the samples."""
@@ -47,13 +44,3 @@ class CBOW(WordTask):
             samples = self.negative_candidates(tiles, negative, at)
             asked.append(Example(place, [there for there, _ in around], [centre, *samples]))
         return np.arange(len(asked)), asked
-
-    @staticmethod
-    def title(inputs: Sequence[str], centre: str) -> str:
-        """Return the words around, and the word that is asked for."""
-        return f"{' '.join(inputs)} → {centre}"
-
-    @classmethod
-    def describe_target(cls, settings: TrainSettings) -> Sequence[Message]:
-        """Say where the right answer comes from."""
-        return [Message("task.cbow"), *cls.describe_draws(settings)]

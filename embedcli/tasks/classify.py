@@ -61,6 +61,7 @@ class Classify(Supervised):
     label_kind = "class"
     sample = "reviews.txt"
     of_this_text = (CLASS_WEIGHTS,)
+    answer_from = ("task.classify",)
     loss_formula = Message("task.loss_of_label")
     baseline_text = "the most frequent label is right for {:.1%} of the texts"
 
@@ -218,11 +219,6 @@ class Classify(Supervised):
                 raise ConfigError(f"label: {label!r} is no label of this model", known)
         ids = np.array([labels.index(label) for label in dict.fromkeys(answer)], np.int32)  # (n,)
         return ClassTargets(tuple(labels), ids, np.array([0, len(ids)]))
-
-    @classmethod
-    def describe_target(cls, settings: TrainSettings) -> Sequence[Message]:
-        """Say where the right answer comes from."""
-        return [Message("task.classify", {"pool": settings.pool})]
 
 
 def targets_of(corpus: EncodedCorpus) -> ClassTargets:

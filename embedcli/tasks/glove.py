@@ -46,6 +46,7 @@ class GloVe(CountTask):
     """
 
     tables = PARAMETERS
+    answer_from = ("task.glove",)
     loss_formula = Message("task.loss_of_counts")
     update_refusal = (
         "glove learns from the counts of a whole text, and a model does not keep those of its own"
@@ -165,17 +166,6 @@ class GloVe(CountTask):
             ]
             asked.append(Example(place, [place], candidates))
         return np.arange(len(text)), asked
-
-    @staticmethod
-    def title(inputs: Sequence[str], centre: str) -> str:
-        """Return the word whose counts are asked for."""
-        return centre
-
-    @classmethod
-    def describe_target(cls, settings: TrainSettings) -> Sequence[Message]:
-        """Say where the right answer comes from."""
-        fields = {"window": settings.window, "x_max": settings.x_max, "alpha": settings.alpha}
-        return [Message("task.glove", fields)]
 
 
 def _candidate(context: int, score: float, batch: Pairs, n: int) -> Candidate:

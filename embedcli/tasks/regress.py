@@ -44,6 +44,7 @@ class Regress(Supervised):
 
     label_kind = "number"
     loss_name = "squared"
+    answer_from = ("task.regress",)
     loss_formula = Message("task.loss_of_number")
     baseline_text = "the mean has a mean squared error of {:.4g}"
 
@@ -153,11 +154,6 @@ class Regress(Supervised):
                 " ".join(["--label 1.5"] * width),
             )
         return NumberTargets(parse_labels(Numbers(), answer, lambda _: "label")[None])  # (1, R)
-
-    @classmethod
-    def describe_target(cls, settings: TrainSettings) -> Sequence[Message]:
-        """Say where the right answer comes from."""
-        return [Message("task.regress", {"pool": settings.pool})]
 
 
 def errors(truth: Array, predicted: Array) -> dict[str, float]:

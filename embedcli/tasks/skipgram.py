@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from embedcli.autodiff.tensor import Array
-from embedcli.config import TrainSettings
-from embedcli.messages import Message
 from embedcli.nn.sampling import SKIP_GRAM, Tiles
 from embedcli.tasks.task import Example
 from embedcli.tasks.words import WordBatch, WordTask, word_candidate
@@ -23,6 +19,7 @@ class SkipGram(WordTask):
     """
 
     objective = SKIP_GRAM
+    answer_from = ("task.skipgram", "task.draws")
 
     def weigh(self, tiles: Tiles) -> tuple[float, Tiles]:
         """Count the pairs, and weigh the negative samples."""
@@ -50,13 +47,3 @@ class SkipGram(WordTask):
             samples = self.negative_candidates(tiles, negative, at)
             asked.append(Example(place, [place], context + samples))
         return np.arange(len(asked)), asked
-
-    @staticmethod
-    def title(inputs: Sequence[str], centre: str) -> str:
-        """Return the word whose neighbours are asked for."""
-        return centre
-
-    @classmethod
-    def describe_target(cls, settings: TrainSettings) -> Sequence[Message]:
-        """Say where the right answer comes from."""
-        return [Message("task.skipgram"), *cls.describe_draws(settings)]

@@ -13,7 +13,6 @@ from embedcli.config import TrainSettings
 from embedcli.cooccurrences import totals_of
 from embedcli.counting import rows_between
 from embedcli.errors import ConfigError
-from embedcli.messages import Message
 from embedcli.parallel import Team, resolve_workers, shared_array
 from embedcli.storage.arrays import drop_pages
 from embedcli.tasks.counts import Counts, CountTask
@@ -83,11 +82,6 @@ class SVD(CountTask):
     ) -> Shapes:
         """Return the shape of the table of context words."""
         return {"output": (words, settings.dim)}
-
-    @classmethod
-    def describe_target(cls, settings: TrainSettings) -> Sequence[Message]:
-        """Say where the table comes from."""
-        return [Message("task.svd")]
 
 
 class PMI:

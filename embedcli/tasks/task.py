@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
@@ -100,7 +100,8 @@ class Task:
     tables: tuple[str, ...] = ("table",)  # parameters of a row a word, or a row an n-gram
     of_this_text: ClassVar[tuple[str, ...]] = ()  # parameters that an update computes anew
     sample: ClassVar[str] = "sample.txt"  # text of the package to train on where none is named
-    loss_formula: ClassVar[Message]  # for `embed explain`
+    answer_from: ClassVar[tuple[str, ...]]  # for `embed explain`: messages about the right answer
+    loss_formula: ClassVar[Message]
     solved: ClassVar[bool] = False  # whether it is computed when it is made, and not trained
     update_refusal: ClassVar[str] = ""  # why a model cannot be trained further on other text
     baseline_text: ClassVar[str] = ""  # what `baseline` is, in words, with a place for the number
@@ -266,12 +267,7 @@ class Task:
         """Return what dropout multiplies the units of the first batch with, for `embed explain`."""
         return None
 
-    @staticmethod
-    def title(inputs: Sequence[str], centre: str) -> str:
-        """Return an example's question in words."""
-        return ""
-
     @classmethod
-    def describe_target(cls, settings: TrainSettings) -> Sequence[Message]:
+    def describe_target(cls, settings: TrainSettings) -> list[Message]:
         """Say where the right answer comes from, for `embed explain`."""
-        raise NotImplementedError
+        return [Message(key, asdict(settings)) for key in cls.answer_from]

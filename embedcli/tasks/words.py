@@ -187,16 +187,11 @@ class WordTask(Task):
         scored = zip(tiles.negatives[at[0]], negative[at], strict=True)
         return [word_candidate("noise", each, 0.0, score, weight) for each, score in scored]
 
-    @staticmethod
-    def describe_draws(settings: TrainSettings) -> list[Message]:
-        """Say how windows and negative samples are drawn."""
-        fields = {
-            "window": settings.window,
-            "power": settings.noise_power,
-            "negatives": settings.negatives,
-        }
+    @classmethod
+    def describe_target(cls, settings: TrainSettings) -> list[Message]:
+        """Say where the right answer comes from, and that no word is left out."""
         kept = [Message("task.kept")] if settings.subsample else []
-        return [Message("task.draws", fields), *kept]
+        return [*super().describe_target(settings), *kept]
 
 
 def word_candidate(
