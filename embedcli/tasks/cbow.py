@@ -8,7 +8,7 @@ from embedcli.autodiff.tensor import Array
 from embedcli.nn.sampling import CBOW as CBOW_OBJECTIVE
 from embedcli.nn.sampling import Tiles
 from embedcli.tasks.task import Example
-from embedcli.tasks.words import WordBatch, WordTask, word_candidate
+from embedcli.tasks.words import WordBatch, WordTask, word_candidates
 
 
 class CBOW(WordTask):
@@ -37,10 +37,12 @@ class CBOW(WordTask):
         tiles, weights = batch.tiles, self.objective.positive_weights(batch.tiles)
         asked = []
         for place in range(min(words, batch.tokens)):
-            at, around = self.around(tiles, place)
-            centre = word_candidate(
-                "centre", tiles.centres[place], 1.0, positive[at], weights[at], place
+            at, places, _ = self.around(tiles, place)
+            here = np.array([place])
+            centre = word_candidates(
+                "centre", tiles.centres[here], positive[at][None], weights[at][None], place=here
             )
-            samples = self.negative_candidates(tiles, negative, at)
-            asked.append(Example(place, [there for there, _ in around], [centre, *samples]))
+            asked.append(
+                Example(place, places.tolist(), centre + self.samples(tiles, negative, at))
+            )
         return np.arange(len(asked)), asked

@@ -20,7 +20,7 @@ from embedcli.messages import Message
 from embedcli.nn.losses import LOSSES
 from embedcli.tasks.ngrams import NGRAMS
 from embedcli.tasks.supervised import CONSTANT, Network, Supervised, split
-from embedcli.tasks.task import Candidate, Shapes, Validation
+from embedcli.tasks.task import Candidate, Shapes, Validation, candidates
 from embedcli.tasks.texts import Texts
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import ClassTargets
@@ -181,22 +181,16 @@ class Classify(Supervised):
             log_probabilities = ops.log_softmax(outputs)  # (C,)
             probabilities = np.exp(log_probabilities)  # (C,)
             losses = -weights * targets * log_probabilities  # (C,)
-        columns = (targets, weights, outputs, probabilities, losses)
-        return [
-            Candidate(
-                kind="label",
-                id=number,
-                target=wanted,
-                weight=weight,
-                score=score,
-                prediction=probability,
-                target_in_units=wanted,
-                loss=loss,
-            )
-            for number, (wanted, weight, score, probability, loss) in enumerate(
-                zip(*(column.tolist() for column in columns), strict=True)
-            )
-        ]
+        return candidates(
+            "label",
+            id=np.arange(len(outputs)),
+            target=targets,
+            weight=weights,
+            score=outputs,
+            prediction=probabilities,
+            target_in_units=targets,
+            loss=losses,
+        )
 
     @classmethod
     def head_shapes(

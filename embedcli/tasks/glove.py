@@ -24,7 +24,7 @@ from embedcli.nn.initializers import initial_rows
 from embedcli.nn.losses import Total
 from embedcli.storage.arrays import drop_pages
 from embedcli.tasks.counts import Counts, CountTask
-from embedcli.tasks.task import Candidate, Example, Gradients, Loss, Shapes
+from embedcli.tasks.task import Example, Gradients, Loss, Shapes, candidates
 from embedcli.tasks.words import Streams
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.spool import mapped
@@ -160,26 +160,22 @@ class GloVe(CountTask):
         asked = []
         for id_ in dict.fromkeys(text.tolist()):
             place = int(np.flatnonzero(text == id_)[0])
-            candidates = [
-                _candidate(int(contexts[n]), float(scores[n]), batch, n)
-                for n in np.flatnonzero(ids == id_).tolist()
-            ]
-            asked.append(Example(place, [place], candidates))
+            near = np.flatnonzero(ids == id_)  # (m,) pairs
+            score, log, weight = (
+                each[near].astype(np.float64) for each in (scores, batch.logs, batch.weights)
+            )
+            counted = candidates(
+                "count",
+                id=contexts[near],
+                target=log,
+                weight=weight,
+                score=score,
+                prediction=np.exp(score),
+                target_in_units=np.exp(log),
+                loss=weight / 2 * (score - log) ** 2,
+            )
+            asked.append(Example(place, [place], counted))
         return np.arange(len(text)), asked
-
-
-def _candidate(context: int, score: float, batch: Pairs, n: int) -> Candidate:
-    log, weight = float(batch.logs[n]), float(batch.weights[n])
-    return Candidate(
-        kind="count",
-        id=context,
-        target=log,
-        weight=weight,
-        score=score,
-        prediction=float(np.exp(score)),
-        target_in_units=float(np.exp(log)),
-        loss=weight / 2 * (score - log) ** 2,
-    )
 
 
 class _Layout:

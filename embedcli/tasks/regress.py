@@ -15,7 +15,7 @@ from embedcli.errors import ConfigError, CorpusError
 from embedcli.messages import Message
 from embedcli.tasks.ngrams import NGRAMS
 from embedcli.tasks.supervised import CONSTANT, Network, Supervised, split
-from embedcli.tasks.task import Candidate, Shapes, Validation
+from embedcli.tasks.task import Candidate, Shapes, Validation, candidates
 from embedcli.tasks.texts import Texts
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import Numbers, NumberTargets, parse_labels
@@ -104,23 +104,16 @@ class Regress(Supervised):
 
     def candidates(self, outputs: Array, target: Any) -> list[Candidate]:
         """Return each number with its share of the loss."""
-        losses = (outputs - target) ** 2  # (R,)
-        predicted, wanted = (
-            self.in_units(each, self.parameters) for each in (outputs, target)
-        )  # (R,)
-        return [
-            Candidate(
-                kind="number",
-                id=number,
-                target=float(target[number]),
-                weight=1.0,
-                score=float(outputs[number]),
-                prediction=float(predicted[number]),
-                target_in_units=float(wanted[number]),
-                loss=float(losses[number]),
-            )
-            for number in range(len(outputs))
-        ]
+        return candidates(
+            "number",
+            id=np.arange(len(outputs)),
+            target=target,
+            weight=np.ones(len(outputs)),
+            score=outputs,
+            prediction=self.in_units(outputs, self.parameters),
+            target_in_units=self.in_units(target, self.parameters),
+            loss=(outputs - target) ** 2,
+        )
 
     @staticmethod
     def in_units(outputs: Array, parameters: Mapping[str, Tensor]) -> Array:

@@ -7,7 +7,7 @@ import numpy as np
 from embedcli.autodiff.tensor import Array
 from embedcli.nn.sampling import SKIP_GRAM, Tiles
 from embedcli.tasks.task import Example
-from embedcli.tasks.words import WordBatch, WordTask, word_candidate
+from embedcli.tasks.words import WordBatch, WordTask, word_candidates
 
 
 class SkipGram(WordTask):
@@ -32,18 +32,10 @@ class SkipGram(WordTask):
         positive, negative = self.scores(batch)
         tiles, asked = batch.tiles, []
         for place in range(min(words, batch.tokens)):
-            at, around = self.around(tiles, place)
-            context = [
-                word_candidate(
-                    "context",
-                    tiles.centres[there],
-                    1.0,
-                    positive[at][column],
-                    tiles.context_weights[at][column],
-                    there,
-                )
-                for there, column in around
-            ]
-            samples = self.negative_candidates(tiles, negative, at)
-            asked.append(Example(place, [place], context + samples))
+            at, places, columns = self.around(tiles, place)
+            scores, weights = positive[at][columns], tiles.context_weights[at][columns]  # (m,)
+            context = word_candidates(
+                "context", tiles.centres[places], scores, weights, place=places
+            )
+            asked.append(Example(place, [place], context + self.samples(tiles, negative, at)))
         return np.arange(len(asked)), asked

@@ -69,6 +69,14 @@ class Candidate:
     loss: float  # weighted; those of all candidates add up to the total
 
 
+def candidates(
+    kind: Literal["context", "centre", "noise", "count", "label", "number"], **fields: Array
+) -> list[Candidate]:
+    """Return candidates of a kind, given each of their other fields as an array (n,)."""
+    rows = zip(*(array.tolist() for array in fields.values()), strict=True)
+    return [Candidate(kind=kind, **dict(zip(fields, row, strict=True))) for row in rows]
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One question that a batch asks: the positions of its input words, and the candidates."""

@@ -24,7 +24,7 @@ from embedcli.nn.sampling import (
     negative_sampling_loss,
 )
 from embedcli.storage.arrays import drop_pages
-from embedcli.tasks.task import Candidate, Gradients, Loss, Shapes, Task
+from embedcli.tasks.task import Candidate, Gradients, Loss, Shapes, Task, candidates
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.subwords import Subwords
 from embedcli.text.vocabulary import Vocabulary
@@ -173,19 +173,18 @@ class WordTask(Task):
         return positive.data, negative.data
 
     @staticmethod
-    def around(tiles: Tiles, place: int) -> tuple[tuple[Any, ...], list[tuple[int, int]]]:
-        """Return a centre's tile, band and row, and the (position, column) of those around it."""
+    def around(tiles: Tiles, place: int) -> tuple[tuple[Any, ...], Array, Array]:
+        """Return a centre's tile, band and row; positions and columns of those around it, (m,)."""
         at = np.unravel_index(place, tiles.negative_weights.shape)  # g, b, S
         columns = np.flatnonzero(tiles.context_weights[at])  # (m,)
-        places = place - at[-1] + columns - tiles.halo  # (m,)
-        return at, list(zip(places.tolist(), columns.tolist(), strict=True))
+        return at, place - at[-1] + columns - tiles.halo, columns
 
     @staticmethod
-    def negative_candidates(tiles: Tiles, negative: Array, at: tuple[Any, ...]) -> list[Candidate]:
+    def samples(tiles: Tiles, negative: Array, at: tuple[Any, ...]) -> list[Candidate]:
         """Return the negative samples that a centre shares with its neighbours."""
-        weight = tiles.negative_weights[at]
-        scored = zip(tiles.negatives[at[0]], negative[at], strict=True)
-        return [word_candidate("noise", each, 0.0, score, weight) for each, score in scored]
+        ids = tiles.negatives[at[0]]  # (K,)
+        weights = np.repeat(tiles.negative_weights[at], len(ids))  # (K,)
+        return word_candidates("noise", ids, negative[at], weights)
 
     @classmethod
     def describe_target(cls, settings: TrainSettings) -> list[Message]:
@@ -194,27 +193,26 @@ class WordTask(Task):
         return [*super().describe_target(settings), *kept]
 
 
-def word_candidate(
+def word_candidates(
     kind: Literal["context", "centre", "noise"],
-    index: Any,
-    target: float,
-    score: Any,
-    weight: Any,
-    place: int | None = None,
-) -> Candidate:
-    """Return a scored word; the arguments are those of a `Candidate`."""
-    logit = np.reshape(score, 1)  # (1,)
-    loss, _ = ops.sigmoid_losses(logit, target)
-    return Candidate(
-        kind=kind,
-        id=int(index),
-        place=place,
-        target=target,
-        weight=float(weight),
-        score=float(score),
-        prediction=ops.sigmoid(logit).item(),
-        target_in_units=target,
-        loss=(loss * weight).item(),
+    ids: Array,
+    scores: Array,
+    weights: Array,
+    **places: Array,
+) -> list[Candidate]:
+    """Return scored words, given their ids, logits and weights, (n,) each; `place` is optional."""
+    targets = np.full(len(ids), float(kind != "noise"))  # (n,)
+    losses, _ = ops.sigmoid_losses(scores, targets.astype(scores.dtype))  # (n,)
+    return candidates(
+        kind,
+        id=ids,
+        **places,
+        target=targets,
+        weight=weights,
+        score=scores,
+        prediction=ops.sigmoid(scores),
+        target_in_units=targets,
+        loss=losses * weights,
     )
 
 
