@@ -23,7 +23,7 @@ from embedcli.model import Model
 from embedcli.prediction import text_model
 from embedcli.storage.files import read_text
 from embedcli.table import COMPOSED, UNKNOWN, EmbeddingTable, Found, compare
-from embedcli.tasks.classify import THRESHOLD, Labelled, renumbered
+from embedcli.tasks.classify import THRESHOLD
 from embedcli.tasks.regress import MEAN, errors
 from embedcli.text.labels import LabelKind
 from embedcli.text.tokenizer import Tokenizer
@@ -365,13 +365,13 @@ def classification(
     with TemporaryDirectory() as folder:
         texts, targets = predictor.read_labelled(places, Path(folder))
         names = tuple(dict.fromkeys([*predictor.labels, *targets.names]))
-        examples = Labelled(texts, renumbered(targets, names), targets.offsets)
-        examples = examples.take(np.flatnonzero(np.diff(examples.offsets)))
-    truth = examples.multi_hot(len(names))  # (B, C)
+        labelled = np.flatnonzero(targets.given)  # (B,)
+        texts, targets = texts.take(labelled), targets.numbered_as(names).take(labelled)
+    truth = targets.multi_hot()  # (B, C)
     # 2. Score them; ranks go by logits, as probabilities are rounded to 1 or 0.
     multi_label = predictor.multi_label
     logits = np.full((len(truth), len(names)), -np.inf)  # (B, C)
-    logits[:, : len(predictor.labels)] = predictor.outputs(examples.texts)
+    logits[:, : len(predictor.labels)] = predictor.outputs(texts)
     best = metrics.top_k(logits, 1)  # (B, 1)
     if multi_label:
         predicted = predictor.probabilities(logits) >= THRESHOLD  # (B, C)
@@ -417,9 +417,8 @@ def regression(
     predictor = text_model(model, "number", oov, columns)
     with TemporaryDirectory() as folder:
         texts, targets = predictor.read_labelled(places, Path(folder))
-        values = np.array(targets.values)  # (L, R)
-    known = np.flatnonzero(np.isfinite(values).all(axis=1))
-    truth = values[known]  # (B, R)
+        known = np.flatnonzero(targets.given)
+        truth = targets.take(known).values  # (B, R)
     mean = np.broadcast_to(model.head[MEAN], truth.shape)  # (B, R)
     return Regression(
         texts=len(known),

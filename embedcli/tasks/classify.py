@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,7 @@ from embedcli.errors import ConfigError, CorpusError
 from embedcli.messages import Message
 from embedcli.nn.losses import LOSSES
 from embedcli.tasks.ngrams import NGRAMS
-from embedcli.tasks.supervised import CONSTANT, Network, Supervised, split
+from embedcli.tasks.supervised import CONSTANT, Network, Supervised
 from embedcli.tasks.task import Candidate, Shapes, Validation, candidates
 from embedcli.tasks.texts import Texts
 from embedcli.text.encode import EncodedCorpus
@@ -29,28 +27,7 @@ CLASS_WEIGHTS = f"{CONSTANT}weights"
 THRESHOLD = 0.5  # probability from which on a text is said to have one of several labels
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """Texts and the labels of each, as ids (n,) and offsets (B+1,); -1 is an unknown label."""
-
-    texts: Any  # Texts, or what else a model reads and `take` copies some of
-    labels: Array
-    offsets: Array
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def take(self, indices: Array) -> Labelled:
-        """Copy some of the texts, in the order of their indices."""
-        labels = Texts(self.labels, self.offsets).take(indices)
-        return Labelled(self.texts.take(indices), labels.ids, labels.offsets)
-
-    def multi_hot(self, classes: int) -> NDArray[np.bool_]:
-        """Return which of the known labels each text has, (B, C)."""
-        return multi_hot(self.labels, self.offsets, classes)
-
-
-class Classify(Supervised):
+class Classify(Supervised[ClassTargets]):
     """The task: predict the label, or labels, of a text.
 
     `valid` is a corpus encoded with the vocabulary of `corpus`; `weights` are parameters to go on
@@ -59,6 +36,7 @@ class Classify(Supervised):
     """
 
     label_kind = "class"
+    label_form = "__label__NAME"
     sample = "reviews.txt"
     of_this_text = (CLASS_WEIGHTS,)
     answer_from = ("task.classify",)
@@ -73,67 +51,63 @@ class Classify(Supervised):
         weights: Mapping[str, Array] | None = None,
         buckets: Mapping[str, Array] | None = None,
     ) -> None:
-        self.labels = targets_of(corpus).names
-        everything = labelled(corpus, self.labels)
-        self._labels = Texts(everything.labels, everything.offsets)
-        self.multi_label = multi_label(everything, settings)
+        super().__init__(corpus, settings, valid, weights, buckets)
+        self.labels = self._targets.names
+        self.multi_label = multi_label(self._targets, settings)
+        if len(self.labels) < 2:
+            raise CorpusError(
+                f"{corpus.name}: found one label only; expected two or more to tell apart"
+            )
         self.loss_name = "sigmoid" if self.multi_label else "softmax"
         lr = settings.lr if settings.lr != "auto" else lr_for(len(self.labels))
         self.resolved = {"multi_label": self.multi_label, "lr": lr}
-        kept, indices = split(_usable(everything, len(self.labels), corpus.name), settings)
-        super().__init__(
-            everything.texts,
-            indices,
-            corpus.vocabulary,
-            len(self.labels),
-            settings,
-            weights,
-            buckets,
-        )
-        self._valid = everything.take(kept) if len(kept) else None
-        if valid is not None:
-            self._valid = labelled(valid, self.labels)
         if weights is None:
             counts = self._counts()
             weighed = class_weights(settings.class_weights, self.labels, counts)
             if weighed is not None:
                 self.parameters[CLASS_WEIGHTS] = Tensor(weighed)
             bias = self.parameters["output.bias"].data
-            bias[:] = _initial_bias(counts, len(indices), weighed, self.multi_label)
+            bias[:] = _initial_bias(counts, len(self._indices), weighed, self.multi_label)
+
+    def comparable(self, texts: Texts, targets: ClassTargets) -> tuple[Texts, ClassTargets]:
+        """Return texts with their labels numbered as those learnt from."""
+        return texts, targets.numbered_as(self._targets.names)
 
     def validate(self) -> Validation | None:
         """Measure loss and metrics on the texts set aside; the smaller loss is better."""
         if self._valid is None:
             return None
-        logits = self.network.outputs(self.parameters, self._valid.texts)  # (B, C)
-        truth = self._valid.multi_hot(len(self.labels))  # (B, C)
+        logits, predicted, truth = self._predicted(*self._valid)  # (B, C)
         known = truth.any(axis=1)  # (B,) no loss can be given to a label never learnt
         targets = truth if self.multi_label else truth.argmax(axis=1)
         loss = LOSSES[self.loss_name](Tensor(logits[known]), targets[known], self.label_weights())
         mean = loss.total.item() / max(loss.count, 1)
-        found = {"valid_loss": mean, **scores(logits, self._valid, self.multi_label)}
+        found = {"valid_loss": mean}
+        texts, labels = max(len(truth), 1), len(self._valid[1].ids)
+        if self.multi_label:
+            right = int(metrics.hits_at_k(logits, truth, 1).sum())
+            found["precision_at_1"], found["recall_at_1"] = right / texts, right / max(labels, 1)
+            hits = int((predicted & truth).sum())
+            found["f1"] = metrics.f1(hits, int(predicted.sum()), labels)  # micro
+        else:
+            found["accuracy"] = int((predicted & truth).sum()) / texts
+            best = logits[known].argmax(axis=1)
+            matrix = metrics.confusion_matrix(targets[known], best, len(self.labels))
+            found["f1"] = metrics.scores_of_confusion(matrix).macro_f1
         return Validation(-mean, found)
 
-    def measure(self, metric: str) -> float:
-        """Return accuracy, f1, f1:LABEL, precision@K or loss (negated) of the validation texts."""
-        if self._valid is None:
-            raise ConfigError("metric: no text to measure on", "--valid-share 0.1, or --valid FILE")
-        if metric == "loss":
-            found = self.validate()
-            return -math.inf if found is None else found.score
-        logits = self.network.outputs(self.parameters, self._valid.texts)  # (B, C)
-        truth = self._valid.multi_hot(len(self.labels))  # (B, C)
+    def measured(self, metric: str, found: Validation) -> float:
+        """Return accuracy, f1, f1:LABEL or precision@K."""
+        assert self._valid is not None
+        if metric == "f1":
+            return found.metrics["f1"]
+        logits, predicted, truth = self._predicted(*self._valid)  # (B, C)
         kind, _, of = re.sub("@", ":", metric, count=1).partition(":")
+        if metric == "accuracy":
+            return float((predicted == truth).all(axis=1).mean())
         if kind == "precision" and of.isdecimal() and int(of) > 0:
             k = min(int(of), len(self.labels))
             return float(metrics.hits_at_k(logits, truth, k).sum() / (k * max(len(truth), 1)))
-        predicted = logits >= np.log(THRESHOLD / (1 - THRESHOLD))  # (B, C)
-        if not self.multi_label:
-            predicted = np.arange(len(self.labels)) == logits.argmax(axis=1)[:, None]
-        if metric == "accuracy":
-            return float((predicted == truth).all(axis=1).mean())
-        if metric == "f1":
-            return scores(logits, self._valid, self.multi_label)["f1"]
         if kind == "f1" and of in self.labels:
             column = self.labels.index(of)
             right = int((predicted & truth)[:, column].sum())
@@ -142,6 +116,14 @@ class Classify(Supervised):
             f"metric: found {metric!r}; expected accuracy, f1, f1:LABEL, precision@K or loss",
             f"the labels are {', '.join(self.labels[:10])}",
         )
+
+    def _predicted(self, texts: Texts, targets: ClassTargets) -> tuple[Array, Array, Array]:
+        """Return the logits of texts, which labels they predict, and the right ones: (B, C)."""
+        logits = self.network.outputs(self.parameters, texts)  # (B, C)
+        predicted = logits >= np.log(THRESHOLD / (1 - THRESHOLD))  # (B, C)
+        if not self.multi_label:
+            predicted = np.arange(len(self.labels)) == logits.argmax(axis=1)[:, None]
+        return logits, predicted, targets.multi_hot()
 
     def baseline(self) -> float:
         """Share of the texts learnt from that have the most frequent label."""
@@ -154,14 +136,13 @@ class Classify(Supervised):
 
     def _counts(self) -> NDArray[np.int64]:
         """Count the texts learnt from that have each label, (C,)."""
-        return np.bincount(self._labels.take(self._indices).ids, minlength=len(self.labels))
+        return np.bincount(self._targets.take(self._indices).ids, minlength=len(self.labels))
 
     def targets(self, indices: Array) -> Array:
         """Return the label of each text, (B,), or which of several it has, (B, C)."""
         if self.multi_label:
-            labels = self._labels.take(indices)
-            return multi_hot(labels.ids, labels.offsets, len(self.labels))  # (B, C)
-        return np.take(self._labels.ids, self._labels.offsets[indices])  # (B,)
+            return self._targets.take(indices).multi_hot()  # (B, C)
+        return np.asarray(self._targets.ids[self._targets.offsets[indices]])  # (B,)
 
     def label_weights(self) -> Array | None:
         """Return the weights of the labels, (C,), if they differ."""
@@ -215,40 +196,9 @@ class Classify(Supervised):
         return ClassTargets(tuple(labels), ids, np.array([0, len(ids)]))
 
 
-def targets_of(corpus: EncodedCorpus) -> ClassTargets:
-    """Return the labels of a corpus; raises CorpusError where it was encoded without."""
-    if not isinstance(corpus.targets, ClassTargets):
-        raise CorpusError("found no labels; expected __label__NAME, or a column", "--label-column")
-    return corpus.targets
-
-
-def labelled(corpus: EncodedCorpus, names: Sequence[str]) -> Labelled:
-    """Return the texts and labels of a corpus, its labels numbered as in `names`."""
-    targets = targets_of(corpus)
-    texts = Texts(corpus.ids, corpus.offsets)
-    return Labelled(texts, renumbered(targets, names), targets.offsets)
-
-
-def renumbered(targets: ClassTargets, names: Sequence[str]) -> Array:
-    """Return the labels (n,) of targets, numbered as in `names`; -1 for other labels."""
-    number = {name: place for place, name in enumerate(names)}
-    numbers = np.array([number.get(name, -1) for name in targets.names], np.int64)  # (C',)
-    ids = np.asarray(targets.ids)  # (n,)
-    return numbers[ids] if len(ids) else ids.astype(np.int64)
-
-
-def multi_hot(labels: Array, offsets: Array, classes: int) -> NDArray[np.bool_]:
-    """Return which labels each text has, (B, C), from ids (n,) and offsets (B+1,)."""
-    mask = np.zeros((len(offsets) - 1, classes), bool)  # (B, C)
-    owners = np.repeat(np.arange(len(mask)), np.diff(offsets))  # (n,)
-    known = labels >= 0
-    mask[owners[known], labels[known]] = True
-    return mask
-
-
-def multi_label(examples: Labelled, settings: TrainSettings) -> bool:
+def multi_label(targets: ClassTargets, settings: TrainSettings) -> bool:
     """Return whether a text may have several labels: as set, or if any has."""
-    several = np.diff(examples.offsets) > 1  # (B,)
+    several = np.diff(targets.offsets) > 1  # (B,)
     found = bool(several.any())
     if found and settings.multi_label is False:
         line = int(np.argmax(several)) + 1
@@ -299,41 +249,6 @@ def class_weights(setting: str | None, names: Sequence[str], counts: Array) -> A
             )
         weights[names.index(name)] = weight
     return weights
-
-
-def scores(logits: Array, examples: Labelled, multi_label: bool) -> dict[str, float]:
-    """Measure logits (B, C): accuracy and macro F1, or P@1, R@1 and micro F1 of several labels."""
-    classes = logits.shape[1]
-    truth = examples.multi_hot(classes)  # (B, C)
-    if multi_label:
-        right = int(metrics.hits_at_k(logits, truth, 1).sum())
-        predicted = logits >= np.log(THRESHOLD / (1 - THRESHOLD))  # (B, C)
-        hits = int((predicted & truth).sum())
-        return {
-            "precision_at_1": right / max(len(truth), 1),
-            "recall_at_1": right / max(len(examples.labels), 1),
-            "f1": metrics.f1(hits, int(predicted.sum()), len(examples.labels)),
-        }
-    best, known = logits.argmax(axis=1), truth.any(axis=1)
-    right = int(truth[np.arange(len(truth)), best].sum())
-    matrix = metrics.confusion_matrix(truth.argmax(axis=1)[known], best[known], classes)
-    return {
-        "accuracy": right / max(len(truth), 1),
-        "f1": metrics.scores_of_confusion(matrix).macro_f1,
-    }
-
-
-def _usable(examples: Labelled, classes: int, name: str) -> NDArray[np.int64]:
-    """Return the indices of the texts with words and a label; there must be two labels."""
-    usable = np.flatnonzero((examples.texts.lengths > 0) & (np.diff(examples.offsets) > 0))
-    if not len(usable):
-        raise CorpusError(
-            f"{name}: found no text with both a label and a word; expected __label__NAME and words",
-            "--label-prefix, or --text-column and --label-column, say where they are",
-        )
-    if classes < 2:
-        raise CorpusError(f"{name}: found one label only; expected two or more to tell apart")
-    return usable
 
 
 def _initial_bias(counts: Array, texts: int, weights: Array | None, multi_label: bool) -> Array:

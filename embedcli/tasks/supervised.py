@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.random import Generator
@@ -26,14 +26,17 @@ from numpy.typing import NDArray
 from embedcli.autodiff import ops
 from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
-from embedcli.errors import ConfigError
+from embedcli.errors import ConfigError, CorpusError
 from embedcli.nn.initializers import glorot, initial_rows
 from embedcli.nn.layers import POOLS, Dense, Embedding, cut
 from embedcli.nn.losses import LOSSES, Total
 from embedcli.tasks.ngrams import NGRAMS, WordNgrams, ngram_texts
-from embedcli.tasks.task import Candidate, Example, Ngram, Shapes, Task
+from embedcli.tasks.task import Candidate, Example, Ngram, Shapes, Task, Validation
 from embedcli.tasks.texts import Texts
-from embedcli.text.vocabulary import Vocabulary
+from embedcli.text.encode import EncodedCorpus
+from embedcli.text.labels import ClassTargets, NumberTargets
+
+T = TypeVar("T", ClassTargets, NumberTargets)
 
 CONSTANT = "target."  # prefix of parameters that are kept but not trained
 
@@ -185,34 +188,47 @@ class Batch(NamedTuple):
     dropout: Generator | None  # that draws which units to drop
 
 
-class Supervised(Task):
+class Supervised(Task, Generic[T]):
     """Texts dealt into batches, in another order each epoch; the parameters of the network.
 
-    Its subclasses add what the targets are, which loss compares the outputs with them, and the
-    validation.
+    Its subclasses add what the outputs should be, which loss compares them, and the metrics of
+    validation. Raises CorpusError where no text has both words and targets.
     """
 
+    _targets: T
     loss_name: str  # one of LOSSES
+    label_form: ClassVar[str]  # how a text says its target
 
     def __init__(
         self,
-        texts: Texts,
-        indices: Array,
-        vocabulary: Vocabulary,
-        outputs: int,
+        corpus: EncodedCorpus,
         settings: TrainSettings,
+        valid: EncodedCorpus | None = None,
         weights: Mapping[str, Array] | None = None,
         buckets: Mapping[str, Array] | None = None,
     ) -> None:
-        """Take the texts to learn from by their indices; the table has a row for each word.
-
-        `weights` and `buckets` are as in `Task`.
-        """
         self.settings = settings
+        # 1. Set some of the texts aside.
+        texts, targets = _examples(corpus)
+        self._texts, self._targets = texts, targets
+        usable = np.flatnonzero((texts.lengths > 0) & targets.given)
+        if not len(usable):
+            raise CorpusError(
+                f"{corpus.name}: found no text with both a label and a word; expected "
+                f"{self.label_form} and words",
+                "--label-prefix, or --text-column and --label-column, say where they are",
+            )
+        held, indices = split(usable, settings)
+        self._valid: tuple[Texts, T] | None = None
+        if valid is not None:
+            self._valid = self.comparable(*_examples(valid))
+        elif len(held):
+            self._valid = texts.take(held), targets.take(held)
+        # 2. Make the network, with a row for each word and each n-gram.
         self.network = Network(settings)
         if settings.word_ngrams:
             known = (buckets or {}).get(NGRAMS, np.zeros(0, np.int64))
-            ngrams = WordNgrams.of(settings, vocabulary, known)
+            ngrams = WordNgrams.of(settings, corpus.vocabulary, known)
             if weights is None:
                 parts = np.array_split(indices, -(-len(indices) // _COUNTED_AT_ONCE))
                 ngrams = ngrams.with_rows_for(self.network.read(texts.take(p)) for p in parts)
@@ -220,12 +236,11 @@ class Supervised(Task):
             self.tables = ("table", NGRAMS)
             self.buckets = {NGRAMS: ngrams.buckets}
         if weights is None:
-            weights = self.network.initial_weights(len(vocabulary), outputs)
+            weights = self.network.initial_weights(len(corpus.vocabulary), targets.width)
         self.parameters = {
             name: Tensor(array, requires_grad=not name.startswith(CONSTANT))
             for name, array in weights.items()
         }
-        self._texts = texts
         self._indices = indices
         self._epoch = -1
         self._order = indices
@@ -259,8 +274,26 @@ class Supervised(Task):
             None if dropout is None else np.random.default_rng(dropout),
         )
 
+    def comparable(self, texts: Texts, targets: T) -> tuple[Texts, T]:
+        """Return texts to validate on, with targets that are told as those learnt from."""
+        raise NotImplementedError
+
     def targets(self, indices: Array) -> Array:
-        """Return the targets of some texts."""
+        """Return what the outputs for some texts should be."""
+        raise NotImplementedError
+
+    def measure(self, metric: str) -> float:
+        """Return a metric of the validation texts, negated where less is better; `loss` is one.
+
+        Raises ConfigError for one that the task does not have.
+        """
+        found = self.validate()
+        if found is None:
+            raise ConfigError("metric: no text to measure on", "--valid-share 0.1, or --valid FILE")
+        return found.score if metric == "loss" else self.measured(metric, found)
+
+    def measured(self, metric: str, found: Validation) -> float:
+        """Return a metric, given what `validate` found."""
         raise NotImplementedError
 
     def words(self, batch: Batch) -> int:
@@ -317,6 +350,11 @@ class Supervised(Task):
     def candidates(self, outputs: Array, target: Any) -> list[Candidate]:
         """Return each output (C,) of a text with its target."""
         raise NotImplementedError
+
+
+def _examples(corpus: EncodedCorpus) -> tuple[Texts, Any]:
+    """Return the texts of a corpus, and their targets, of the kind that it was encoded with."""
+    return Texts(corpus.ids, corpus.offsets), corpus.targets
 
 
 def split(indices: Array, settings: TrainSettings) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.errors import CorpusError
-from embedcli.text.spool import Spool
+from embedcli.text.spool import Spool, take_lines
 
 LabelKind = Literal["none", "class", "number"]
 _NEWLINE = ord("\n")
@@ -22,14 +22,60 @@ class ClassTargets(NamedTuple):
     """The labels of each line; those of line i are `ids[offsets[i]:offsets[i + 1]]`."""
 
     names: tuple[str, ...]  # (C,) by first appearance
-    ids: NDArray[np.int32]  # (n,)
+    ids: NDArray[np.signedinteger]  # (n,) -1 for a label that is none of the names
     offsets: NDArray[np.int64]  # (L + 1,)
+
+    @property
+    def width(self) -> int:
+        """How many outputs predict them, C."""
+        return len(self.names)
+
+    @property
+    def given(self) -> NDArray[np.bool_]:
+        """Which lines have a label, (L,)."""
+        return np.diff(self.offsets) > 0
+
+    def take(self, lines: NDArray[Any]) -> ClassTargets:
+        """Copy the labels of some lines, in the order of `lines` (B,)."""
+        return ClassTargets(self.names, *take_lines(self.ids, self.offsets, lines))
+
+    def numbered_as(self, names: Sequence[str]) -> ClassTargets:
+        """Return the labels numbered as in `names`; -1 for others."""
+        number = {name: place for place, name in enumerate(names)}
+        numbers = np.array([number.get(name, -1) for name in self.names], np.int64)  # (C',)
+        ids = np.asarray(self.ids)  # (n,)
+        return ClassTargets(
+            tuple(names), numbers[ids] if len(ids) else ids.astype(np.int64), self.offsets
+        )
+
+    def multi_hot(self) -> NDArray[np.bool_]:
+        """Return which of the names each line has, (L, C)."""
+        mask = np.zeros((len(self.offsets) - 1, len(self.names)), bool)  # (L, C)
+        owners = np.repeat(np.arange(len(mask)), np.diff(self.offsets))  # (n,)
+        known = self.ids >= 0
+        mask[owners[known], self.ids[known]] = True
+        return mask
 
 
 class NumberTargets(NamedTuple):
     """The numbers of each line, R of them; NaN for a line that has neither words nor numbers."""
 
     values: NDArray[np.float32]  # (L, R)
+
+    @property
+    def width(self) -> int:
+        """How many outputs predict them, R."""
+        return int(self.values.shape[1])
+
+    @property
+    def given(self) -> NDArray[np.bool_]:
+        """Which lines have numbers, (L,)."""
+        finite = np.asarray(np.isfinite(self.values).all(axis=1))
+        return finite if self.width else np.zeros_like(finite)
+
+    def take(self, lines: NDArray[Any]) -> NumberTargets:
+        """Copy the numbers of some lines, in the order of `lines` (B,)."""
+        return NumberTargets(self.values[lines])
 
 
 def split_labels(text: bytes, prefix: str | None) -> tuple[bytes, list[str], NDArray[np.int64]]:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.text.encode import EncodedCorpus
-from embedcli.text.labels import ClassTargets, NumberTargets
 from embedcli.text.spool import Spool, take_lines
 
 _STREAM = 21  # second number of the random stream's key, the first being the seed
@@ -47,12 +46,8 @@ def resample(corpus: EncodedCorpus, seed: int, folder: Path) -> EncodedCorpus:
             every = corpus.ids[corpus.offsets[lines[0]] : corpus.offsets[lines[-1] + 1]]
             change += np.bincount(ids, minlength=words) - np.bincount(every, minlength=words)
     targets = corpus.targets
-    order = np.arange(0) if targets is None else np.repeat(np.arange(corpus.lines), counts)  # (L,)
-    if isinstance(targets, ClassTargets):
-        labels, offsets = take_lines(targets.ids, targets.offsets, order)
-        targets = targets._replace(ids=labels, offsets=offsets)
-    elif isinstance(targets, NumberTargets):
-        targets = NumberTargets(targets.values[order])
+    if targets is not None:
+        targets = targets.take(np.repeat(np.arange(corpus.lines), counts))  # (L,)
     before = corpus.vocabulary.counts
     return corpus._replace(
         ids=spool.numbers(),
