@@ -7,11 +7,13 @@ import pytest
 
 import embedcli
 from embedcli import model as models
+from embedcli import pmi
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, CorpusError
-from embedcli.tasks import glove, svd
+from embedcli.pmi import PMI, truncated_svd
+from embedcli.tasks import glove
 from embedcli.tasks.glove import GloVe
-from embedcli.tasks.svd import PMI, SVD, truncated_svd
+from embedcli.tasks.svd import SVD
 from embedcli.text.encode import encode
 
 
@@ -55,8 +57,8 @@ def test_words_of_the_sample_find_their_like(tmp_path, task):
 def test_any_workers_and_any_memory_give_the_same_bytes(corpus, tmp_path, monkeypatch, task):
     monkeypatch.setattr(glove, "TILE", 16)
     monkeypatch.setattr(glove, "DENSE", 0.4)
-    monkeypatch.setattr(svd, "CHUNK", 7)
-    monkeypatch.setattr(svd, "FREQUENT", 9)
+    monkeypatch.setattr(pmi, "CHUNK", 7)
+    monkeypatch.setattr(pmi, "FREQUENT", 9)
     settings = {"task": task, "dim": 6, "min_count": 1}
     if task == "glove":
         settings |= {"batch_size": 64, "epochs": 5}
@@ -128,8 +130,8 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(corpus, tmp_path):
     ("smoothing", "shift"), [(1.0, 1.0), (0.75, 1.0), (0.75, 2.0)]
 )  # fmt: skip
 def test_svd_is_that_of_the_whole_matrix(corpus, monkeypatch, smoothing, shift):
-    monkeypatch.setattr(svd, "CHUNK", 7)
-    monkeypatch.setattr(svd, "FREQUENT", 9)
+    monkeypatch.setattr(pmi, "CHUNK", 7)
+    monkeypatch.setattr(pmi, "FREQUENT", 9)
     counts, settings = source(corpus, SVD, dim=5, context_power=smoothing, shift=shift)
     size = len(counts.vocabulary)
     matrix = np.zeros((size, size))
@@ -138,19 +140,20 @@ def test_svd_is_that_of_the_whole_matrix(corpus, monkeypatch, smoothing, shift):
     totals = matrix.sum(axis=1)
     smoothed = totals**smoothing
     with np.errstate(divide="ignore"):
-        pmi = np.log(matrix / totals[:, None] / (smoothed / smoothed.sum()) / shift)
-    pmi = np.maximum(pmi, 0)
+        expected = np.log(matrix / totals[:, None] / (smoothed / smoothed.sum()) / shift)
+    expected = np.maximum(expected, 0)
     vectors = np.eye(size, dtype=np.float32)
-    found = PMI(counts, settings)
-    np.testing.assert_allclose(found.product(vectors), pmi, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(found.product(vectors, transposed=True), pmi.T, rtol=1e-5, atol=1e-6)
-    left, values, right = truncated_svd(found, settings)
-    np.testing.assert_allclose(values, np.linalg.svd(pmi)[1][:5], rtol=1e-4)
+    found = PMI(counts.parts, size, context_power=smoothing, shift=shift)
+    for transposed, whole in ((False, expected), (True, expected.T)):
+        product = found.product(vectors, transposed=transposed)
+        np.testing.assert_allclose(product, whole, rtol=1e-5, atol=1e-6)
+    left, values, right = truncated_svd(found, settings.dim, settings.seed)
+    best = np.linalg.svd(expected)
+    np.testing.assert_allclose(values, best[1][:5], rtol=1e-4)
     assert (left[np.abs(left).argmax(axis=0), np.arange(5)] > 0).all()
     approximated = (left * values) @ right.T
-    best = np.linalg.svd(pmi)
-    expected = (best[0][:, :5] * best[1][:5]) @ best[2][:5]
-    np.testing.assert_allclose(approximated, expected, atol=0.02)
+    closest = (best[0][:, :5] * best[1][:5]) @ best[2][:5]
+    np.testing.assert_allclose(approximated, closest, atol=0.02)
 
 
 def test_the_tables_of_svd_share_the_singular_values(corpus, tmp_path):
