@@ -26,9 +26,10 @@ from embedcli.autodiff.rows import RowGrad
 from embedcli.autodiff.tensor import Tensor
 from embedcli.fasttext import FastTextPredictor, Pooled, TextParts
 from embedcli.prediction import Predictor, TextModel, probabilities
-from embedcli.tasks.ngrams import NGRAMS, ngram_texts
-from embedcli.tasks.texts import Texts
+from embedcli.tasks.supervised import NGRAMS
 from embedcli.text.encode import token_lines
+from embedcli.text.texts import Texts
+from embedcli.text.word_ngrams import ngram_texts
 from embedcli.views import notebook
 
 

@@ -22,12 +22,12 @@ from embedcli.model import Model, load_model
 from embedcli.nn.layers import sum_rows
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
-from embedcli.tasks.ngrams import NGRAMS, WordNgrams
-from embedcli.tasks.supervised import Network, Supervised
-from embedcli.tasks.texts import Texts
+from embedcli.tasks.supervised import NGRAMS, Network, Supervised
 from embedcli.text.encode import encode, token_lines
 from embedcli.text.labels import ClassTargets, LabelKind, NumberTargets
+from embedcli.text.texts import Texts
 from embedcli.text.vocabulary import Coverage, Oov
+from embedcli.text.word_ngrams import WordNgrams
 from embedcli.training.update import require_head
 from embedcli.views import notebook
 

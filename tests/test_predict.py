@@ -23,7 +23,7 @@ from embedcli.prediction import (
 from embedcli.table import EmbeddingTable
 from embedcli.tasks.regress import Regress
 from embedcli.tasks.supervised import Network
-from embedcli.tasks.texts import Texts
+from embedcli.text.texts import Texts
 from embedcli.text.vocabulary import Coverage, Vocabulary
 
 from .tasks.corpora import PRESET, labelled_lines, numbered_lines, ordered_lines, write

@@ -22,7 +22,7 @@ from embedcli.model import Model
 from embedcli.nn.optimizers import Optimizer, make_optimizer
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
-from embedcli.tasks.ngrams import NGRAMS
+from embedcli.tasks.supervised import NGRAMS
 from embedcli.tasks.task import Example, Ngram, Targets, Task
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import split_labels

@@ -48,7 +48,7 @@ def flatten(rows: Tensor, offsets: Array, length: int | None, pad_side: str) -> 
     """Return the rows (N, D) of each text one after another, (B, L·D), zeros where it is shorter.
 
     As Keras's Embedding(V, D, input_length=L) and Flatten, but padding is masked: it is no word's
-    row and trains none. Texts come cut to `length`, by `cut`. Raises ValueError without a length.
+    row and trains none. Texts come cut to `length`. Raises ValueError without a length.
     """
     if length is None:
         raise ValueError("flatten needs a length")
@@ -63,19 +63,6 @@ POOLS: dict[str, Callable[[Tensor, Array, int | None, str], Tensor]] = {
     "max": lambda rows, offsets, *_: ops.segment_max(rows, offsets),
     "flatten": flatten,
 }
-
-
-def cut(ids: Array, offsets: Array, length: int, side: str = "right") -> tuple[Array, Array]:
-    """Cut texts to at most `length` ids, removing them on the given side: ids and offsets.
-
-    >>> cut(np.array([1, 2, 3, 4]), np.array([0, 3, 4]), 2, side="left")
-    (array([2, 3, 4]), array([0, 2, 3]))
-    """
-    lengths = np.minimum(np.diff(offsets), length)  # (B,)
-    kept = np.concatenate([[0], np.cumsum(lengths)])  # (B+1,)
-    firsts = offsets[:-1] if side == "right" else offsets[1:] - lengths  # (B,)
-    places = np.repeat(firsts - kept[:-1], lengths) + np.arange(kept[-1])  # (N,)
-    return ids[places], kept
 
 
 def sum_rows(rows: RowSource, ids: Array, offsets: Array) -> NDArray[np.float32]:

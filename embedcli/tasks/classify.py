@@ -16,12 +16,11 @@ from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, CorpusError
 from embedcli.messages import Message
 from embedcli.nn.losses import LOSSES
-from embedcli.tasks.ngrams import NGRAMS
-from embedcli.tasks.supervised import CONSTANT, Network, Supervised
+from embedcli.tasks.supervised import CONSTANT, NGRAMS, Network, Supervised
 from embedcli.tasks.task import Candidate, Shapes, Validation, candidates
-from embedcli.tasks.texts import Texts
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import ClassTargets
+from embedcli.text.texts import Texts
 
 CLASS_WEIGHTS = f"{CONSTANT}weights"
 THRESHOLD = 0.5  # probability from which on a text is said to have one of several labels

@@ -12,12 +12,11 @@ from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, CorpusError
 from embedcli.messages import Message
-from embedcli.tasks.ngrams import NGRAMS
-from embedcli.tasks.supervised import CONSTANT, Network, Supervised
+from embedcli.tasks.supervised import CONSTANT, NGRAMS, Network, Supervised
 from embedcli.tasks.task import Candidate, Shapes, Validation, candidates
-from embedcli.tasks.texts import Texts
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import Numbers, NumberTargets, parse_labels
+from embedcli.text.texts import Texts
 
 MEAN, SCALE = f"{CONSTANT}mean", f"{CONSTANT}scale"
 

@@ -28,16 +28,17 @@ from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, CorpusError
 from embedcli.nn.initializers import glorot, initial_rows
-from embedcli.nn.layers import POOLS, Dense, Embedding, cut
+from embedcli.nn.layers import POOLS, Dense, Embedding
 from embedcli.nn.losses import LOSSES, Total
-from embedcli.tasks.ngrams import NGRAMS, WordNgrams, ngram_texts
 from embedcli.tasks.task import Candidate, Example, Ngram, Shapes, Task, Validation
-from embedcli.tasks.texts import Texts
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import ClassTargets, NumberTargets
+from embedcli.text.texts import Texts
+from embedcli.text.word_ngrams import WordNgrams, ngram_texts
 
 T = TypeVar("T", ClassTargets, NumberTargets)
 
+NGRAMS = "ngrams"  # the parameter that has the rows of n-grams
 CONSTANT = "target."  # prefix of parameters that are kept but not trained
 
 # Second number of a random stream's key, the first being the seed.
@@ -103,10 +104,7 @@ class Network:
 
     def read(self, texts: Texts) -> Texts:
         """Return the words of texts that are read: all, or as many as `length` says."""
-        of = self.settings
-        if of.length is None:
-            return texts
-        return Texts(*cut(texts.ids, texts.offsets, of.length, of.pad_side))
+        return texts.cut(self.settings.length, self.settings.pad_side)
 
     def inputs(self, texts: Texts, size: int) -> Inputs:
         """Return what `apply` needs of a batch of texts, for a table of `size` rows."""
@@ -316,9 +314,7 @@ class Supervised(Task, Generic[T]):
 
     def examples(self, batch: Batch, words: int) -> tuple[Array, list[Example]]:
         """Ask for the outputs of the one text."""
-        kept, of = np.arange(words), self.settings  # (N,)
-        if of.length is not None:
-            kept, _ = cut(kept, np.array([0, words]), of.length, of.pad_side)  # (n,)
+        kept = self.network.read(Texts(np.arange(words), np.array([0, words]))).ids  # (n,)
         constants = {name: Tensor(tensor.data) for name, tensor in self.parameters.items()}
         outputs = self.network.apply(constants, batch.inputs, batch.dropout).data[0]  # (C,)
         candidates = self.candidates(outputs, batch.targets[0])

@@ -23,7 +23,7 @@ from embedcli.nn.initializers import initial_rows
 from embedcli.nn.optimizers import make_optimizer
 from embedcli.storage.bundle import FORMAT, require_types
 from embedcli.tasks import TASKS
-from embedcli.tasks.ngrams import NGRAMS
+from embedcli.tasks.supervised import NGRAMS
 from embedcli.tasks.task import Task
 from embedcli.text.phrases import Phrases
 from embedcli.text.vocabulary import Vocabulary

@@ -1,17 +1,13 @@
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from embedcli.autodiff.check import check_gradient
 from embedcli.autodiff.rows import RowGrad
 from embedcli.autodiff.tensor import Tensor
 from embedcli.nn.initializers import glorot, initial_rows
-from embedcli.nn.layers import POOLS, Dense, Embedding, cut, flatten, sum_rows
+from embedcli.nn.layers import POOLS, Dense, Embedding, flatten, sum_rows
 from embedcli.nn.losses import squared_loss
 from embedcli.nn.optimizers import RMSprop
 
@@ -70,20 +66,6 @@ def test_padding_trains_no_row() -> None:
     flatten(embedding(np.array([3, 2])), np.array([0, 1, 2]), 5, "right").sum().backward()
     assert isinstance(embedding.table.grad, RowGrad)
     assert embedding.table.grad.coalesce().ids.tolist() == [2, 3]
-
-
-@given(
-    st.lists(st.lists(st.integers(0, 9), max_size=8), max_size=6),
-    st.integers(1, 6),
-    st.sampled_from(["left", "right"]),
-)
-def test_cutting_texts(texts: list[list[int]], length: int, side: str) -> None:
-    ids = np.array(sum(texts, []), np.int32)  # noqa: RUF017
-    offsets = np.concatenate([[0], np.cumsum([len(text) for text in texts])]).astype(int)
-    cut_ids, cut_offsets = cut(ids, offsets, length, side)
-    found = [cut_ids[a:b].tolist() for a, b in pairwise(cut_offsets)]
-    assert found == [text[:length] if side == "right" else text[-length:] for text in texts]
-    assert cut_ids.dtype == ids.dtype
 
 
 def test_the_old_question_s_network_learns() -> None:

@@ -10,11 +10,11 @@ from embedcli.autodiff.tensor import Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError
 from embedcli.tasks import supervised
-from embedcli.tasks.ngrams import WordNgrams
 from embedcli.tasks.supervised import Inputs, Network, split
-from embedcli.tasks.texts import Texts
 from embedcli.text.ngrams import hash_texts
+from embedcli.text.texts import Texts
 from embedcli.text.vocabulary import Vocabulary
+from embedcli.text.word_ngrams import WordNgrams
 
 TEXTS = [[4, 1, 4], [], [2], [0, 1, 2, 3, 4, 1]]
 

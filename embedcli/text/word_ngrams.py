@@ -14,17 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedcli.autodiff.tensor import Array
 from embedcli.config import TrainSettings
-from embedcli.tasks.texts import Texts
 from embedcli.text.ngrams import hash_texts, word_ngrams
+from embedcli.text.texts import Texts
 from embedcli.text.vocabulary import Vocabulary
-
-NGRAMS = "ngrams"  # the name of the table among a task's parameters
 
 END_OF_TEXT = "</s>"
 
@@ -53,7 +51,9 @@ class WordNgrams:
     buckets: NDArray[np.int64]  # (G,) the bucket of each row
 
     @classmethod
-    def of(cls, settings: TrainSettings, vocabulary: Vocabulary, buckets: Array) -> WordNgrams:
+    def of(
+        cls, settings: TrainSettings, vocabulary: Vocabulary, buckets: NDArray[Any]
+    ) -> WordNgrams:
         """Return the n-grams of a vocabulary's words; there are rows for some buckets (G,)."""
         hashes = hash_texts([*vocabulary.to_bytes().split(b"\n")[:-1], END_OF_TEXT.encode()])
         row_of = np.full(settings.buckets, -1, np.int32)
@@ -70,7 +70,7 @@ class WordNgrams:
         row_of[new] = np.arange(len(self.buckets), len(self.buckets) + len(new))
         return replace(self, row_of=row_of, buckets=np.concatenate([self.buckets, new]))
 
-    def of_words(self, ids: Array) -> WordNgrams:
+    def of_words(self, ids: NDArray[Any]) -> WordNgrams:
         """Return the n-grams of texts whose words are indices of `ids` (U,).
 
         Ids from V on are unknown words, which have one hash.
