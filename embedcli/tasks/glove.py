@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 
-from embedcli.autodiff.rows import pack, unpack
 from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
 from embedcli.cooccurrences import totals_of
@@ -22,15 +21,12 @@ from embedcli.nn.factorization import (
 )
 from embedcli.nn.initializers import initial_rows
 from embedcli.nn.losses import Total
-from embedcli.storage.arrays import drop_pages
 from embedcli.tasks.counts import Counts, CountTask
 from embedcli.tasks.task import Example, Gradients, Loss, Shapes, candidates
 from embedcli.tasks.words import Streams
 from embedcli.text.encode import EncodedCorpus
-from embedcli.text.spool import mapped
+from embedcli.tiling import TiledCells
 
-TILE = 256  # words of a tile, and contexts
-DENSE = 0.01  # share of a tile's pairs that occur, from which they are scored as one product
 SWEEPS = 5  # over the pairs, to fit the biases
 DROP_PAGES_EVERY = 64  # batches
 PARAMETERS = ("table", "output", "bias", "output_bias")
@@ -61,7 +57,10 @@ class GloVe(CountTask):
         buckets: Mapping[str, Array] | None = None,
     ) -> None:
         self.settings = settings
-        self._layout = _Layout(corpus, settings)
+        occurrences = np.asarray(corpus.vocabulary.counts)  # (V,)
+        self._cells = TiledCells(
+            corpus.parts, occurrences, settings.batch_size, settings.seed, corpus.folder
+        )
         self._streams = Streams()
         self._ids = corpus.ids
         self._read = 0  # batches, by this process
@@ -87,12 +86,12 @@ class GloVe(CountTask):
     @property
     def most_rows(self) -> Mapping[str, int]:
         """The most rows that a batch looks up, the same of all tables."""
-        return dict.fromkeys(PARAMETERS, self._layout.most_rows)
+        return dict.fromkeys(PARAMETERS, self._cells.most_rows)
 
     @property
     def batches(self) -> int:
         """Batches of an epoch: tiles, and samples of the other pairs."""
-        return self._layout.batches
+        return self._cells.batches
 
     def batch(self, epoch: int, index: int) -> Pairs:
         """Make a batch; each epoch takes them in another order."""
@@ -101,8 +100,9 @@ class GloVe(CountTask):
             self._epoch, self._order = epoch, rng.permutation(self.batches)
         self._read += 1
         if self._read % DROP_PAGES_EVERY == 0:
-            self._layout.drop_pages()
-        return self._layout.pairs(int(self._order[index]))
+            self._cells.drop_pages()
+        number, of = int(self._order[index]), self.settings
+        return self._cells.pairs(number, of.x_max, of.alpha)
 
     def words(self, batch: Pairs) -> int:
         """Count the tokens that a batch stands for."""
@@ -176,99 +176,6 @@ class GloVe(CountTask):
             )
             asked.append(Example(place, [place], counted))
         return np.arange(len(text)), asked
-
-
-class _Layout:
-    """The pairs of a corpus by batch, in files that are memory-mapped.
-
-    Words are put in order of their counts and cut into blocks. The pairs of two blocks are a batch,
-    a tile, where many of them occur; all other pairs are dealt out at random to batches of about
-    `batch_size`. This depends neither on the memory nor on the parts that the cells come in.
-    """
-
-    def __init__(self, counts: Counts, settings: TrainSettings) -> None:
-        occurrences = np.asarray(counts.vocabulary.counts)  # (V,)
-        self._settings = settings
-        self._order = np.argsort(-occurrences, kind="stable").astype(np.int32)  # (V,) ids
-        rank = np.empty(len(self._order), np.int64)  # (V,)
-        rank[self._order] = np.arange(len(rank))
-        self._blocks = -(-len(rank) // TILE)
-
-        def tiles_of(rows: Array, columns: Array) -> Array:
-            return rank[rows] // TILE * self._blocks + rank[columns] // TILE  # (n,)
-
-        # 1. Count the pairs of each tile; those of many pairs are batches.
-        sizes = np.zeros(self._blocks**2, np.int64)  # (tiles,)
-        for rows, columns, _ in passes(counts.parts):
-            sizes += np.bincount(tiles_of(rows, columns), minlength=len(sizes))
-        self._tiles = np.flatnonzero(sizes >= DENSE * TILE**2)  # (T,)
-        others = int(sizes.sum() - sizes[self._tiles].sum())
-        samples = -(-others // settings.batch_size)
-        self.batches = len(self._tiles) + samples
-        batch_of = np.full(len(sizes), -1, np.int32)  # (tiles,)
-        batch_of[self._tiles] = np.arange(len(self._tiles))
-
-        def batches_of(rows: Array, columns: Array, rng: np.random.Generator) -> Array:
-            found = batch_of[tiles_of(rows, columns)]  # (n,)
-            rest = np.flatnonzero(found < 0)
-            found[rest] = len(self._tiles) + (rng.random(len(rest)) * samples).astype(np.int32)
-            return found
-
-        lengths = np.zeros(self.batches, np.int64)
-        rng = np.random.default_rng((settings.seed, len(PARAMETERS)))
-        for rows, columns, _ in passes(counts.parts):
-            lengths += np.bincount(batches_of(rows, columns, rng), minlength=self.batches)
-        # 2. Write the pairs of each batch one after the other.
-        self._starts = np.concatenate(([0], np.cumsum(lengths)))  # (batches + 1,)
-        self.most_rows = max(TILE, int(lengths[len(self._tiles) :].max(initial=0)))
-        free = self._starts[:-1].copy()  # where each batch is written next
-        written = [
-            np.memmap(counts.folder / name, dtype, "w+", shape=(max(counts.cells, 1),))
-            for name, dtype in FILES.items()
-        ]
-        rng = np.random.default_rng((settings.seed, len(PARAMETERS)))
-        for rows, columns, found in passes(counts.parts):
-            batches, order = unpack(np.sort(pack(batches_of(rows, columns, rng))))  # (n,)
-            firsts = np.searchsorted(batches, np.arange(self.batches))
-            here = np.diff(firsts, append=len(batches))
-            places = np.arange(len(batches)) - np.repeat(firsts - free, here)  # (n,)
-            free += here
-            values = rank[rows[order]], rank[columns[order]], np.log(found[order])
-            for file, value in zip(written, values, strict=True):
-                file[places] = value
-                drop_pages(file)
-        del written
-        self._rows, self._columns, self._logs = (
-            mapped(counts.folder / name, dtype) for name, dtype in FILES.items()
-        )
-
-    def pairs(self, batch: int) -> Pairs:
-        """Return the pairs of a batch."""
-        part = slice(*self._starts[batch : batch + 2])
-        rows, columns, logs = self._rows[part], self._columns[part], np.array(self._logs[part])
-        weights = glove_weights(logs, self._settings.x_max, self._settings.alpha)
-        if batch >= len(self._tiles):
-            each = np.arange(len(rows))
-            words, contexts = self._order[rows], self._order[columns]
-            return Pairs(words, contexts, each, each, logs, weights, False)
-        row, column = divmod(int(self._tiles[batch]), self._blocks)
-        return Pairs(
-            words=self._order[row * TILE : (row + 1) * TILE],
-            contexts=self._order[column * TILE : (column + 1) * TILE],
-            first=rows - row * TILE,
-            second=columns - column * TILE,
-            logs=logs,
-            weights=weights,
-            is_tile=True,
-        )
-
-    def drop_pages(self) -> None:
-        """Release the pages that were read."""
-        for array in (self._rows, self._columns, self._logs):
-            drop_pages(array)
-
-
-FILES = {"pair.rows": np.int32, "pair.columns": np.int32, "pair.logs": np.float32}
 
 
 def _fitted_biases(counts: Counts, settings: TrainSettings) -> Array:

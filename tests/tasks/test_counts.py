@@ -7,7 +7,7 @@ import pytest
 
 import embedcli
 from embedcli import model as models
-from embedcli import pmi
+from embedcli import pmi, tiling
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, CorpusError
 from embedcli.pmi import PMI, truncated_svd
@@ -55,8 +55,8 @@ def test_words_of_the_sample_find_their_like(tmp_path, task):
 
 @pytest.mark.parametrize("task", ["glove", "svd"])
 def test_any_workers_and_any_memory_give_the_same_bytes(corpus, tmp_path, monkeypatch, task):
-    monkeypatch.setattr(glove, "TILE", 16)
-    monkeypatch.setattr(glove, "DENSE", 0.4)
+    monkeypatch.setattr(tiling, "TILE", 16)
+    monkeypatch.setattr(tiling, "DENSE", 0.4)
     monkeypatch.setattr(pmi, "CHUNK", 7)
     monkeypatch.setattr(pmi, "FREQUENT", 9)
     settings = {"task": task, "dim": 6, "min_count": 1}
@@ -70,8 +70,9 @@ def test_any_workers_and_any_memory_give_the_same_bytes(corpus, tmp_path, monkey
 
 
 def test_batches_hold_every_pair_once(corpus, monkeypatch):
-    monkeypatch.setattr(glove, "TILE", 16)
-    monkeypatch.setattr(glove, "DENSE", 0.4)
+    monkeypatch.setattr(tiling, "TILE", 16)
+    monkeypatch.setattr(tiling, "DENSE", 0.4)
+    monkeypatch.setattr(tiling, "DRAWN_AT_ONCE", 7)
     counts, settings = source(corpus, GloVe, dim=4, batch_size=50)
     task = GloVe(counts, settings)
     expected = np.zeros((len(counts.vocabulary),) * 2)
