@@ -39,9 +39,9 @@ from embedcli.storage.bundle import (
 )
 from embedcli.tasks import TASKS
 from embedcli.tasks.task import Task
-from embedcli.training.loop import TrainState
 from embedcli.training.shards import Plan
 from embedcli.training.snapshots import snapshot_steps
+from embedcli.training.state import TrainState
 from embedcli.training.update import Earlier
 
 # The types of what a checkpoint holds beside arrays.

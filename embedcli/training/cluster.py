@@ -26,8 +26,9 @@ from embedcli.parallel import keep_freed_memory, trim_heap
 from embedcli.tasks.task import Task
 from embedcli.training.engines import LocalEngine, Machine, Notice, Round, Tell
 from embedcli.training.environment import environment
-from embedcli.training.loop import BatchReport, Training, TrainState
+from embedcli.training.loop import BatchReport, Training
 from embedcli.training.shards import Changes, Plan
+from embedcli.training.state import TrainState
 
 START = 300.0  # seconds to wait for the first replicas
 SHORTEST = 120.0  # after which a machine that does not answer counts as lost, or

@@ -28,7 +28,7 @@ from embedcli.tasks.task import Task
 from embedcli.text.phrases import Phrases
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.text.words import Known
-from embedcli.training.loop import TrainState
+from embedcli.training.state import TrainState
 
 # Settings that give the model's numbers their meaning.
 MUST_MATCH_MODEL = (
