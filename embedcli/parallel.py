@@ -15,6 +15,8 @@ import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from itertools import pairwise
 from math import prod
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
@@ -52,6 +54,23 @@ def resolve_workers(workers: int | str) -> int:
     if sys.platform == "win32":
         return 1
     return cores() if isinstance(workers, str) else workers
+
+
+@cache
+def stretches(size: int, workers: int) -> tuple[range, ...]:
+    """Cut the numbers below `size` into ranges that workers take in turn, ever shorter ones.
+
+    So there are few of them, and all workers end at about the same time. Each round deals out half
+    of what is left (Hummel, Schonberg & Flynn 1992, "Factoring").
+
+    >>> stretches(12, workers=2)
+    (range(0, 3), range(3, 6), range(6, 8), range(8, 10), range(10, 11), range(11, 12))
+    """
+    ends = [0]
+    while ends[-1] < size:
+        length = -(-(size - ends[-1]) // (2 * workers))
+        ends += [min(ends[-1] + length * n, size) for n in range(1, workers + 1)]
+    return tuple(range(*pair) for pair in pairwise(ends) if pair[0] < pair[1])
 
 
 def shared_array(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:

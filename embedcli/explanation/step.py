@@ -27,8 +27,7 @@ from embedcli.tasks.task import Example, Ngram, Targets, Task
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import split_labels
 from embedcli.text.vocabulary import Vocabulary
-from embedcli.training.gradients import LocalGradients
-from embedcli.training.loop import settled
+from embedcli.training.gradients import LocalGradients, settled
 from embedcli.training.update import require_head
 
 Rows = NDArray[np.float32]

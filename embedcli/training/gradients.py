@@ -12,6 +12,8 @@ import numpy as np
 
 from embedcli.autodiff.rows import RowGrad, pack, run_starts, sum_keyed_rows, unpack
 from embedcli.autodiff.tensor import Array, Gradient, Tensor
+from embedcli.config import TrainSettings
+from embedcli.nn.optimizers import clip_by_norm
 from embedcli.parallel import shared_array
 
 
@@ -194,3 +196,28 @@ class _SharedBatch(LocalGradients):
 def most_rows(parameters: Mapping[str, Tensor], tables: Mapping[str, int]) -> dict[str, int]:
     """Return the largest number of distinct rows of each table in a batch."""
     return {name: min(tables[name], len(parameters[name])) for name in tables if name in parameters}
+
+
+def settled(
+    raw: Mapping[str, Gradient], settings: TrainSettings, frozen: Mapping[str, Array]
+) -> dict[str, Gradient]:
+    """Return gradients as the optimizer gets them, by parameter.
+
+    The rows of each id are summed, frozen rows (masks (V,)) left out, and all scaled down together
+    where the settings limit their norm.
+    """
+    ready = {name: without_frozen(each, frozen.get(name)) for name, each in raw.items()}
+    if settings.clip_norm is None:
+        return ready
+    clipped = clip_by_norm(list(ready.values()), settings.clip_norm)
+    return dict(zip(ready, clipped, strict=True))
+
+
+def without_frozen(gradient: Gradient, frozen: Array | None) -> Gradient:
+    """Sum the rows of each id, and leave out frozen rows."""
+    if not isinstance(gradient, RowGrad):
+        return gradient
+    gradient = gradient.coalesce()
+    if frozen is None:
+        return gradient
+    return gradient.take(~frozen[gradient.ids])

@@ -13,8 +13,6 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Generator, Mapping, Sequence
-from functools import cache
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,12 +22,25 @@ from embedcli.autodiff.tensor import Array, Gradient
 from embedcli.config import TrainSettings
 from embedcli.errors import TrainingError
 from embedcli.nn.composition import WORDS_AT_ONCE
-from embedcli.nn.optimizers import clip_by_norm, learning_rate, make_optimizer
-from embedcli.parallel import Team, keep_freed_memory, resolve_workers, shared_array, trim_heap
+from embedcli.nn.optimizers import learning_rate, make_optimizer
+from embedcli.parallel import (
+    Team,
+    keep_freed_memory,
+    resolve_workers,
+    shared_array,
+    stretches,
+    trim_heap,
+)
 from embedcli.tasks.task import Task
 from embedcli.training.composed import ComposedWords
 from embedcli.training.engines import Engine, LocalEngine
-from embedcli.training.gradients import Accumulator, LocalGradients, SharedGradients
+from embedcli.training.gradients import (
+    Accumulator,
+    LocalGradients,
+    SharedGradients,
+    settled,
+    without_frozen,
+)
 from embedcli.training.shards import Merger, Plan
 from embedcli.training.state import TrainState
 from embedcli.views import notebook
@@ -405,7 +416,7 @@ class Training:
         """Apply a part of the sum of the group's gradients of one parameter."""
         frozen = self.frozen.get(name)
         for total in self._gradients.sums(name, len(batches), part):
-            gradient = _without_frozen(total, frozen)
+            gradient = without_frozen(total, frozen)
             if name == "table" and isinstance(gradient, RowGrad):
                 trained = gradient.curvature > 0
                 self.state.trained[gradient.ids[trained]] += 1
@@ -429,48 +440,6 @@ class Training:
             self._optimizer.step_dense(weights, state, gradient, lr, t)
         if self._merger is not None:
             self._merger.mark(name, rows)
-
-
-@cache
-def stretches(size: int, workers: int) -> tuple[range, ...]:
-    """Cut the numbers below `size` into ranges that workers take in turn, ever shorter ones.
-
-    So there are few of them, and all workers end at about the same time. Each round deals out half
-    of what is left (Hummel, Schonberg & Flynn 1992, "Factoring").
-
-    >>> stretches(12, workers=2)
-    (range(0, 3), range(3, 6), range(6, 8), range(8, 10), range(10, 11), range(11, 12))
-    """
-    ends = [0]
-    while ends[-1] < size:
-        length = -(-(size - ends[-1]) // (2 * workers))
-        ends += [min(ends[-1] + length * n, size) for n in range(1, workers + 1)]
-    return tuple(range(*pair) for pair in pairwise(ends) if pair[0] < pair[1])
-
-
-def settled(
-    raw: Mapping[str, Gradient], settings: TrainSettings, frozen: Mapping[str, Array]
-) -> dict[str, Gradient]:
-    """Return gradients as the optimizer gets them, by parameter.
-
-    The rows of each id are summed, frozen rows (masks (V,)) left out, and all scaled down together
-    where the settings limit their norm.
-    """
-    ready = {name: _without_frozen(each, frozen.get(name)) for name, each in raw.items()}
-    if settings.clip_norm is None:
-        return ready
-    clipped = clip_by_norm(list(ready.values()), settings.clip_norm)
-    return dict(zip(ready, clipped, strict=True))
-
-
-def _without_frozen(gradient: Gradient, frozen: Array | None) -> Gradient:
-    """Sum the rows of each id, and leave out frozen rows."""
-    if not isinstance(gradient, RowGrad):
-        return gradient
-    gradient = gradient.coalesce()
-    if frozen is None:
-        return gradient
-    return gradient.take(~frozen[gradient.ids])
 
 
 def _useful_workers(task: Task, settings: TrainSettings) -> int:

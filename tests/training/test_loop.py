@@ -10,9 +10,10 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from embedcli.errors import TrainingError
+from embedcli.parallel import stretches
 from embedcli.tasks.task import Validation
 from embedcli.training import loop
-from embedcli.training.loop import Training, stretches
+from embedcli.training.loop import Training
 from embedcli.training.state import TrainState
 from tests.tasks.corpora import labelled_lines, make_task
 from tests.tasks.test_words import planted_lines
