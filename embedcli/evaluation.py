@@ -24,7 +24,7 @@ from embedcli.prediction import text_model
 from embedcli.storage.files import read_text
 from embedcli.table import COMPOSED, UNKNOWN, EmbeddingTable, Found, compare
 from embedcli.tasks.classify import THRESHOLD
-from embedcli.tasks.regress import MEAN, errors
+from embedcli.tasks.regress import MEAN
 from embedcli.text.labels import LabelKind
 from embedcli.text.tokenizer import Tokenizer
 from embedcli.text.vocabulary import Oov
@@ -427,7 +427,7 @@ def regression(
         baseline_mse=metrics.mean_squared_error(truth, mean),
         composed_words=predictor.coverage.composed,
         too_long_words=predictor.coverage.too_long,
-        **errors(truth, predictor.outputs(texts.take(known))),
+        **metrics.errors(truth, predictor.outputs(texts.take(known))),
     )
 
 

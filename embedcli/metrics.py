@@ -146,6 +146,15 @@ def r2(truth: ArrayLike, predicted: ArrayLike) -> float:
     return float(np.mean(1 - residual / spread))
 
 
+def errors(truth: ArrayLike, predicted: ArrayLike) -> dict[str, float]:
+    """Return the three measures of numbers by name: `mse`, `mae` and `r2`."""
+    return {
+        "mse": mean_squared_error(truth, predicted),
+        "mae": mean_absolute_error(truth, predicted),
+        "r2": r2(truth, predicted),
+    }
+
+
 def _difference(truth: ArrayLike, predicted: ArrayLike) -> Floats:
     """Return truth minus prediction, in float64."""
     return np.asarray(truth, dtype=np.float64) - np.asarray(predicted, dtype=np.float64)

@@ -8,7 +8,7 @@ from embedcli.tasks.glove import GloVe
 from embedcli.tasks.regress import Regress
 from embedcli.tasks.skipgram import SkipGram
 from embedcli.tasks.svd import SVD
-from embedcli.tasks.task import Loss, Task, Validation
+from embedcli.tasks.task import Task
 
 TASKS: dict[str, type[Task]] = {
     "skipgram": SkipGram,
@@ -18,5 +18,3 @@ TASKS: dict[str, type[Task]] = {
     "classify": Classify,
     "regress": Regress,
 }
-
-__all__ = ["TASKS", "Loss", "Task", "Validation"]

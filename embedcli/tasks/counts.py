@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from embedcli.config import TrainSettings, bytes_of
 from embedcli.counting import Cells, count_cells
-from embedcli.errors import CorpusError
 from embedcli.parallel import resolve_workers
 from embedcli.tasks.task import Task
+from embedcli.tasks.words import no_pairs
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.vocabulary import Vocabulary
 
@@ -56,10 +56,5 @@ class CountTask(Task):
         )
         found = Counts(corpus.vocabulary, parts, len(corpus.ids), corpus.ids, folder)
         if not found.cells:
-            raise CorpusError(
-                f"{corpus.name}: found no line of several words; expected lines of several words",
-                "Is min_count too high? --min-count 1 keeps all words."
-                if corpus.min_count > 1
-                else None,
-            )
+            raise no_pairs(corpus)
         return found

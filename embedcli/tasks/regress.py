@@ -71,7 +71,7 @@ class Regress(Supervised[NumberTargets]):
             return None
         texts, targets = self._valid
         outputs = self.network.outputs(self.parameters, texts)  # (B, R)
-        found = errors(targets.values, self.in_units(outputs, self.parameters))
+        found = metrics.errors(targets.values, self.in_units(outputs, self.parameters))
         return Validation(-found["mse"], found)
 
     def measured(self, metric: str, found: Validation) -> float:
@@ -134,12 +134,3 @@ class Regress(Supervised[NumberTargets]):
                 " ".join(["--label 1.5"] * width),
             )
         return NumberTargets(parse_labels(Numbers(), answer, lambda _: "label")[None])  # (1, R)
-
-
-def errors(truth: Array, predicted: Array) -> dict[str, float]:
-    """Measure numbers (B, R): mean squared and absolute error, and the variance explained."""
-    return {
-        "mse": metrics.mean_squared_error(truth, predicted),
-        "mae": metrics.mean_absolute_error(truth, predicted),
-        "r2": metrics.r2(truth, predicted),
-    }

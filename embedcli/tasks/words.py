@@ -417,7 +417,12 @@ def _require_pairs(corpus: EncodedCorpus, block: int = 1 << 20) -> None:
         found = "no line of several words"
     else:
         found = f"{len(corpus.vocabulary) or 'no'} usable word"
-    raise CorpusError(
+    raise no_pairs(corpus, found)
+
+
+def no_pairs(corpus: EncodedCorpus, found: str = "no line of several words") -> CorpusError:
+    """Return the error for a corpus in which no word has another beside it."""
+    return CorpusError(
         f"{corpus.name}: found {found}; expected lines of several words",
         "Is min_count too high? --min-count 1 keeps all words." if corpus.min_count > 1 else None,
     )
