@@ -61,6 +61,8 @@ class GloVe(CountTask):
         self._cells = TiledCells(
             corpus.parts, occurrences, settings.batch_size, settings.seed, corpus.folder
         )
+        self.batches = self._cells.batches
+        self.most_rows = dict.fromkeys(PARAMETERS, self._cells.most_rows)
         self._streams = Streams()
         self._ids = corpus.ids
         self._read = 0  # batches, by this process
@@ -82,16 +84,6 @@ class GloVe(CountTask):
         else:
             weights = {**weights, "table": weights.get("input", weights["table"])}
         self.parameters = {name: Tensor(weights[name], True) for name in PARAMETERS}
-
-    @property
-    def most_rows(self) -> Mapping[str, int]:
-        """The most rows that a batch looks up, the same of all tables."""
-        return dict.fromkeys(PARAMETERS, self._cells.most_rows)
-
-    @property
-    def batches(self) -> int:
-        """Batches of an epoch: tiles, and samples of the other pairs."""
-        return self._cells.batches
 
     def batch(self, epoch: int, index: int) -> Pairs:
         """Make a batch; each epoch takes them in another order."""

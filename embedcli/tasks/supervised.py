@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -239,22 +238,14 @@ class Supervised(Task, Generic[T]):
             name: Tensor(array, requires_grad=not name.startswith(CONSTANT))
             for name, array in weights.items()
         }
+        # 3. Cut the texts into batches, of which the last may be smaller.
+        self.batches = -(-len(indices) // settings.batch_size)
+        longest = int(np.sort(texts.lengths[indices])[-settings.batch_size :].sum())
+        most = {"table": longest, NGRAMS: longest * ((settings.word_ngrams or 1) - 1)}
+        self.most_rows = {name: min(len(self.parameters[name]), most[name]) for name in self.tables}
         self._indices = indices
         self._epoch = -1
         self._order = indices
-
-    @cached_property
-    def most_rows(self) -> Mapping[str, int]:
-        """The most rows of each table that a batch looks up."""
-        lengths = np.sort(self._texts.lengths[self._indices])
-        longest = int(lengths[-self.settings.batch_size :].sum())
-        most = {"table": longest, NGRAMS: longest * ((self.settings.word_ngrams or 1) - 1)}
-        return {name: min(len(self.parameters[name]), most[name]) for name in self.tables}
-
-    @property
-    def batches(self) -> int:
-        """Batches of an epoch; the last one may be smaller."""
-        return -(-len(self._indices) // self.settings.batch_size)
 
     def batch(self, epoch: int, index: int) -> Batch:
         """Make a batch."""

@@ -37,6 +37,7 @@ class SVD(CountTask):
         buckets: Mapping[str, Array] | None = None,
     ) -> None:
         self.settings = settings
+        self.batches, self.most_rows = 0, {"table": 0}
         if weights is None:
             size = len(corpus.vocabulary)
             if settings.dim > size:
@@ -60,16 +61,6 @@ class SVD(CountTask):
                 "output": (right * values ** (1 - power)).astype(np.float32),
             }
         self.parameters = {name: Tensor(weights[name], True) for name in ("table", "output")}
-
-    @property
-    def most_rows(self) -> Mapping[str, int]:
-        """No rows, as there are no batches."""
-        return {"table": 0}
-
-    @property
-    def batches(self) -> int:
-        """No batches."""
-        return 0
 
     @classmethod
     def head_shapes(

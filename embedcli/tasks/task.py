@@ -116,6 +116,8 @@ class Task:
 
     settings: TrainSettings
     parameters: dict[str, Tensor]  # trained or kept; "table" is the (V, D) table
+    batches: int  # of an epoch, the same in each
+    most_rows: Mapping[str, int]  # the most that a batch looks up, by table
     resolved: Mapping[str, Any] = {}  # values of the task's settings that were `auto`
     buckets: Mapping[str, Array] = {}  # (G,) int64 by table: which hashes have the rows of n-grams
     # Of which "parts" the rows of "table" are composed, which are then not trained themselves.
@@ -176,11 +178,6 @@ class Task:
         return {}
 
     @property
-    def most_rows(self) -> Mapping[str, int]:
-        """The most rows of each table that a batch looks up."""
-        raise NotImplementedError
-
-    @property
     def differentiated(self) -> Mapping[str, Tensor]:
         """The parameters that a batch has gradients of."""
         composed = () if self.composition is None else ("parts",)
@@ -189,11 +186,6 @@ class Task:
             for name, tensor in self.parameters.items()
             if (tensor.requires_grad and name not in composed) or (composed and name == "table")
         }
-
-    @property
-    def batches(self) -> int:
-        """Batches of an epoch, the same in each."""
-        raise NotImplementedError
 
     def looked_up(self, epoch: int, indices: range) -> Array:
         """Return the ids of the words that batches look up in a composed table, ascending (U,)."""

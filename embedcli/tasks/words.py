@@ -76,6 +76,8 @@ class WordTask(Task):
         del valid, buckets  # there are no labels to compare with, and no n-grams
         self.settings = settings
         self._stream = WordStream(corpus, settings)
+        self.batches = self._stream.batches
+        self.most_rows = dict.fromkeys(self.tables, self._stream.most_rows)
         self.composition = composition
         if weights is None:
             size, dim = len(corpus.vocabulary), settings.dim
@@ -100,16 +102,6 @@ class WordTask(Task):
             return None
         words = vocabulary.tokens(slice(None))
         return Composition.of(*Subwords.of(settings).hashed(words), len(words))
-
-    @property
-    def most_rows(self) -> Mapping[str, int]:
-        """The most rows that a batch looks up, the same of both tables."""
-        return dict.fromkeys(self.tables, self._stream.most_rows)
-
-    @property
-    def batches(self) -> int:
-        """Batches of an epoch."""
-        return self._stream.batches
 
     def looked_up(self, epoch: int, indices: range) -> Array:
         """Return the ids of the words that batches look up in the table, ascending (U,)."""
