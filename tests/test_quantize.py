@@ -178,6 +178,32 @@ def test_a_pruned_classifier_stays_one(classifier, tmp_path):
     assert again.names == found.names
 
 
+def test_a_pruned_model_has_no_snapshots_of_other_words(tmp_path):
+    text = tmp_path / "train.txt"
+    text.write_text("".join(f"{line}\n" for line in labelled_lines(60, 1)))
+    chosen = {"task": "classify", "dim": 4, "epochs": 1, "cache": False, "min_count": 1}
+    embedcli.train(text, tmp_path / "m", snapshots=1, **chosen)
+    embedcli.convert(tmp_path / "m", tmp_path / "few", "model", options=Options(prune=3))
+    assert load_model(tmp_path / "m").snapshots is not None
+    assert load_model(tmp_path / "few").snapshots is None
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [("--prune", "0"), ("--to", "quantized", "--quantizer", "product", "--part-size", "0")],
+)
+def test_no_words_and_no_numbers_are_an_error(argv, vectors, tmp_path, capsys):
+    assert main(["convert", str(tmp_path / "vectors.txt"), str(tmp_path / "few"), *argv]) == 1
+    assert "found 0; expected a whole number from 1" in capsys.readouterr().err
+    assert not (tmp_path / "few").exists()
+
+
+def test_a_part_has_at_most_as_many_numbers_as_a_vector(vectors, tmp_path):
+    options = Options(quantizer="product", part_size=10**15)
+    embedcli.convert(tmp_path / "vectors.txt", tmp_path / "few", "quantized", options=options)
+    assert embedcli.load(tmp_path / "few")["w1"].shape == (11,)
+
+
 DAMAGE = {
     "an unknown kind": ({"quantized": "int4"}, {}),
     "a kind that is no text": ({"quantized": [1]}, {}),

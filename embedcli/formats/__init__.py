@@ -262,6 +262,10 @@ def convert(
         expected = ", ".join(WRITTEN)
         raise FormatError(f"{to!r} is not a format that is written; expected one of {expected}")
     options = options or Options()
+    for name in ("prune", "part_size"):
+        number = getattr(options, name)
+        if number is not None and number < 1:
+            raise FormatError(f"{name}: found {number}; expected a whole number from 1")
     if not isinstance(source, Path):
         found = Read(source)
     elif source.exists() and target.exists() and target.samefile(source):

@@ -66,13 +66,13 @@ def pruned(model: Model, ids: NDArray[np.int64]) -> Model:
         trained=model.trained[ids],
         first_lines=model.first_lines[ids],
         optimizer={},
+        snapshots=None,
+        snapshot_shares=None,
         bundle=None,
     )
     if _has_labels(model):
         return small
-    return replace(
-        small, head={}, buckets={}, environment={}, parts=None, snapshots=None, snapshot_shares=None
-    )
+    return replace(small, head={}, buckets={}, environment={}, parts=None)
 
 
 def quantized(model: Model, options: Options) -> Model:
@@ -83,7 +83,8 @@ def quantized(model: Model, options: Options) -> Model:
     table = model.table
     for _ in write_blocks(table, Path("the model")):
         pass  # raises for numbers that are not finite
-    rows = QUANTIZERS[options.quantizer].of(table.vectors, options.part_size)
+    part_size = min(options.part_size, table.dim)
+    rows = QUANTIZERS[options.quantizer].of(table.vectors, part_size)
     head = model.head
     if not _has_labels(model):
         head = {name: array for name, array in head.items() if name == "parts"}
