@@ -232,9 +232,11 @@ def read(path: Path, options: Options | None = None) -> Read:
     if options.vocab is not None and not FORMATS[name].takes_vocab:
         raise FormatError(f"{path}: {name} holds its words; expected no vocab", "leave out --vocab")
     found = FORMATS[name].read(path, options)
-    if not FORMATS[name].keeps_counts:
-        vocabulary = found.table.vocabulary
+    vocabulary = found.table.vocabulary
+    if not FORMATS[name].keeps_counts and vocabulary.counts is None:
         vocabulary.counts = base.read_counts(path, vocabulary)
+    if vocabulary.counts is not None and name != "model" and vocabulary.counts.min(initial=0) < 0:
+        raise FormatError(f"{path}: found a count below 0")
     return found
 
 

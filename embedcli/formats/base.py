@@ -365,6 +365,7 @@ def read_counts(path: Path, vocabulary: Vocabulary) -> NDArray[np.int64] | None:
     if pairs[-1] == (b"", b"", b""):
         pairs.pop()
     words = b"".join(word + b"\n" for word, _, _ in pairs)
-    if words != vocabulary.to_bytes() or not all(count.isdigit() for _, _, count in pairs):
+    are_counts = all(count.isdigit() and len(count) < 20 for _, _, count in pairs)
+    if words != vocabulary.to_bytes() or not are_counts:
         return None
     return np.array([min(int(count), _MOST_COUNT) for _, _, count in pairs], np.int64)  # (V,)

@@ -54,7 +54,7 @@ def read(path: Path, options: Options) -> Read:
                 words = [str(each or "").encode() for each in batch.column(word).to_pylist()]
                 collector.add(words, rows, where)
                 if counted:
-                    counts += batch.column("count").to_pylist()
+                    counts += batch.column("count").cast("int64").to_pylist()
                 if options.progress is not None:
                     options.progress(size * collector.seen // file.metadata.num_rows, size)
     except (pyarrow.ArrowException, OSError, *MALFORMED_DATA_ERRORS) as error:

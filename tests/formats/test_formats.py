@@ -196,6 +196,29 @@ def test_counts_are_kept_in_a_file_beside(name, table, tmp_path):
         assert formats.open_table(path).vocabulary.counts is None
 
 
+def test_counts_with_thousands_of_digits_are_none(tmp_path):
+    words = [f"w{number}" for number in range(500)]
+    path = tmp_path / "out.vec"
+    FORMATS["word2vec"].write(path, make(words, np.ones((500, 2)), np.ones(500, np.int64)))
+    lines = (tmp_path / "out.vocab").read_text().splitlines()
+    lines[0] = "w0 " + 5000 * "9"
+    (tmp_path / "out.vocab").write_text("\n".join(lines) + "\n")
+    assert formats.open_table(path).vocabulary.counts is None
+
+
+@pytest.mark.parametrize("name", ["projector", "safetensors", "parquet"])
+def test_a_count_below_0_is_an_error(name, table, tmp_path):
+    if name == "parquet":
+        pytest.importorskip("pyarrow")
+    path = tmp_path / f"out{ENDINGS.get(name, '.parquet')}"
+    matrix = {"words": False} if name == "safetensors" else {}
+    counted = make(["a", "b"], np.ones((2, 3)), np.array([9, -7]))
+    formats.importlib.import_module(f"embedcli.formats.{name}").write(path, counted, **matrix)
+    (tmp_path / "vocab.txt").write_text("a\nb\n")
+    with pytest.raises(FormatError, match="count below 0"):
+        formats.open_table(path)
+
+
 @pytest.mark.parametrize("compress", COMPRESSORS.values(), ids=COMPRESSORS)
 def test_a_file_that_expands_without_end_is_refused(compress, tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "EXPANSION_FLOOR", 1 << 18)

@@ -49,6 +49,14 @@ def test_a_table_of_many_blocks_comes_back(tmp_path: Path, monkeypatch: pytest.M
     assert found.vocabulary.counts.tolist() == list(range(100))
 
 
+def test_a_count_that_int64_cannot_hold_is_an_error(tmp_path: Path) -> None:
+    counts = pa.array([1 << 63, 1], pa.uint64())
+    columns = {"token": ["a", "b"], "count": counts, "vector": [[1.0], [2.0]]}
+    parquet.write_table(pa.table(columns), tmp_path / "a")
+    with pytest.raises(FormatError, match="9223372036854775808"):
+        formats.open_table(tmp_path / "a")
+
+
 @pytest.mark.parametrize(
     "type_", [pa.list_(pa.float64()), pa.large_list(pa.float64()), pa.list_(pa.float32(), 2)]
 )
