@@ -533,7 +533,8 @@ class EmbeddingTable:
         oov: Oov | None = None,
     ) -> Queries:
         """Return what `neighbors` searches with: the arguments are those of `neighbors`."""
-        found = self.lookup([words] if isinstance(words, str) else words, oov)
+        asked = [words] if isinstance(words, str) else words
+        found = self.lookup(asked, oov)
         banned = self.lookup(exclude, "error" if oov in (None, "error") else "skip").ids.tolist()
         labels, vectors = list(found.tokens), found.vectors
         excluded = [[each, *banned] for each in found.ids.tolist()]
@@ -542,7 +543,7 @@ class EmbeddingTable:
             # The word and all that is added are scaled to length 1, as in `analogy`.
             near, far = self.lookup(plus, oov), self.lookup(minus, oov)
             change = unit(near.vectors).sum(axis=0) - unit(far.vectors).sum(axis=0)  # (D,)
-            if not labels:
+            if not asked:
                 labels, vectors = [""], np.zeros((1, self.dim), np.float32)  # (1, D)
                 excluded, missing = [banned], np.zeros(1, bool)
                 found = replace(near, known=near.known + far.known,

@@ -298,3 +298,11 @@ def test_numbers_beyond_float32_are_not_finite_in_it():
     table = EmbeddingTable(Vocabulary(["a", "b"]), np.float64([[1e300, 1], [1, 2]]))
     np.testing.assert_array_equal(table["a"], np.float32([np.inf, 1]))
     np.testing.assert_array_equal(table.norms(), np.float32([np.inf, 5**0.5]))
+
+
+def test_a_word_that_is_left_out_is_not_a_question_of_what_is_added_alone():
+    table = make([[1, 2], [3, 4], [5, 1]])
+    found = table.neighbors("unknown", plus=["w1"], oov="skip")
+    assert (len(found), found.known, found.unknown) == (0, 0, 1)
+    (alone,) = table.neighbors([], plus=["w1"], oov="skip")
+    assert alone.token == "w1"
