@@ -628,6 +628,9 @@ def evaluate(
     from embedcli.prediction import open_text_model
     from embedcli.tasks import TASKS
 
+    for k in ks:
+        if k < 1:
+            raise ConfigError(f"k: found {k}; expected a whole number from 1")
     place = Path(path)
     if task in TASKS:
         kind = TASKS[task].label_kind

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import embedcli
+from embedcli.cli import main
 from embedcli.errors import CorpusError, VocabularyError
 from embedcli.evaluation import (
     Pair,
@@ -253,3 +254,11 @@ def test_regression_beside_the_mean(tmp_path):
     assert found.unknown_words == 0
     assert found.r2 > 0.9
     assert found.mse < 0.1 * found.baseline_mse
+
+
+def test_no_labels_at_all_is_no_rank(tmp_path, capsys):
+    train(tmp_path, labelled_lines(60, 1), task="classify")
+    (tmp_path / "test.txt").write_text("".join(f"{line}\n" for line in labelled_lines(9, 2)))
+    command = f"evaluate {tmp_path}/test.txt --model {tmp_path}/model --task classify -k 0"
+    assert main(command.split()) == 1
+    assert "k: found 0; expected a whole number from 1" in capsys.readouterr().err
