@@ -27,6 +27,7 @@ PAGE = Path("map.html")
     "embed map seed-1 seed-2 --out seeds.html",
 )
 def map(  # noqa: A001 - the name of the command
+    ctx: typer.Context,
     pair: Annotated[
         list[Path] | None,
         typer.Argument(metavar="A B", help="Two tables to draw side by side; none: --model."),
@@ -81,7 +82,8 @@ def map(  # noqa: A001 - the name of the command
     if len(chosen) not in (0, 2):
         hint = f"--model {chosen[0]} draws one" if len(chosen) == 1 else None
         raise ConfigError(f"found {len(chosen)} tables; expected two, or none", hint)
-    if chosen and model != flags.EMBEDDINGS:
+    source = ctx.get_parameter_source("model")  # which $EMBED_MODEL may be, too
+    if chosen and source is not None and source.name == "COMMANDLINE":
         raise ConfigError("model: has no effect with two tables", "leave out --model")
     with Progress(quiet) as progress:
         asked: Any = {"words": words, "layout": layout, "colors": colors, "report": progress.say}

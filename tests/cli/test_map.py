@@ -115,3 +115,11 @@ def test_one_table_or_three_are_no_pair(embed, pair):
     assert "found 3 tables" in embed("map", "one", "two", "one").err
     assert "model: has no effect" in embed("map", "one", "two", "--model", "one").err
     assert "expected 1 to 200,000" in embed("map", "one", "two", "--words", "0").err
+
+
+def test_two_tables_are_drawn_though_the_environment_names_one(embed, hindi, tmp_path, monkeypatch):
+    monkeypatch.setenv("EMBED_MODEL", "embeddings")
+    pair = ("map", "embeddings", "embeddings", "--layout", "pca", "--words", "30")
+    assert embed(*pair).code == 0
+    found = embed(*pair, "--model", "embeddings")
+    assert (found.code, "has no effect with two tables" in found.err) == (1, True)
