@@ -14,6 +14,7 @@ import functools
 import math
 import operator
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -46,6 +47,7 @@ GROUPS = ("Task", "Run", "Optimizer", "Vocabulary", "Text", "Head", "Labels", "V
 S = TypeVar("S", bound="Settings")
 
 MAX_FILE_SIZE = 64 * 1024  # bytes; PyYAML takes seconds for megabytes of brackets
+LARGEST = sys.float_info.max
 INTEGER = re.compile(r"[-+]?[0-9]+(_[0-9]+)*")
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 NULLS = ("none", "null", "~")
@@ -177,7 +179,7 @@ class Spec(NamedTuple):
                 return value
         elif isinstance(value, int) and int in self.kinds:
             return self._inside(value)
-        elif isinstance(value, int | float) and float in self.kinds and math.isfinite(value):
+        elif isinstance(value, int | float) and float in self.kinds and abs(value) <= LARGEST:
             return self._inside(float(value))
         raise self._refuse(repr(value))
 

@@ -377,3 +377,8 @@ def test_text_settings_are_a_part_of_train_settings():
     assert issubclass(TrainSettings, TextSettings)
     assert issubclass(TextSettings, Settings)
     assert all(field.kw_only for field in dataclasses.fields(TrainSettings))
+
+
+def test_a_number_that_no_float_holds_is_out_of_range():
+    with pytest.raises(ConfigError, match=r"lr: found 1000.+; expected a number above 0"):
+        TrainSettings(lr=10**400)
