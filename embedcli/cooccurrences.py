@@ -11,7 +11,6 @@ A saved one is a bundle:
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -24,7 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedcli.config import CountSettings, bytes_of, read_yaml, to_yaml
-from embedcli.counting import Cells, count_cells, passes, rows_between
+from embedcli.counting import (
+    BASE_MEMORY,
+    MEMORY_OF_WORKER,
+    Cells,
+    count_cells,
+    passes,
+    rows_between,
+)
 from embedcli.errors import StoreError
 from embedcli.parallel import resolve_workers
 from embedcli.storage import files
@@ -107,8 +113,7 @@ class Cooccurrences:
     def row(self, id_: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Return the columns and counts (n,) of a word's row."""
         _, columns, counts = rows_between(self.parts, id_, id_ + 1)
-        if len(columns) and not 0 <= columns.min() <= columns.max() < len(self.vocabulary):
-            raise StoreError(f"{self.folder}: damaged: a column of no word")
+        self._require_words(columns)
         return columns, counts
 
     def contexts(self, word: str, k: int = 10, order: Order = "count") -> Contexts:
@@ -147,6 +152,8 @@ class Cooccurrences:
             both = [np.concatenate((b, s[upper])) for b, s in zip(best, some, strict=True)]
             first = np.argsort(-both[2], kind="stable")[:k]
             best = Cells(*(each[first] for each in both))
+        self._require_words(best.rows)
+        self._require_words(best.columns)
         return [self._pair(*each) for each in zip(*(each.tolist() for each in best), strict=True)]
 
     def matrix(self) -> NDArray[np.float64]:
@@ -154,6 +161,8 @@ class Cooccurrences:
         size = len(self.vocabulary)
         matrix = np.zeros((size, size))
         for rows, columns, counts in self.parts:
+            self._require_words(rows)
+            self._require_words(columns)
             matrix[rows, columns] = counts
         return matrix
 
@@ -183,6 +192,11 @@ class Cooccurrences:
         assert self.vocabulary.counts is not None
         return int(self.vocabulary.counts[id_])
 
+    def _require_words(self, ids: NDArray[np.int32]) -> None:
+        """Raise StoreError for ids (n,) of no word, which a damaged file may hold."""
+        if len(ids) and not 0 <= ids.min() <= ids.max() < len(self.vocabulary):
+            raise StoreError(f"{self.folder}: damaged: a row or column of no word")
+
     def _pair(self, one: int, other: int, count: float) -> Pair:
         expected = float(self.totals[one] * self.totals[other] / self.total) if self.total else 0.0
         pmi = float(np.log(count / expected)) if count else None
@@ -206,32 +220,39 @@ def count(
     Without, they lie in files that have no name any more, and end with what was returned.
     """
     say = progress or (lambda *_: None)
+    workers, memory = resolve_workers(settings.workers), bytes_of(settings.memory)
+    # A process that reads text takes less than one that counts.
+    readers = max(min(workers, (memory - BASE_MEMORY) // MEMORY_OF_WORKER), 1)
     target = Path(tempfile.gettempdir()) / "embed-count" if out is None else out
-    if out is not None:
+    if out is None:
+        files.sweep_folder(target.parent, target.name)
+    else:
         require_counts_or_nothing(out)
-    with nullcontext() if out is None else files.Lock(out):
-        files.sweep(Path(os.path.realpath(target)))
-        with files.working_folder(target) as work:
-            corpus = encode(places, settings, folder=work, progress=partial(say, "read"))
-            parts = count_cells(
-                corpus,
-                settings.window,
-                settings.weighting,
-                folder=work,
-                workers=resolve_workers(settings.workers),
-                memory=bytes_of(settings.memory),
-                progress=partial(say, "count"),
-            )
-            found = Cooccurrences(
-                vocabulary=corpus.vocabulary,
-                parts=parts,
-                totals=totals_of(parts, len(corpus.vocabulary)),
-                settings=replace(settings, min_count=corpus.min_count),
-                corpus=corpus.fingerprint,
-            )
-            if out is None:
-                return found
-            save_counts(out, found)
+    with (
+        nullcontext() if out is None else files.Lock(out),
+        files.working_folder(target) as work,
+    ):
+        read = replace(settings, workers=readers)
+        corpus = encode(places, read, folder=work, progress=partial(say, "read"))
+        parts = count_cells(
+            corpus,
+            settings.window,
+            settings.weighting,
+            folder=work,
+            workers=workers,
+            memory=memory,
+            progress=partial(say, "count"),
+        )
+        found = Cooccurrences(
+            vocabulary=corpus.vocabulary,
+            parts=parts,
+            totals=totals_of(parts, len(corpus.vocabulary)),
+            settings=replace(settings, min_count=corpus.min_count),
+            corpus=corpus.fingerprint,
+        )
+        if out is None:
+            return found
+        save_counts(out, found)
     return load_counts(out)
 
 

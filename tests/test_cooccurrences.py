@@ -7,6 +7,7 @@ import pytest
 
 import embedcli
 from embedcli.errors import ConfigError, StoreError, VocabularyError
+from embedcli.storage.arrays import map_npz
 
 TWO = "Hope to see you soon\nNice to see you again\n"
 
@@ -111,3 +112,38 @@ def test_what_a_killed_count_left_is_removed(text, tmp_path, monkeypatch):
     assert not left.exists()
     assert counts.pair("see", "you").count == 2
     assert [path.name for path in tmp_path.iterdir()] == ["two.txt"]
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("row", -1), ("col", 1 << 20)])
+def test_words_that_are_not_there_are_damage(text, tmp_path, name, wrong):
+    embedcli.count(text, tmp_path / "counts")
+    path = tmp_path / "counts" / "cells.npz"
+    array = map_npz(path, [name])[name]
+    changed = array.copy()
+    changed[0] = wrong
+    path.write_bytes(path.read_bytes().replace(array.tobytes(), changed.tobytes()))
+    counts = embedcli.count(tmp_path / "counts")
+    for ask in (lambda: counts.most_frequent(1 << 20), counts.matrix):
+        with pytest.raises(StoreError, match="damaged: a row or column of no word"):
+            ask()
+
+
+def test_folders_of_others_among_temporary_files_stay(text, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / ".embed-count.replaced").mkdir()
+    embedcli.count(text)
+    assert (tmp_path / ".embed-count.replaced").is_dir()
+
+
+@pytest.mark.parametrize(("memory", "most"), [("256m", 3), ("1g", 19), ("1k", 1)])
+def test_as_many_processes_read_as_the_memory_has_room_for(text, memory, most, monkeypatch):
+    used = []
+
+    def encode(places, settings, **more):
+        used.append(settings.workers)
+        raise StoreError("read")
+
+    monkeypatch.setattr("embedcli.cooccurrences.encode", encode)
+    with pytest.raises(StoreError, match="read"):
+        embedcli.count(text, memory=memory, workers=64)
+    assert used == [most]
