@@ -42,6 +42,7 @@ from embedcli.config import (
 from embedcli.errors import MALFORMED_DATA_ERRORS, ConfigError, StoreError, TrainingError
 from embedcli.parallel import available_memory, map_in_order, resolve_workers
 from embedcli.storage import files
+from embedcli.storage.bundle import as_json, require_types
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
 from embedcli.text.encode import EncodedCorpus, encode
@@ -243,9 +244,20 @@ def _begun(folder: Path, search: Search, resume: bool) -> list[Trial]:
         *lines, torn = (folder / TRIALS).read_text(encoding="utf-8").split("\n")
         if torn:
             (folder / TRIALS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        return [Trial(**json.loads(line)) for line in lines]
+        return [_read_trial(line) for line in lines]
     except (OSError, *MALFORMED_DATA_ERRORS) as error:
         raise StoreError(f"{folder}: damaged: {error}", "remove the folder to start anew") from None
+
+
+def _read_trial(line: str) -> Trial:
+    """Read a line of the file of trials; raises one of `MALFORMED_DATA_ERRORS`."""
+    found = json.loads(line)
+    kinds = {"number": int, "settings": dict, "seed": int, "rungs": list, "stopped": bool}
+    require_types(found, {**kinds, "seconds": float, "elapsed": float})
+    for score in (*found["rungs"], found["score"]):
+        if score is not None and not isinstance(score, float):
+            raise ValueError(f"score: found {as_json(score)}; expected a number")
+    return Trial(**found)
 
 
 class _Run:

@@ -161,6 +161,15 @@ def test_nothing_to_go_on_with_is_one_error(corpus):
         tune(corpus, "t", trials=1, resume=True)
 
 
+@pytest.mark.parametrize("wrong", [{"elapsed": "x"}, {"score": "x"}, {"rungs": [None, []]}])
+def test_a_damaged_trial_is_one_error(wrong, corpus):
+    tune(corpus, "t", trials=1)
+    log = corpus.parent / "t" / "trials.jsonl"
+    log.write_text(json.dumps({**json.loads(log.read_text()), **wrong}) + "\n")
+    with pytest.raises(StoreError, match="damaged"):
+        tune(corpus, "t", trials=1, resume=True)
+
+
 def test_a_trial_that_is_behind_is_stopped(corpus):
     found = tune(corpus, "t", trials=40, workers=1)
     stopped = [trial for trial in found.trials if trial.stopped]
