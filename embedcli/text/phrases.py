@@ -27,6 +27,7 @@ from embedcli.text.spool import PIECE, Spool
 PHRASES = "phrases.txt"  # the file of a model folder that lists them
 MARK = "_"  # between the words of a phrase
 THRESHOLDS = {"mikolov": 100.0, "npmi": 0.5}  # where `phrase_threshold` is not set
+MOST_PASSES = 100  # of a list that is read
 
 # Distinct pairs counted at once (16 bytes each): more than that, and the rarest are dropped.
 MOST_PAIRS = 1 << 23
@@ -105,6 +106,8 @@ class Phrases:
             words, *numbers = line.split("\t")
             if not line:
                 passes.append([])
+                if len(passes) > MOST_PASSES:
+                    raise VocabularyError(f"{name}: found over {MOST_PASSES} passes")
                 continue
             try:
                 first, second = words.split(" ")

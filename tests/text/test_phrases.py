@@ -249,3 +249,8 @@ def test_a_model_that_lost_its_phrases_is_damaged(tmp_path):
     (tmp_path / "m" / "phrases.txt").write_bytes(b"x" * len(found))
     with pytest.raises(StoreError, match=r"phrases.txt: damaged"):
         load_model(tmp_path / "m")
+
+
+def test_a_list_of_blank_lines_is_refused():
+    with pytest.raises(VocabularyError, match="over 100 passes"):
+        Phrases.parse("\n" * 101 + "new york\n")
