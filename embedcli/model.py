@@ -44,7 +44,6 @@ from numpy.typing import NDArray
 from embedcli.composer import Parts, SubwordComposer
 from embedcli.config import TrainSettings, read_yaml, schema, to_yaml
 from embedcli.errors import StoreError
-from embedcli.indexing import open_index
 from embedcli.quantize import QUANTIZERS, Int8Rows, ProductRows
 from embedcli.storage import files
 from embedcli.storage.arrays import RowSource, map_npz, npy_header
@@ -60,7 +59,7 @@ from embedcli.storage.bundle import (
     require_whole,
     write_bundle,
 )
-from embedcli.table import EmbeddingTable
+from embedcli.table import EmbeddingTable, Index
 from embedcli.text.phrases import PHRASES, Phrases
 from embedcli.text.subwords import Subwords
 from embedcli.text.vocabulary import Vocabulary
@@ -343,7 +342,12 @@ def _table_of(bundle: Bundle) -> EmbeddingTable:
 
     composes = composer if "parts" in bundle.facts else None
     phrases = partial(_phrases_of, bundle) if PHRASES in bundle.files else None
-    index = partial(open_index, bundle.folder, _digest(bundle.files), (words, dim))
+
+    def index() -> Index:
+        from embedcli.indexing import open_index
+
+        return open_index(bundle.folder, _digest(bundle.files), (words, dim))
+
     return EmbeddingTable(vocabulary, vectors, spelling, composes, phrases, index)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -165,6 +164,8 @@ def _slice(rows: str | None, count: int, output: str) -> slice:
 
 
 def _write_csv(found: Found, dim: int, guard: bool) -> None:
+    import csv
+
     write = SimpleNamespace(write=lambda line: sys.stdout.write(terminal.raw(line)))
     out = csv.writer(write, lineterminator="\n")
     out.writerow(["index", "token", "count", *(f"v{i}" for i in range(dim))])

@@ -11,7 +11,6 @@ Format 1 had no "kind": all its manifests are those of models.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -224,6 +223,8 @@ def as_json(value: Any) -> str:
 
 
 def _write_member(path: Path, member: Member) -> File:
+    import hashlib  # slow to import, and not needed to open a bundle
+
     if isinstance(member, Path):
         try:
             os.link(member, path)
@@ -242,6 +243,8 @@ def _write_member(path: Path, member: Member) -> File:
 
 def _manifest_bytes(body: Mapping[str, Any]) -> bytes:
     """Return the bytes of a manifest: its entries, then the digest of them."""
+    import hashlib
+
     digest = hashlib.sha256(json_bytes(body, sort_keys=True, indent=1)).hexdigest()
     return json_bytes({**body, "sha256": digest}, indent=1) + b"\n"
 

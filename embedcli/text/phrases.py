@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +20,6 @@ from numpy.typing import NDArray
 from embedcli.config import TextSettings
 from embedcli.errors import VocabularyError
 from embedcli.storage.files import read_text
-from embedcli.text.numbering import Strings
 from embedcli.text.spool import PIECE, Spool
 
 PHRASES = "phrases.txt"  # the file of a model folder that lists them
@@ -87,6 +85,8 @@ class Phrases:
 
     def digest(self) -> str:
         """Return the SHA-256 of what is joined."""
+        from hashlib import sha256
+
         return sha256(self.to_bytes()).hexdigest()
 
     @classmethod
@@ -201,6 +201,7 @@ def best_pairs(
 
     The words of the text are the `lines`.
     """
+    from embedcli.text.numbering import Strings
     from embedcli.text.tokenizer import LONGEST  # slow to import, and not needed to join
 
     words, least = Strings.of_lines(lines), settings.phrase_min_count
