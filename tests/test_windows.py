@@ -8,7 +8,7 @@ import embedcli
 
 # Modules and names of POSIX that are hidden once the libraries have been imported.
 SCRIPT = """
-import os, signal, socket, sys, types
+import os, pathlib, signal, socket, sys, types
 import concurrent.futures, ctypes, numpy, regex, rich.table, rich.progress, safetensors, shutil
 import subprocess, tempfile, typer, typer.completion, yaml, zipfile
 for module in ("fcntl", "resource", "termios", "pwd", "grp", "pty", "tty"):
@@ -27,6 +27,11 @@ for name in ("SIGHUP", "SIGKILL", "SIGPIPE", "pthread_sigmask"):
     delattr(signal, name)
 del socket.MSG_DONTWAIT
 shutil._use_fd_functions = False  # as it decides there when it is imported
+rename = pathlib.Path.rename
+def rename_to_what_is_free(path, target):
+    assert not os.path.lexists(target), target
+    return rename(path, target)
+pathlib.Path.rename = rename_to_what_is_free
 sys.platform = "win32"
 from embedcli.cli import main
 for line in sys.argv[1].splitlines():
@@ -56,6 +61,7 @@ def test_commands_run_without_what_windows_lacks(tmp_path: Path) -> None:
     (tmp_path / "more.txt").write_text("new words to see\n" * 5)
     (tmp_path / "labelled.txt").write_text("__label__a hope to see\n__label__b you again\n" * 9)
     (tmp_path / "pairs.txt").write_text("hope\tsee\t3\nyou\tsoon\t1\nto\tagain\t2\n")
+    (tmp_path / "m").mkdir()
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, COMMANDS],
         cwd=tmp_path,

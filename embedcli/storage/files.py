@@ -195,6 +195,8 @@ def replace_folder(new: Path, target: Path, *, keep_previous: bool = True) -> No
     """
     kept = previous(target)
     if not os.path.lexists(target) or not any(target.iterdir()):
+        if sys.platform == "win32" and target.is_dir():  # where nothing may have the new name
+            target.rmdir()
         new.rename(target)
     elif not (_replace_keeping(new, target, kept) if keep_previous else _exchange(new, target)):
         aside = _aside(target)
