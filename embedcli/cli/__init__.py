@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import io
 import os
@@ -121,8 +120,7 @@ def _stopped(number: int) -> int:
 def _fail(message: str, hint: str | None = None, *, code: int = FAILED) -> int:
     from embedcli.views.terminal import note, visible
 
-    with contextlib.suppress(OSError):  # the terminal is gone
-        note(f"error: {brief(visible(message))}")
-        if hint:
-            note(f"hint: {brief(visible(hint))}")
+    note(f"error: {brief(visible(message))}")
+    if hint:
+        note(f"hint: {brief(visible(hint))}")
     return code

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from embedcli.storage.files import readable
 from embedcli.views import colors
 from embedcli.views.records import measured
+from embedcli.views.terminal import note
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -73,7 +74,7 @@ class Progress:
         else:
             amount = readable(done) if unit == "bytes" else f"{done:,} {unit}"
             share = f"{done / total:4.0%}" if total else amount
-            print(f"{share} {', '.join([what, *parts])}", file=sys.stderr)
+            note(f"{share} {', '.join([what, *parts])}")
 
     def report(self, event: Event) -> None:
         """Show how far a training is; see `api.train`."""

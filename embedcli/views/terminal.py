@@ -8,6 +8,7 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ def say_too_long(words: int, *, quiet: bool) -> None:
 
 
 def note(text: str, *, quiet: bool = False) -> None:
-    """Print a message, which is not a result, on standard error."""
+    """Print a message, which is not a result, on standard error, if anyone is there to read it."""
     if not quiet:
-        print(visible(text, keep="\n"), file=sys.stderr)
+        with suppress(OSError):
+            print(visible(text, keep="\n"), file=sys.stderr)
