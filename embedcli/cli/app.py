@@ -194,6 +194,9 @@ def embed(
 def run(argv: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
     arguments = list(argv) or ["--help"]
+    if arguments[0] in ("--install-completion", "--show-completion") and arguments[1:]:
+        # typer then reads the name of a shell, and otherwise finds out which one it is.
+        os.environ["_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"] = "1"
     if "_EMBED_COMPLETE" in os.environ:
         with contextlib.suppress(typer.TyperException):  # of a line with an error: nothing
             app(args=arguments, prog_name="embed")

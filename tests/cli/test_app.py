@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from embedcli import __version__
+from embedcli.cli import main
 from embedcli.cli.app import COMMANDS
 
 from .conftest import save_model
@@ -202,3 +203,30 @@ def test_a_signal_at_the_end_of_a_command_leaves_no_traceback(late, code, said):
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert run.returncode == code
     assert run.stderr == (f"error: {said}\n" if said else "")
+
+
+@pytest.mark.parametrize(("shell", "sign"), [("zsh", "compdef"), ("fish", "complete --command")])
+def test_completion_is_shown_for_the_shell_that_is_named(tmp_path, shell, sign):
+    found = run("--show-completion", shell, cwd=tmp_path)
+    assert (found.returncode, found.stderr, sign in found.stdout) == (0, "", True)
+    assert run("--show-completion", "tcsh", cwd=tmp_path).returncode == 2
+
+
+class Unread:
+    """A stream whose reader is gone."""
+
+    def isatty(self):
+        return False
+
+    def write(self, text):
+        raise BrokenPipeError
+
+    flush = write
+
+
+def test_a_command_goes_on_where_nobody_reads_its_progress(embed, model, tmp_path, monkeypatch):
+    monkeypatch.setattr("embedcli.cli.progress.SECONDS_BETWEEN_LINES", 0)
+    (tmp_path / "text.txt").write_text("nice to see you\n" * 100)
+    monkeypatch.setattr("sys.stderr", Unread())
+    assert main(["count", "text.txt", "--out", "counts"]) == 0
+    assert (tmp_path / "counts" / "cells.npz").is_file()
