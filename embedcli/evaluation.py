@@ -32,6 +32,7 @@ from embedcli.views import notebook
 
 _DECIMAL_COMMA = re.compile(r"(?<![^\s;\"'])[-+]?\d+,\d+(?![^\s;\"'])")
 _MOST_PAIRS = 500  # of a relation: N pairs make N² questions
+_TEXTS_AT_ONCE = 1 << 12  # whose scores of all labels are held
 _CANDIDATES = 5  # of which the first that is not a word of the question is the answer
 
 
@@ -363,42 +364,49 @@ def classification(
     # 1. Read texts and labels; labels that the model does not know are numbered after its own.
     predictor = text_model(model, "class", oov, columns)
     with TemporaryDirectory() as folder:
-        texts, targets = predictor.read_labelled(places, Path(folder))
+        read, targets = predictor.read_labelled(places, Path(folder))
         names = tuple(dict.fromkeys([*predictor.labels, *targets.names]))
         labelled = np.flatnonzero(targets.given)  # (B,)
-        texts, targets = texts.take(labelled), targets.numbered_as(names).take(labelled)
-    truth = targets.multi_hot()  # (B, C)
-    # 2. Score them; ranks go by logits, as probabilities are rounded to 1 or 0.
-    multi_label = predictor.multi_label
-    logits = np.full((len(truth), len(names)), -np.inf)  # (B, C)
-    logits[:, : len(predictor.labels)] = predictor.outputs(texts)
-    best = metrics.top_k(logits, 1)  # (B, 1)
-    if multi_label:
-        predicted = predictor.probabilities(logits) >= THRESHOLD  # (B, C)
-    else:
-        predicted = np.arange(len(names)) == best  # (B, C)
-    # 3. Count.
-    right = (predicted & truth).sum(axis=0)  # (C,)
-    labels = metrics.label_scores(right, predicted.sum(axis=0), truth.sum(axis=0))
-    total, most = int(truth.sum()), int(labels.support.argmax())
-    hits = {k: int(metrics.hits_at_k(logits, truth, k).sum()) for k in ks}
-    confusion = None
-    if not multi_label:
-        confusion = metrics.confusion_matrix(truth.argmax(axis=1), best[:, 0], len(names))
+        texts, targets = read.take(labelled), targets.numbered_as(names).take(labelled)
+    # 2. Score some texts at a time; ranks go by logits, as probabilities are rounded to 1 or 0.
+    size = len(names)
+    right, predicted, support = np.zeros((3, size), np.int64)  # (C,) each
+    confusion = None if predictor.multi_label else np.zeros((size, size), np.int64)  # (C, C)
+    hits, exact = dict.fromkeys(ks, 0), 0
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        some = np.arange(start, min(start + _TEXTS_AT_ONCE, len(texts)))
+        truth = targets.take(some).multi_hot()  # (B, C)
+        logits = np.full(truth.shape, -np.inf)  # (B, C)
+        logits[:, : len(predictor.labels)] = predictor.outputs(texts.take(some))
+        best = metrics.top_k(logits, 1)  # (B, 1)
+        if confusion is None:
+            chosen = predictor.probabilities(logits) >= THRESHOLD  # (B, C)
+        else:
+            chosen = np.arange(size) == best  # (B, C)
+            confusion += metrics.confusion_matrix(truth.argmax(axis=1), best[:, 0], size)
+        right += (chosen & truth).sum(axis=0)
+        predicted += chosen.sum(axis=0)
+        support += truth.sum(axis=0)
+        exact += int((chosen == truth).all(axis=1).sum())
+        for k in ks:
+            hits[k] += int(metrics.hits_at_k(logits, truth, k).sum())
+    # 3. Make scores of the counts.
+    labels = metrics.label_scores(right, predicted, support)
+    total, most = int(support.sum()), int(support.argmax())
     return Classification(
-        texts=len(truth),
+        texts=len(texts),
         known_words=predictor.coverage.known,
         unknown_words=predictor.coverage.unknown,
         names=names,
-        accuracy=float((predicted == truth).all(axis=1).mean()),
+        accuracy=exact / len(texts),
         micro_f1=metrics.f1(int(right.sum()), int(predicted.sum()), total),
         macro_f1=labels.macro_f1,
         labels=labels,
-        precision_at={k: hits[k] / (len(truth) * min(k, len(names))) for k in ks},
+        precision_at={k: hits[k] / (len(texts) * min(k, size)) for k in ks},
         recall_at={k: hits[k] / total for k in ks},
         confusion=confusion,
         baseline_label=names[most],
-        baseline=float(labels.support[most] / len(truth)),
+        baseline=float(support[most] / len(texts)),
         composed_words=predictor.coverage.composed,
         too_long_words=predictor.coverage.too_long,
     )

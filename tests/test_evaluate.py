@@ -1,9 +1,11 @@
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
 import embedcli
+from embedcli import evaluation
 from embedcli.cli import main
 from embedcli.errors import CorpusError, VocabularyError
 from embedcli.evaluation import (
@@ -262,3 +264,20 @@ def test_no_labels_at_all_is_no_rank(tmp_path, capsys):
     command = f"evaluate {tmp_path}/test.txt --model {tmp_path}/model --task classify -k 0"
     assert main(command.split()) == 1
     assert "k: found 0; expected a whole number from 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_texts_are_scored_a_few_at_a_time_to_the_same_numbers(tmp_path, monkeypatch, several):
+    model = train(tmp_path, labelled_lines(200, 1, several=several), task="classify")
+    text = write(tmp_path / "test.txt", labelled_lines(50, 2, several=several))
+    whole = classification(model, [text], (1, 2))
+    sizes, hits_at_k = [], evaluation.metrics.hits_at_k
+
+    def counted(logits, truth, k):
+        sizes.append(len(logits))
+        return hits_at_k(logits, truth, k)
+
+    monkeypatch.setattr(evaluation, "_TEXTS_AT_ONCE", 7)
+    monkeypatch.setattr(evaluation.metrics, "hits_at_k", counted)
+    np.testing.assert_equal(asdict(classification(model, [text], (1, 2))), asdict(whole))
+    assert max(sizes) == 7
