@@ -166,9 +166,15 @@ def _write_vectors(rows: Iterator[Any], output: str, precision: int) -> None:
     elif output == "npy":
         import numpy as np
 
+        from embedcli.formats.base import Rows
         from embedcli.storage.arrays import npy_chunks
 
-        sys.stdout.buffer.writelines(npy_chunks(np.array(list(rows), np.float32)))
+        kept: Rows | None = None  # in a temporary file where they are many
+        for row in rows:
+            kept = kept or Rows(len(row))
+            kept.add(row)
+        found = np.zeros(0, np.float32) if kept is None else kept.finish()  # (texts, D)
+        sys.stdout.buffer.writelines(npy_chunks(found))
     elif output == "tsv":
         sys.stdout.writelines(terminal.tsv_line(row) for row in rows)
     else:
