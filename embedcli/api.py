@@ -842,6 +842,7 @@ def describe(path: Source = "embeddings", *, verify: bool = False) -> Descriptio
     return description.of_file(place)
 
 
+@notebook.shown
 class Cache(NamedTuple):
     """The cached ids of corpora: their folder, how many corpora, their bytes, and bytes freed."""
 
@@ -849,9 +850,6 @@ class Cache(NamedTuple):
     entries: int
     bytes: int
     freed: int = 0
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
 
 def cache() -> Cache:

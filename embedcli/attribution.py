@@ -33,6 +33,7 @@ from embedcli.text.word_ngrams import ngram_texts
 from embedcli.views import notebook
 
 
+@notebook.shown
 @dataclass(frozen=True)
 class Contribution:
     """What a word of a text, or a word n-gram, adds to an output."""
@@ -40,9 +41,6 @@ class Contribution:
     text: str
     kind: Literal["word", "ngram"]
     value: float
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ class PermutationTest(NamedTuple):
     expected: float  # words that pass where nothing changed, at most
 
 
+@notebook.shown
 class ComparedWord(NamedTuple):
     """A word in both tables."""
 
@@ -57,9 +58,6 @@ class ComparedWord(NamedTuple):
     p: float | None  # share of the splits of the replicas with at least this excess over chance
     overlap: float  # Jaccard index of its k nearest words on both sides
     neighbors: tuple[tuple[Neighbor, ...], tuple[Neighbor, ...]]
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
     @property
     def excess(self) -> float:

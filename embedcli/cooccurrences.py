@@ -44,6 +44,7 @@ from embedcli.views import notebook
 Order = Literal["count", "pmi"]
 
 
+@notebook.shown
 @dataclass(frozen=True, slots=True)
 class Partner:
     """A word that stands near another: how often, and how much more than by chance."""
@@ -53,9 +54,6 @@ class Partner:
     count: float
     pmi: float  # log of the count, divided by the count if both words were scattered at random
     ppmi: float  # the same, 0 where it is negative
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +73,7 @@ class Contexts:
         return blocks.html_of(counts.contexts(self))
 
 
+@notebook.shown
 @dataclass(frozen=True, slots=True)
 class Pair:
     """Two words and how often they stand near each other; their PMI is None if they never do."""
@@ -84,9 +83,6 @@ class Pair:
     expected: float  # the count if both words were scattered at random
     pmi: float | None
     ppmi: float
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
 
 @dataclass(frozen=True, kw_only=True)

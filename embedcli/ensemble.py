@@ -19,6 +19,7 @@ _CELLS = 1 << 25  # scores that are held at once
 _ROWS = 1 << 14  # of a table that are scored at once
 
 
+@notebook.shown
 class StableNeighbor(NamedTuple):
     """A word near another in several tables: the mean of its scores, their range, and how often."""
 
@@ -27,9 +28,6 @@ class StableNeighbor(NamedTuple):
     low: float
     high: float
     among: int  # in how many tables it is among the k nearest
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
 
 @dataclass(frozen=True)

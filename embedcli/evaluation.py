@@ -75,6 +75,7 @@ class Similarity(_Measured):
     composed_words: int = 0  # of the unknown ones: they have a vector
 
 
+@notebook.shown
 @dataclass(frozen=True)
 class Section:
     """Analogy questions of one kind: answered correctly, answered, and skipped."""
@@ -83,9 +84,6 @@ class Section:
     right: int
     used: int
     skipped: int  # for an unknown word
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
     @property
     def accuracy(self) -> float:

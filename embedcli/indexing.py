@@ -41,6 +41,7 @@ GRAPH = "graph.usearch"
 SPARE = 4  # candidates for each word that is wanted: int8 puts them in another order than float32
 
 
+@notebook.shown
 class Indexed(NamedTuple):
     """The index that was built: its folder, its size, and the seconds it took."""
 
@@ -51,9 +52,6 @@ class Indexed(NamedTuple):
     expansion: int
     bytes: int
     seconds: float
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
 
 @dataclass(frozen=True)

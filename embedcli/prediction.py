@@ -36,14 +36,12 @@ SIF = 1e-3  # of Arora et al. 2017, who found 1e-4 to 1e-3 to do equally well
 _TEXTS_AT_ONCE = 256
 
 
+@notebook.shown
 class Results(NamedTuple):
     """What a model returns for text, line by line, and how many words it knew so far."""
 
     lines: Iterator[Any]
     coverage: Coverage
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
 
 class Lines(NamedTuple):
@@ -56,14 +54,12 @@ class Lines(NamedTuple):
     words: NDArray[np.int64]  # (B,) of each line, also those left out; 0 is a blank line
 
 
+@notebook.shown
 class Label(NamedTuple):
     """A predicted label and its probability."""
 
     name: str
     probability: float
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
 
 def read_lines(

@@ -22,15 +22,13 @@ from embedcli.views import notebook
 NOT_COMPARED = ("config.yaml",)
 
 
+@notebook.shown
 class Difference(NamedTuple):
     """Something that was not the same when the model was trained; None where it is not known."""
 
     what: str
     then: str | None
     now: str | None
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,14 +90,12 @@ class Index(Protocol):
         """Return the ids of k candidates or more for vectors (Q, D): (Q, c), -1 for none."""
 
 
+@notebook.shown
 class Neighbor(NamedTuple):
     """A word that a search found and its score."""
 
     token: str
     score: float
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
 
 class Answer:
@@ -234,6 +232,7 @@ class Found(Sequence[Row]):
         return int(np.count_nonzero(self.ids == COMPOSED))
 
 
+@notebook.shown
 class Nearest(NamedTuple):
     """What a search found: `ids` int64 and `scores` float32, both (Q, k), the best first.
 
@@ -242,9 +241,6 @@ class Nearest(NamedTuple):
 
     ids: NDArray[np.int64]
     scores: NDArray[np.float32]
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
 
 class Queries(NamedTuple):

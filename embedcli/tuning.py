@@ -113,6 +113,7 @@ class Range:
         return round(value) if self.whole else float(f"{value:.3g}")
 
 
+@notebook.shown
 @dataclass(frozen=True, kw_only=True)
 class Trial:
     """One training of a search."""
@@ -125,9 +126,6 @@ class Trial:
     stopped: bool = False  # on the way, as it was behind
     seconds: float  # that it took
     elapsed: float  # since the search began
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
 
 @dataclass(frozen=True)

@@ -55,15 +55,13 @@ class Options:
     written: Callable[[int, int], None] | None = None  # of rows written and all rows
 
 
+@notebook.shown
 @dataclass(frozen=True)
 class Read:
     """A table that was read, and how many rows were left out, by the reason."""
 
     table: EmbeddingTable
     skipped: Mapping[str, int] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
 
 class Stream:

@@ -29,6 +29,7 @@ MOST_CATEGORIES = 250
 _MAX_COLUMNS = 50
 
 
+@notebook.shown
 @dataclass(frozen=True, eq=False)
 class Attribute:
     """What words can be coloured by: numbers, or categories.
@@ -43,9 +44,6 @@ class Attribute:
     categories: tuple[str, ...] = ()
     logarithmic: bool = False
     signed: bool = False
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
 
 def attributes(

@@ -42,6 +42,7 @@ _QUERIES = 4096  # whose neighbours are searched at a time
 _DISTANCES = 1 << 18  # computed at a time: they stay in the cache
 
 
+@notebook.shown
 @dataclass(frozen=True, eq=False)
 class Arrangement:
     """One way to draw the words: their places, and how many true neighbours those keep.
@@ -55,9 +56,6 @@ class Arrangement:
     places: NDArray[np.float64]  # (N, 2)
     kept: NDArray[np.int64]  # (N,)
     share: float  # of all true neighbours that are kept
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
 
 class Frame(NamedTuple):

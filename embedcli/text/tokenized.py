@@ -19,15 +19,13 @@ from embedcli.views import notebook
 OovId = Literal["error", "skip", "unknown"]
 
 
+@notebook.shown
 class Line(NamedTuple):
     """Tokens of a line and their ids; `ended` is False where a very long line continues."""
 
     tokens: Sequence[str]
     ids: Sequence[int]
     ended: bool
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
 
 class Tokenized:
@@ -97,4 +95,4 @@ class Tokenized:
         return Vocabulary(self._index) if self._given is None else self._given
 
     def _repr_html_(self) -> str:
-        return notebook.html(self.coverage)
+        return notebook.pairs(vars(self.coverage))

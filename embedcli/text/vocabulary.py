@@ -26,6 +26,7 @@ _NEWLINE = ord("\n")
 _SEARCHES_BEFORE_INDEX = 32
 
 
+@notebook.shown
 @dataclass
 class Coverage:
     """How many of the words read so far were in the vocabulary, how many were not or too long."""
@@ -35,9 +36,6 @@ class Coverage:
     composed: int = 0  # of the unknown: they have a vector that is composed of their parts
     too_long: int = 0  # left out, with more than `tokenizer.LONGEST` characters
     respelled: int | None = None  # of the known, found in lower case only; None: all were folded
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
     def add(self, words: int, unknown: int, composed: int = 0) -> None:
         """Count so many words, of them the unknown ones, and of these the composed ones."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from embedcli.training.loop import BatchReport, Training
 
 
+@notebook.shown
 class Machine(NamedTuple):
     """What a machine did in a round."""
 
@@ -30,10 +31,8 @@ class Machine(NamedTuple):
     seconds: float  # that it trained for
     sent: int  # bytes
 
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
-
+@notebook.shown
 class Round(NamedTuple):
     """A round that is over, of so many from 1; it took the seconds from its start to its end."""
 
@@ -41,17 +40,12 @@ class Round(NamedTuple):
     seconds: float
     machines: tuple[Machine, ...]
 
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
-
+@notebook.shown
 class Notice(NamedTuple):
     """A message for the user about the machines of a run."""
 
     text: str
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
 
 Tell = Callable[[Notice], None]

@@ -56,6 +56,7 @@ PARTS_A_WORKER = 2  # of the rows that are merged, as frequent words change more
 CURVE_POINTS = 100  # of the loss of a run that the log keeps, at most; one an epoch beside
 
 
+@notebook.shown
 class Step(NamedTuple):
     """Progress of a run after the step that a group of batches makes, or a round of shards."""
 
@@ -68,9 +69,6 @@ class Step(NamedTuple):
     rate: float  # learning rate at its beginning
     shares: tuple[int, ...]  # batches computed by each worker; () where machines share them
     record: Mapping[str, Any] | None  # at the end of an epoch: what the log keeps of it
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
 
 class BatchReport(NamedTuple):

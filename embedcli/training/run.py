@@ -72,26 +72,23 @@ MUST_MATCH_ON_RESUME = ("read", "valid", "words")
 CHECKPOINT_SPACING = 50
 
 
+@notebook.shown
 class Reading(NamedTuple):
     """How much of a text of several blocks is read, in bytes as they are stored."""
 
     done: int
     total: int  # 0 where it is not known
 
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
-
+@notebook.shown
 class Counting(NamedTuple):
     """How much of a text is counted, in tokens."""
 
     done: int
     total: int
 
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
-
+@notebook.shown
 @dataclass(frozen=True)
 class Prepared:
     """What a run starts from: the text as read, and the settings with every `auto` resolved."""
@@ -108,9 +105,6 @@ class Prepared:
     too_long: int = 0  # words that were left out for their length
     label_counts: Mapping[str, int] = field(default_factory=dict)  # texts of each label
     phrases: Phrases | None = None  # that are joined in the text
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
 
 @dataclass(frozen=True)
@@ -129,6 +123,7 @@ class Trained:
         return charts.curves(self.log, str(self.folder))
 
 
+@notebook.shown
 class Replica(NamedTuple):
     """A replica begins: its number from 1, how many there are, its seed, and its folder."""
 
@@ -136,9 +131,6 @@ class Replica(NamedTuple):
     replicas: int
     seed: int
     folder: Path
-
-    def _repr_html_(self) -> str:
-        return notebook.html(self)
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeVar
 
+R = TypeVar("R")
 LISTED = 10  # of many things in a field
 
 
-def html(record: Any) -> str:
-    """Return a record as a table of its fields."""
-    return pairs(dict(_fields(record)))
+def shown(record: type[R]) -> type[R]:
+    """Give a class of records a `_repr_html_`, which returns the fields as a table."""
+    record._repr_html_ = lambda self: pairs(dict(_fields(self)))  # type: ignore[attr-defined]
+    return record
 
 
 def pairs(values: Mapping[str, Any]) -> str:
