@@ -34,7 +34,7 @@ from embedcli.counting import (
 from embedcli.errors import StoreError
 from embedcli.parallel import resolve_workers
 from embedcli.storage import files
-from embedcli.storage.arrays import map_npz, npz_chunks
+from embedcli.storage.arrays import map_npz, npz_chunks, require_array
 from embedcli.storage.bundle import MANIFEST, Member, open_bundle, require_types, write_bundle
 from embedcli.text.encode import encode
 from embedcli.text.tokenizer import Tokenizer
@@ -303,14 +303,11 @@ def load_counts(folder: Path) -> Cooccurrences:
         found = map_npz(bundle.path("cells.npz"), ("row", "col", "data"))
         part = Cells(found["row"], found["col"], found["data"])
         for array, dtype in zip(part, ("<i4", "<i4", "<f8"), strict=True):
-            if array.shape != (cells,) or array.dtype != np.dtype(dtype):
-                raise ValueError(f"found {array.shape} {array.dtype}; expected {(cells,)} {dtype}")
+            require_array(array, (cells,), dtype)
     with bundle.damage("counts.npy"):
-        if counts.shape != (words,) or counts.dtype != np.dtype("<i8"):
-            raise ValueError(f"found {counts.shape} {counts.dtype}; expected {(words,)} int64")
+        require_array(counts, (words,), "<i8")
     with bundle.damage("totals.npy"):
-        if totals.shape != (words,) or totals.dtype != np.dtype("<f8"):
-            raise ValueError(f"found {totals.shape} {totals.dtype}; expected {(words,)} float64")
+        require_array(totals, (words,), "<f8")
     with bundle.damage("vocab.txt"):
         vocabulary = Vocabulary.open(bundle.path("vocab.txt"), counts)
     with bundle.damage("config.yaml"):

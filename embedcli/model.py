@@ -46,7 +46,7 @@ from embedcli.config import TrainSettings, read_yaml, schema, to_yaml
 from embedcli.errors import StoreError
 from embedcli.quantize import QUANTIZERS, Int8Rows, ProductRows
 from embedcli.storage import files
-from embedcli.storage.arrays import RowSource, map_npz, npy_header
+from embedcli.storage.arrays import RowSource, map_npz, npy_header, require_array
 from embedcli.storage.bundle import (
     MANIFEST,
     Bundle,
@@ -179,7 +179,7 @@ def load_model(folder: Path) -> Model:
         part, _, rest = name.partition(".")
         with bundle.damage(_file_of(name, bundle)):
             if part == "head":
-                _require_array(array, None, "<f4")
+                require_array(array, None, "<f4")
                 head[rest] = array
             elif part == "optimizer":
                 optimizer[rest] = array
@@ -188,12 +188,12 @@ def load_model(folder: Path) -> Model:
             elif name in ("trained", "first_lines"):
                 if "quantized" in bundle.facts and not array.size:
                     arrays[name] = array = np.zeros(len(table), "<i8")
-                _require_array(array, (len(table),), "<i8")
+                require_array(array, (len(table),), "<i8")
             elif name == "snapshots":
                 rows = (len(array), min(len(table), SNAPSHOT_WORDS), table.dim)
-                _require_array(array, rows, "<f2")
+                require_array(array, rows, "<f2")
             elif name == "snapshot_shares":
-                _require_array(array, (len(arrays["snapshots"]),), "<f4")
+                require_array(array, (len(arrays["snapshots"]),), "<f4")
     for name in ("counts", "trained", "first_lines"):
         with bundle.damage(_file_of(name, bundle)):
             counts = table.vocabulary.counts if name == "counts" else arrays[name]
@@ -205,7 +205,7 @@ def load_model(folder: Path) -> Model:
             bundle.path(PHRASES)
     for name, array in buckets.items():
         with bundle.damage(f"buckets.{name}.npy"):
-            _require_array(array, (len(head[name]),), "<i8")
+            require_array(array, (len(head[name]),), "<i8")
             if array.min(initial=0) < 0 or array.max(initial=0) >= settings.buckets:
                 raise ValueError(f"found {array.min()} to {array.max()} of {settings.buckets}")
     with bundle.damage("log.jsonl"):
@@ -324,12 +324,12 @@ def _table_of(bundle: Bundle) -> EmbeddingTable:
     else:
         array = bundle.array("table")
         with bundle.damage("table.npy"):
-            _require_array(array, (words, dim), "<f4")
+            require_array(array, (words, dim), "<f4")
             if not array.flags.c_contiguous:
                 raise ValueError("in Fortran order; expected C order")
         vectors = array
     with bundle.damage("counts.npy"):
-        _require_array(counts, (words,) if counts.size else (0,), "<i8")
+        require_array(counts, (words,) if counts.size else (0,), "<i8")
     with bundle.damage("vocab.txt"):
         known = counts if len(counts) else None
         # Of vectors that came from a file it is not known how their text was cut.
@@ -363,17 +363,17 @@ def _parts_of(bundle: Bundle) -> Parts:
         subwords = Subwords(*(found[name] for name in Subwords._fields))
     buckets, rows = bundle.array("parts.buckets"), bundle.array("parts.rows")
     with bundle.damage("parts.buckets.npy"):
-        _require_array(buckets, (len(buckets),), "<i4")
+        require_array(buckets, (len(buckets),), "<i4")
         if (np.diff(buckets) <= 0).any():
             raise ValueError("buckets that are not in ascending order")
     with bundle.damage("parts.rows.npy"):
-        _require_array(rows, (len(buckets),), "<i4")
+        require_array(rows, (len(buckets),), "<i4")
         if rows.min(initial=0) < 0:
             raise ValueError("a row below 0")
     vectors = bundle.array("head.parts")
     with bundle.damage("head.parts.npy"):
         words, dim = bundle.facts["shape"]
-        _require_array(vectors, (len(vectors), dim), "<f4")
+        require_array(vectors, (len(vectors), dim), "<f4")
         if len(vectors) < max(words, rows.max(initial=-1) + 1):
             raise ValueError(f"found {len(vectors)} rows; the words and parts.rows.npy need more")
     return Parts(subwords, buckets, rows)
@@ -425,9 +425,3 @@ def _file_of(name: str, bundle: Bundle) -> str:
     if bundle.format > 1 or name == "counts":
         return f"{name}.npy"
     return "head.npz" if name.startswith("head.") else "state.npz"
-
-
-def _require_array(array: NDArray[Any], shape: tuple[int, ...] | None, dtype: str) -> None:
-    if array.dtype != np.dtype(dtype) or shape not in (None, array.shape):
-        expected = np.dtype(dtype) if shape is None else f"{shape} {np.dtype(dtype)}"
-        raise ValueError(f"found {array.shape} {array.dtype}; expected {expected}")

@@ -143,6 +143,13 @@ def map_npz(path: Path, only: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
     return arrays
 
 
+def require_array(array: NDArray[Any], shape: tuple[int, ...] | None, dtype: str) -> None:
+    """Raise ValueError for an array of another dtype, or another shape where one is given."""
+    if array.dtype != np.dtype(dtype) or shape not in (None, array.shape):
+        expected = np.dtype(dtype) if shape is None else f"{shape} {np.dtype(dtype)}"
+        raise ValueError(f"found {array.shape} {array.dtype}; expected {expected}")
+
+
 def drop_pages(array: RowSource) -> None:
     """Release the pages of a memory-mapped file that were read.
 
