@@ -71,26 +71,20 @@ def reproduce(
         for name in dict.fromkeys((*then, *now))
         if then.get(name) != now.get(name)
     ]
-    if then["text"] != now["text"]:
-        return Reproduction(
-            model=str(folder),
-            equal=False,
-            digest=model.digest,
-            again=None,
-            files={},
-            differences=differences,
-        )
-    settings = replace(model.settings, checkpoint_every="off")
-    with files.working_folder(folder) as work:
-        trained = run.start(sources, work / "model", settings, report, lambda: False)
-        again = open_bundle(work / "model", "model").files
-        names = sorted((bundle.files.keys() | again.keys()) - set(NOT_COMPARED))
-        same = {name: bundle.files.get(name) == again.get(name) for name in names}
+    again: str | None = None
+    same: dict[str, bool] = {}
+    if then["text"] == now["text"]:
+        settings = replace(model.settings, checkpoint_every="off")
+        with files.working_folder(folder) as work:
+            again = run.start(sources, work / "model", settings, report, lambda: False).digest
+            found = open_bundle(work / "model", "model").files
+            names = sorted((bundle.files.keys() | found.keys()) - set(NOT_COMPARED))
+            same = {name: bundle.files.get(name) == found.get(name) for name in names}
     return Reproduction(
         model=str(folder),
-        equal=all(same.values()),
+        equal=again is not None and all(same.values()),
         digest=model.digest,
-        again=trained.digest,
+        again=again,
         files=same,
         differences=differences,
     )
