@@ -245,10 +245,8 @@ def tune(
     metric = metric or ("accuracy" if chosen.task == "classify" else "loss")
     kept = explicit(TrainSettings, config=config, given=given)
     left_out = ("valid", "valid_share", "workers", "cache", "seed", "task")
-    searched = tuning.dims() if dim == "auto" else None
-    if searched is None:
-        path = None if space is None else Path(space)
-        searched = tuning.read_space(chosen, path)
+    path = None if space is None else Path(space)
+    searched = tuning.DIMS if dim == "auto" else tuning.read_space(chosen, path)
     search = tuning.Search(
         settings=chosen,
         given={name: value for name, value in kept.items() if name not in left_out},
@@ -811,7 +809,6 @@ def from_gensim(vectors: Any) -> EmbeddingTable:
     """
     import numpy as np
 
-    from embedcli.errors import FormatError
     from embedcli.text.vocabulary import Vocabulary
 
     keyed = getattr(vectors, "wv", vectors)

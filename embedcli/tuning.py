@@ -59,7 +59,6 @@ SEARCH = 0.75  # share of the time, or of the trials, before that
 _NEAR = 0.15  # standard deviation of a step around the best, as a share of a range
 _TRIES = 20  # to draw settings that were not tried
 _AS_GOOD = 0.01  # share of the best score by which shorter vectors may be behind
-_DIMS = (8, 16, 32, 64, 128, 256)  # of `--dim auto`
 _SLOT = 1 << 20  # bytes of a pickled job or result
 _RANGE = re.compile(r"(\S+) to (\S+)( log)?")
 TRIALS, SEARCHED, BEST = "trials.jsonl", "search.json", "best.yaml"
@@ -111,6 +110,9 @@ class Range:
         else:
             value = self.low + (self.high - self.low) * share
         return round(value) if self.whole else float(f"{value:.3g}")
+
+
+DIMS = (Range("dim", (8, 16, 32, 64, 128, 256)),)  # the space of `--dim auto`, each tried once
 
 
 @notebook.shown
@@ -189,11 +191,6 @@ def read_space(settings: TrainSettings, path: Path | None = None) -> tuple[Range
     if not space:
         raise ConfigError(f"{path}: found nothing to search; expected lines of setting: values")
     return tuple(space)
-
-
-def dims() -> tuple[Range, ...]:
-    """Return the space of `--dim auto`: lengths of vectors alone, each tried once."""
-    return (Range("dim", _DIMS),)
 
 
 def tune(
