@@ -341,7 +341,12 @@ def _table_of(bundle: Bundle) -> EmbeddingTable:
         return SubwordComposer(vocabulary, vectors, _parts_of(bundle), bundle.array("head.parts"))
 
     composes = composer if "parts" in bundle.facts else None
-    phrases = partial(_phrases_of, bundle) if PHRASES in bundle.files else None
+
+    def read_phrases() -> Phrases:
+        with bundle.damage(PHRASES):
+            return Phrases.read(bundle.path(PHRASES))
+
+    phrases = read_phrases if PHRASES in bundle.files else None
 
     def index() -> Index:
         from embedcli.indexing import open_index
@@ -399,11 +404,6 @@ def _settings_of(bundle: Bundle) -> TrainSettings:
         if settings.dim != dim:
             raise ValueError(f"dim {settings.dim}; the vectors have {dim} numbers")
         return settings
-
-
-def _phrases_of(bundle: Bundle) -> Phrases:
-    with bundle.damage(PHRASES):
-        return Phrases.read(bundle.path(PHRASES))
 
 
 def _arrays_of_format_1(bundle: Bundle) -> dict[str, NDArray[Any]]:

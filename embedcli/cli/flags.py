@@ -66,7 +66,7 @@ class Setting(typer.core.TyperOption):
             is_eager=spec.name == "task",  # the help that comes after it is for that task
             expose_value=False,
             rich_help_panel=spec.group,
-            autocompletion=lambda *call: _starting(spec.choices, call[-1]),
+            autocompletion=lambda *call: starting(spec.choices, call[-1]),
         )
 
     def process_value(self, ctx: Any, value: Any) -> Any:
@@ -163,7 +163,7 @@ def one_of(flag: str, words: tuple[str, ...], help: str, metavar: str | None = N
         flag,
         metavar=metavar or "|".join(words),
         callback=check,
-        autocompletion=lambda incomplete: _starting(words, incomplete),
+        autocompletion=lambda incomplete: starting(words, incomplete),
         help=help,
     )
 
@@ -242,7 +242,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but th
 EMBEDDINGS = Path("embeddings")
 
 
-def _starting(words: Iterable[str], beginning: str) -> list[str]:
+def starting(words: Iterable[str], beginning: str) -> list[str]:
+    """Return the words that complete what was typed."""
     return [word for word in words if word.startswith(beginning)]
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from embedcli.cli import flags
 from embedcli.cli.app import COMMANDS, examples, run
 from embedcli.config import nearest
 from embedcli.views import blocks, colors, terminal
@@ -53,16 +54,14 @@ def page(topic: str) -> str:
     return text
 
 
-def _starting(incomplete: str) -> list[str]:
-    return [name for name in (*TOPICS, *COMMANDS) if name.startswith(incomplete)]
-
-
 @examples("embed help", "embed help unknown-words", "embed help formats | less")
 def help(  # noqa: A001 - the name of the command
     topic: Annotated[
         str | None,
         typer.Argument(
-            metavar="TOPIC", autocompletion=_starting, help="Topic, or a command; none: the topics."
+            metavar="TOPIC",
+            autocompletion=lambda incomplete: flags.starting((*TOPICS, *COMMANDS), incomplete),
+            help="Topic, or a command; none: the topics.",
         ),
     ] = None,
 ) -> None:
