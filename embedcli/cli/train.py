@@ -45,8 +45,8 @@ def train(
         list[str] | None,
         typer.Argument(
             metavar="CORPUS",
-            help="Files (.gz .bz2 .xz .zst too), folders, globs, - for standard input; "
-            "none: the sample in the package.",
+            help="Files (.gz .bz2 .xz .zst too), folders, globs, addresses (s3://...), - for "
+            "standard input; none: the sample in the package.",
         ),
     ] = None,
     out: Annotated[

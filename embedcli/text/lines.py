@@ -41,13 +41,14 @@ class Block(NamedTuple):
     rows: tuple[Row, ...] | None = None  # of each line that ends here, if the file has columns
 
 
-def split_lines(name: str, content: Chunks, size: int) -> Iterator[Block]:
+def split_lines(
+    name: str, content: Chunks, size: int, line: int = 1, offset: int = 0
+) -> Iterator[Block]:
     """Yield a file in blocks of at most `size` bytes that end with a line, or inside a longer one.
 
-    A byte order mark is removed.
+    A byte order mark is removed. `line` and `offset` say where in the file the content begins.
     """
-    line, offset = 1, 0
-    if content.peek(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
+    if not offset and content.peek(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
         offset = len(content.read(len(codecs.BOM_UTF8)))
     while data := content.peek(size):
         end = len(data)

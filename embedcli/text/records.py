@@ -254,7 +254,9 @@ def _read_columnar(reader: str) -> Callable[[Input], Iterator[Record]]:
 
 # How each kind of file is read into blocks of at most so many bytes.
 READERS: dict[Kind, Callable[[Input, int], Iterator[Block]]] = {
-    "plain": lambda file, size: split_lines(file.name, file.content, size),
+    "plain": lambda file, size: split_lines(
+        file.name, file.content, size, file.stored.source.line, file.stored.source.start
+    ),
     "csv": _read_records(_read_csv),
     "tsv": _read_records(_read_tsv),
     "jsonl": _read_records(_read_json_lines),

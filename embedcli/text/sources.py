@@ -1,4 +1,4 @@
-"""Where text comes from: files, folders, patterns and standard input, compressed or not."""
+"""Where text comes from: files, folders, patterns, addresses and standard input."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 from embedcli.errors import MALFORMED_DATA_ERRORS, CorpusError
+from embedcli.text import addresses
 from embedcli.text.compression import COMPRESSIONS, DamagedDataError, decompress
 
 STDIN = "-"
@@ -38,9 +39,12 @@ _KINDS: dict[str, Kind] = {
 
 
 class Source(NamedTuple):
-    """One file, or standard input under the path `-`."""
+    """A file, or standard input under the path `-`; or some lines of plain text in a file."""
 
     path: str
+    start: int = 0  # of the first byte
+    end: int | None = None  # of the last one; None: that of the file
+    line: int = 1  # number of the first line, for errors
 
     @property
     def kind(self) -> Kind:
@@ -51,8 +55,10 @@ class Source(NamedTuple):
         return _KINDS.get(suffixes[-1], "plain") if suffixes else "plain"
 
 
-def find_sources(places: Sequence[str | Path]) -> list[Source]:
+def find_sources(places: Sequence[str | Path | Source]) -> list[Source]:
     """List the files that `places` name: files, folders, patterns such as `*.txt`, `-`.
+
+    Addresses of fsspec name files, folders and patterns too; a `Source` stands for itself.
 
     A folder stands for every regular file in it and below, in the order of their paths, without
     hidden ones; a folder reached twice through links is read once. A folder that Hugging Face
@@ -60,9 +66,16 @@ def find_sources(places: Sequence[str | Path]) -> list[Source]:
     CorpusError for a place without a file.
     """
     found: list[Source] = []
-    for place in [os.fspath(place) for place in places] or [STDIN]:
+    for place in places or [STDIN]:
+        if isinstance(place, Source):
+            found.append(place)
+            continue
+        place = os.fspath(place)
         if place == STDIN:
             found.append(Source(STDIN))
+        elif addresses.is_address(place):
+            with _read_errors(place):
+                found += map(Source, addresses.files_at(place))
         elif not place:
             raise CorpusError("'': found no name; expected a file, a folder or a pattern")
         elif os.path.isdir(place):  # noqa: PTH112 - a name with a NUL byte must not raise
@@ -171,46 +184,62 @@ class Chunks:
 
 
 class Opened:
-    """A file or standard input as it is stored, counted and hashed while it is read."""
+    """A source as it is stored, counted and hashed while it is read."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, source: Source) -> None:
         """Open it; raises OSError or ValueError."""
+        path = source.path
+        self.source = source
         self.name = "standard input" if path == STDIN else path
-        self.size = 0
+        self.size = 0  # bytes that were read
+        self.compressed = False  # known once content is read
+        self._file: Any = sys.stdin.buffer if path == STDIN else _open(path)
         # Standard input is read as it comes: a terminal's line, what a pipe holds.
-        self._file: Any = sys.stdin.buffer if path == STDIN else open(path, "rb", buffering=0)  # noqa: PTH123, SIM115 - closed by open_source
         self._read = getattr(self._file, "read1", self._file.read)
         self._ended = False
         self._hash = hashlib.sha256()
-        try:
-            self._before: os.stat_result | None = os.fstat(self._file.fileno())
-        except (OSError, AttributeError):
-            self._before = None
-        if self._before is not None and not stat.S_ISREG(self._before.st_mode):
-            self._before = None  # a pipe may change
-        self.expected = 0 if self._before is None else self._before.st_size  # 0: not known
+        self._before = self._state()
+        self.expected = 0  # bytes to be read; 0: not known
+        if self._before is not None:
+            self.expected = (source.end or self._before[0]) - source.start
+        if source.start:
+            self._file.seek(source.start)
 
-    def reopened(self) -> BinaryIO:
+    def _state(self) -> tuple[int, object] | None:
+        """Return the size of the file and what changes with it; None for a pipe, which may grow."""
+        if isinstance(self._file, addresses.RemoteFile):
+            return self._file.state()
+        try:
+            found = os.fstat(self._file.fileno())
+        except (OSError, AttributeError):
+            return None
+        return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+
+    def reopened(self) -> Any:
         """Open the same file again, to read it in any order; raises CorpusError for a pipe."""
         if self._before is None or self._file is sys.stdin.buffer:
             raise CorpusError(
                 f"{self.name}: is a Parquet file, which is not read from a pipe; expected its name",
                 "save it to a file, and name that",
             )
-        file = Path(self.name).open("rb")  # noqa: SIM115 - closed by the caller
-        if not os.path.samestat(os.fstat(file.fileno()), os.fstat(self._file.fileno())):
+        file = _open(self.name)
+        if not isinstance(file, addresses.RemoteFile) and not os.path.samestat(
+            os.fstat(file.fileno()), os.fstat(self._file.fileno())
+        ):
             file.close()
             self._refuse_change()
         return file
 
     def read(self, size: int) -> bytes:
         """Read up to `size` bytes; raises CorpusError for a file that grew meanwhile."""
+        if self.source.end is not None:
+            size = min(size, self.expected - self.size)
         # A terminal would wait for another Ctrl-D if it were read again after its end.
-        data: bytes = b"" if self._ended else self._read(size)
+        data: bytes = b"" if self._ended or not size else self._read(size)
         self._ended = not data
         self._hash.update(data)
         self.size += len(data)
-        if self._before is not None and 0 < self._before.st_size < self.size:
+        if 0 < self.expected < self.size:
             self._refuse_change()  # a file that grows as fast as it is read would have no end
         return data
 
@@ -218,12 +247,10 @@ class Opened:
         """Read what is left and return the SHA-256; raises CorpusError if the file changed."""
         while self.read(READ):
             pass
-        if self._before is not None:
-            before, after = self._before, os.fstat(self._file.fileno())
-            if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or (
-                self.size < before.st_size
-            ):
-                self._refuse_change()
+        if self._before is not None and (
+            self._state() != self._before or self.size < self.expected
+        ):
+            self._refuse_change()
         return self._hash.hexdigest()
 
     def close(self) -> None:
@@ -232,12 +259,26 @@ class Opened:
             self._file.close()
 
     def _refuse_change(self) -> NoReturn:
-        before = 0 if self._before is None else self._before.st_size
-        after = os.fstat(self._file.fileno()).st_size
+        before, after = (0 if each is None else each[0] for each in (self._before, self._state()))
         raise CorpusError(
             f"{self.name}: changed while it was read, from {before:,} bytes to {after:,}",
             hint="train on a copy that nothing writes to",
         )
+
+
+def _open(path: str) -> Any:
+    if addresses.is_address(path):
+        return addresses.RemoteFile(path)
+    return open(path, "rb", buffering=0)  # noqa: PTH123 - closed by `Opened`
+
+
+def size_and_time(path: str) -> tuple[int, int]:
+    """Return the size of a file, and when it was changed in ns, or 0; raises OSError."""
+    if addresses.is_address(path):
+        with addresses.RemoteFile(path) as file:
+            return (file.state() or (0,))[0], 0
+    status = Path(path).stat()
+    return status.st_size, status.st_mtime_ns
 
 
 @contextmanager
@@ -250,7 +291,7 @@ def open_source(source: Source, max_expansion: int) -> Iterator[tuple[Opened, Ch
     """
     name = "standard input" if source.path == STDIN else source.path
     with _read_errors(name):
-        opened = Opened(source.path)
+        opened = Opened(source)
     try:
         yield opened, Chunks(_expanded(opened, max_expansion))
     finally:
@@ -264,8 +305,9 @@ def _expanded(opened: Opened, max_expansion: int) -> Iterator[bytes]:
         head = stored.peek(6)
         pieces = iter(lambda: stored.read(READ), b"")
         for compression in COMPRESSIONS.values():
-            if compression.magic.match(head):
+            if compression.magic.match(head) and not opened.source.start:
                 pieces = decompress(stored.read, compression)
+                opened.compressed = True
         expanded = 0
         for piece in pieces:
             expanded += len(piece)
@@ -344,7 +386,10 @@ def _read_errors(name: str) -> Iterator[None]:
     except DamagedDataError as error:
         raise CorpusError(f"{name}: compressed data is damaged or cut off ({error})") from error
     except OSError as error:
-        raise CorpusError(f"{name}: {error.strerror}; expected a readable file") from error
+        reason = error.strerror or (
+            "No such file" if isinstance(error, FileNotFoundError) else error
+        )
+        raise CorpusError(f"{name}: {reason}; expected a readable file") from error
     except ValueError as error:  # a NUL byte in the name
         raise CorpusError(f"{name!r}: {error}; expected the name of a file") from error
     except ImportError as error:

@@ -38,11 +38,12 @@ from embedcli.parallel import available_memory, resolve_workers
 from embedcli.storage import files
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
+from embedcli.text.addresses import is_address
 from embedcli.text.encode import EncodedCorpus, encode
 from embedcli.text.labels import ClassTargets
 from embedcli.text.phrases import Phrases
 from embedcli.text.resample import resample
-from embedcli.text.sources import STDIN, find_sources
+from embedcli.text.sources import STDIN, find_sources, size_and_time
 from embedcli.text.subwords import Subwords
 from embedcli.text.vocabulary import Vocabulary
 from embedcli.text.words import Known
@@ -267,7 +268,11 @@ def require_not_typed(places: Sequence[str]) -> None:
 def absolute(sources: Sequence[str | Path]) -> list[str]:
     """Return sources with absolute paths, for a checkpoint."""
     names = map(str, sources)
-    return [name if name in (STDIN, "") else str(Path.cwd() / name) for name in names]
+    as_they_are = (STDIN, "")
+    return [
+        name if name in as_they_are or is_address(name) else str(Path.cwd() / name)
+        for name in names
+    ]
 
 
 class RunText:
@@ -625,12 +630,11 @@ def _text_facts(
     for source in find_sources([*sources, *filter(None, [settings.valid])]):
         if source.path != STDIN:
             try:
-                status = Path(source.path).stat()
+                sizes_and_times[source.path] = list(size_and_time(source.path))
             except OSError as error:
                 raise CorpusError(
-                    f"{source.path}: gone since it was read: {error.strerror}"
+                    f"{source.path}: gone since it was read: {error.strerror or error}"
                 ) from error
-            sizes_and_times[source.path] = [status.st_size, status.st_mtime_ns]
     return {
         "read": corpus.fingerprint,
         "valid": None if valid is None else valid.fingerprint,
