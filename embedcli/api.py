@@ -74,9 +74,9 @@ def train(
 ) -> Trained:
     """Train a table on text and save it as the model folder `out`.
 
-    `sources` are files, folders, globs or "-"; without, the sample text that comes with the
-    package, and its preset where no `config` is given. `config` is the name of a preset or a YAML
-    file; `settings` are fields of `TrainSettings`.
+    `sources` are files, folders, globs, addresses of fsspec or "-"; without, the sample text that
+    comes with the package, and its preset where no `config` is given. `config` is the name of a
+    preset or a YAML file; `settings` are fields of `TrainSettings`.
 
     `texts` takes the place of `sources`: any iterable, such as a generator or a column of pandas or
     polars, of strings, of lists of tokens, or of tuples `(text, label)`. It is read once, into a
@@ -93,8 +93,9 @@ def train(
     a machine joins, is lost or is left out.
 
     `engine` says who trains the `shards`: this machine, one after the other, or with "ray" the
-    machines of the Ray cluster at `address` ("auto" by default). The table is the same; machines
-    that would give other bytes are refused unless `mixed`.
+    machines of the Ray cluster at `address` ("auto" by default), which read the text too, each some
+    parts of it. The table is the same; machines that would give other bytes are refused unless
+    `mixed`.
 
     Raises ConfigError, CorpusError, StoreError or TrainingError; after the last, the last good
     state has been saved.

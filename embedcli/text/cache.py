@@ -109,7 +109,7 @@ class Cached:
                 __version__,
                 regex.__version__,
                 unidata_version,
-                _version_of(self._settings.segmenter),
+                version_of(self._settings.segmenter),
             ],
             self._more,
         ]
@@ -159,7 +159,8 @@ class Cached:
                 write_bundle(entry, "ids", members, {"entry": entry.name}, durable=False)
 
 
-def _version_of(segmenter: str | None) -> str:
+def version_of(segmenter: str | None) -> str:
+    """Return the version of the library of a segmenter, or nothing."""
     if segmenter not in PACKAGES:
         return ""
     from importlib.metadata import PackageNotFoundError, version

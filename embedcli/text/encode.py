@@ -29,9 +29,19 @@ from embedcli.text.labels import (
 from embedcli.text.lines import Block
 from embedcli.text.numbering import MISSING, Strings
 from embedcli.text.phrases import MARK, PHRASES, Pair, Phrases, best_pairs, joined_pieces
-from embedcli.text.spool import Spool, blocks_of
+from embedcli.text.spool import Elsewhere, Spool, blocks_of
 from embedcli.text.vocabulary import Coverage, Vocabulary
 from embedcli.text.words import Known, Words, kept_words, renumber, resolve_min_count
+
+
+class PlacedPart(NamedTuple):
+    """A part of a text that another machine read: what its `PartIds` and `Numbers` are found by."""
+
+    ids: Any
+    codes: Any
+    digest: str  # of the bytes
+    name: str  # of the file
+    stored: tuple[int, int]  # its size, and the time of its last change
 
 
 class EncodedCorpus(NamedTuple):
@@ -47,6 +57,9 @@ class EncodedCorpus(NamedTuple):
     too_long: int = 0  # words left out because they have more than `tokenizer.LONGEST` characters
     name: str = "corpus"  # the files, for errors
     phrases: Phrases | None = None  # that were joined
+    # Where the parts of the text are that other machines read. Of a text without labels `ids` and
+    # `offsets` are zeros here, of the right length.
+    parts: tuple[PlacedPart, ...] = ()
 
     @property
     def lines(self) -> int:
@@ -105,49 +118,91 @@ def _encode(
     joins = phrases is not None or (settings.phrases and vocabulary is None and known is None)
     codec = label_codec(labels, () if known is None else known.labels)
     words = Words() if joins else Words(vocabulary, known)
-    lines = _LineNumbers()
-    too_long = 0
-    with (
-        Spool(folder, "apart" if joins else "ids", np.int32) as ids,
-        _labels_spool(folder, codec) as targets,
-    ):
+    text = read_text(corpus, settings, folder, words, codec, "apart" if joins else "ids")
+    if joins and text.ids.total:
+        words = Words(vocabulary, known)
+        words, ids, phrases = _join(text.words, text.ids, phrases, settings, folder, words)
+        text = text._replace(words=words, ids=ids)
+    return encoded(text, settings, folder, phrases, given=vocabulary is not None)[0]
+
+
+class ReadText(NamedTuple):
+    """A text as it was read: its words, none of which are left out yet, ids and labels."""
+
+    words: Words
+    ids: Spool
+    codec: ClassNames | Numbers | None
+    targets: Spool
+    lines: LineNumbers
+    too_long: int
+    name: str
+    size: int  # in bytes
+    fingerprint: str
+
+
+def read_text(
+    corpus: Corpus,
+    settings: TextSettings,
+    folder: Path,
+    words: Words,
+    codec: ClassNames | Numbers | None,
+    name: str = "ids",
+) -> ReadText:
+    """Read a corpus, whose `words` and labels are numbered by first appearance."""
+    lines, too_long = LineNumbers(), 0
+    with Spool(folder, name, np.int32) as ids, labels_spool(folder, codec) as targets:
         for block, found, by in encode_blocks(corpus.blocks(), settings):
             ids.add(*words.add(found, ids.lines, by))
             too_long += found.too_long
             if codec is not None:
                 targets.add(*_targets_of(block, found, codec))
             lines.add(block, ids.lines)
-    if joins and ids.total:
-        words, ids, phrases = _join(words, ids, phrases, settings, folder, Words(vocabulary, known))
+    of_corpus = corpus.name, corpus.size, corpus.fingerprint
+    return ReadText(words, ids, codec, targets, lines, too_long, *of_corpus)
+
+
+def encoded(
+    text: ReadText,
+    settings: TextSettings,
+    folder: Path,
+    phrases: Phrases | None = None,
+    *,
+    given: bool = False,
+) -> tuple[EncodedCorpus, NDArray[np.bool_]]:
+    """Leave out words, unless all are `given`; return the corpus, and which were kept (V,)."""
+    words, ids, codec = text.words, text.ids, text.codec
     if not ids.total:
         if words.read:
-            raise CorpusError(f"{corpus.name}: none of its words is in the given vocabulary")
-        if not corpus.size:
-            raise CorpusError(f"{corpus.name}: no word found, as it is empty; expected text")
+            raise CorpusError(f"{text.name}: none of its words is in the given vocabulary")
+        if not text.size:
+            raise CorpusError(f"{text.name}: no word found, as it is empty; expected text")
         raise CorpusError(
-            f"{corpus.name}: no word found; expected text with letters or digits",
+            f"{text.name}: no word found; expected text with letters or digits",
             hint=f"the tokenizer is {settings.tokenizer}; see --tokenizer",
         )
     if codec is not None:
-        _check_labelled(ids.offsets(), targets.offsets(), lines, codec, settings, corpus.name)
-    min_count, kept = 1, None
-    if vocabulary is None:
+        _check_labelled(
+            ids.offsets(), text.targets.offsets(), text.lines, codec, settings, text.name
+        )
+    min_count, kept = 1, np.ones(len(words), np.bool_)  # (V,)
+    if not given:
         min_count = resolve_min_count(settings, ids.total)
-        kept = kept_words(words, min_count, settings, corpus.name)
+        kept = kept_words(words, min_count, settings, text.name)
         if not kept.all():
-            ids = _drop(kept, folder)
-    return EncodedCorpus(
+            ids = _drop(kept, ids, folder, words)
+    corpus = EncodedCorpus(
         ids=ids.numbers(),
         offsets=ids.offsets(),
         vocabulary=words.vocabulary(kept),
-        first_lines=words.first_lines if kept is None else words.first_lines[kept],
-        fingerprint=corpus.fingerprint,
-        targets=None if codec is None else codec.targets(targets),
+        first_lines=words.first_lines[kept],
+        fingerprint=text.fingerprint,
+        targets=None if codec is None else codec.targets(text.targets),
         min_count=min_count,
-        too_long=too_long,
-        name=corpus.name,
+        too_long=text.too_long,
+        name=text.name,
         phrases=phrases,
     )
+    return corpus, kept
 
 
 def _join(
@@ -187,7 +242,7 @@ def _join(
     # 2. Number the words anew, by first appearance.
     strings, codes = Strings.of_lines(apart.lines), np.full(len(apart), MISSING, np.int32)
     read = 0
-    with _ids_spool(folder) as numbered:
+    with ids_spool(folder) as numbered:
         for ids, ends in spool.pieces():
             found, places = np.unique(ids[codes[ids] == MISSING], return_index=True)
             at = np.flatnonzero(codes[ids] == MISSING)[places]  # where each new word first is
@@ -211,11 +266,13 @@ def _join(
     return words, numbered, given
 
 
-def _ids_spool(folder: Path, *, overwrite: bool = False) -> Spool:
+def ids_spool(folder: Path, *, overwrite: bool = False) -> Spool:
+    """Return the files of a text's ids."""
     return Spool(folder, "ids", np.int32, overwrite=overwrite)
 
 
-def _labels_spool(folder: Path, codec: ClassNames | Numbers | None) -> Spool:
+def labels_spool(folder: Path, codec: ClassNames | Numbers | None) -> Spool:
+    """Return the files of a text's labels."""
     return Spool(folder, "labels", np.float32 if codec is None else codec.dtype)
 
 
@@ -224,7 +281,7 @@ def _entry_of(encoded: EncodedCorpus, folder: Path) -> dict[str, Path | bytes | 
     names = encoded.targets.names if isinstance(encoded.targets, ClassTargets) else ()
     facts = {"fingerprint": encoded.fingerprint, "min_count": encoded.min_count, "names": names}
     facts["too_long"] = encoded.too_long
-    spools = [_ids_spool(folder), _labels_spool(folder, None)]
+    spools = [ids_spool(folder), labels_spool(folder, None)]
     if encoded.phrases is not None:
         facts["dropped_pairs"] = encoded.phrases.dropped
     return {
@@ -245,7 +302,7 @@ def _read_entry(entry: Bundle, labels: LabelKind) -> EncodedCorpus:
     facts = json.loads(entry.path("facts.json").read_bytes())
     names = [str(name) for name in facts["names"]]
     codec = label_codec(labels, names)
-    ids, targets = _ids_spool(entry.folder), _labels_spool(entry.folder, codec)
+    ids, targets = ids_spool(entry.folder), labels_spool(entry.folder, codec)
     counts, first_lines = entry.array("counts"), entry.array("first_lines")
     if counts.dtype != np.int64 or first_lines.dtype != np.int64 or counts.ndim != 1:
         raise ValueError("counts or first lines of another type")
@@ -309,17 +366,25 @@ def token_lines(
             yield last if phrases is None else phrases.join(last), False
 
 
-class _LineNumbers:
+class LineNumbers:
     """The file and line of each line of the corpus, and whether it must have a label."""
 
     def __init__(self) -> None:
         self._blocks: list[tuple[int, str, int, bool]] = []
-        self._next = 0
+        self.total = 0  # lines
 
     def add(self, block: Block, lines: int) -> None:
         """Note that a block was read, up to `lines` lines of the corpus."""
-        self._blocks.append((self._next, block.name, block.line, block.rows is not None))
-        self._next = lines
+        self._blocks.append((self.total, block.name, block.line, block.rows is not None))
+        self.total = lines
+
+    def extend(self, other: LineNumbers, line: int) -> None:
+        """Note the blocks of a text that goes on here, from a `line` of its file."""
+        self._blocks += [
+            (self.total + start, name, line - 1 + first, columns)
+            for start, name, first, columns in other._blocks
+        ]
+        self.total += other.total
 
     def where(self, line: int) -> str:
         """Return the file and line, or record, of a line of the corpus, from 0."""
@@ -330,8 +395,8 @@ class _LineNumbers:
 
     def without_columns(self) -> NDArray[np.bool_]:
         """Return which lines are of plain files, which have labels in their text: (L,)."""
-        plain = np.zeros(self._next, bool)  # (L,)
-        ends = [start for start, *_ in self._blocks[1:]] + [self._next]
+        plain = np.zeros(self.total, bool)  # (L,)
+        ends = [start for start, *_ in self._blocks[1:]] + [self.total]
         for (start, _, _, columns), end in zip(self._blocks, ends, strict=True):
             plain[start:end] = not columns
         return plain
@@ -358,7 +423,7 @@ def _targets_of(
 def _check_labelled(
     words: NDArray[np.int64],
     labels: NDArray[np.int64],
-    lines: _LineNumbers,
+    lines: LineNumbers,
     codec: ClassNames | Numbers,
     settings: TextSettings,
     name: str,
@@ -388,11 +453,17 @@ def _check_labelled(
         raise CorpusError(f"{name}: no text has a label; expected at least one")
 
 
-def _drop(kept: NDArray[np.bool_], folder: Path) -> Spool:
-    """Overwrite the ids with those of the words `kept` (V,), numbered without gaps."""
-    new_ids = np.where(kept, np.cumsum(kept) - 1, -1).astype(np.int32)  # (V,)
-    before = _ids_spool(folder).pieces()
-    with _ids_spool(folder, overwrite=True) as spool:
+def ids_without_gaps(kept: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return new ids of words (V,), for those `kept` without gaps, for the others `MISSING`."""
+    return np.where(kept, np.cumsum(kept) - 1, MISSING).astype(np.int32)
+
+
+def _drop(kept: NDArray[np.bool_], spool: Spool, folder: Path, words: Words) -> Spool:
+    """Overwrite the ids with those of the words `kept` (V,)."""
+    if isinstance(spool, Elsewhere):
+        return Elsewhere(int(words.counts[kept].sum()), spool.lines)
+    before, new_ids = spool.pieces(), ids_without_gaps(kept)
+    with ids_spool(folder, overwrite=True) as spool:
         for ids, ends in before:
             spool.add(*renumber(ids, ends, new_ids, everything=False))
     return spool

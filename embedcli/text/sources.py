@@ -243,6 +243,11 @@ class Opened:
             self._refuse_change()  # a file that grows as fast as it is read would have no end
         return data
 
+    def at(self, place: int, size: int) -> bytes:
+        """Return up to `size` bytes from a place on, which are neither counted nor hashed."""
+        self._file.seek(place)
+        return bytes(self._file.read(size))
+
     def finish(self) -> str:
         """Read what is left and return the SHA-256; raises CorpusError if the file changed."""
         while self.read(READ):

@@ -100,6 +100,21 @@ class Spool:
         return mapped(self.offsets_path, np.int64)
 
 
+class Elsewhere(Spool):
+    """Ids that other machines hold: only how many there are is known, and of how many lines."""
+
+    def __init__(self, total: int, lines: int) -> None:
+        self.total, self.lines = total, lines
+
+    def numbers(self) -> NDArray[Any]:
+        """Return zeros, which take no memory: (total,)."""
+        return np.broadcast_to(np.int32(0), self.total)
+
+    def offsets(self) -> NDArray[np.int64]:
+        """Return zeros, which take no memory: (lines + 1,)."""
+        return np.broadcast_to(np.int64(0), self.lines + 1)
+
+
 def take_lines(
     numbers: NDArray[Any], offsets: NDArray[np.int64], lines: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:

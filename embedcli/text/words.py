@@ -113,16 +113,8 @@ class Words:
         if found.restarted:
             self._encoders.pop(encoder, _EncoderWords()).add_to(self._counts.values)
         # 2. Its new words get ids; those in other encoders' blocks have some already.
-        if self._given is None or self._index is None:
-            ids = self.number(found.new_words)  # (new words,)
-        else:
-            ids = self._index.lookup(Strings.of_lines(found.new_words))
-        # 3. Of several spellings of a word the first decides where it first appears.
-        first_lines = self._first_lines.values
-        new = np.flatnonzero(ids != MISSING)[::-1]
-        new = new[first_lines[ids[new]] == 0]
-        first_lines[ids[new]] = found.first_lines[new] + lines + 1
-        # 4. Count the words, and replace their codes by ids.
+        ids = self._meet(found.new_words, found.first_lines + lines + 1)  # (new words,)
+        # 3. Count the words, and replace their codes by ids.
         words = self._encoders[encoder]
         codes = found.codes.astype(np.intp)  # (n,) converted once for all look-ups
         words.ids.extend(ids)
@@ -131,6 +123,28 @@ class Words:
         self.read += len(codes)
         everything = self._given is None
         return renumber(codes, found.line_ends, words.ids.values, everything=everything)
+
+    def merge(
+        self, words: bytes, counts: NDArray[np.int64], first_lines: NDArray[np.int64]
+    ) -> NDArray[np.int32]:
+        """Take in the words (v,) of a part that another process read; return their ids."""
+        ids = self._meet(words, first_lines)
+        self._counts.values[ids] += counts
+        self.read += int(counts.sum())
+        return ids
+
+    def _meet(self, words: bytes, first_lines: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the ids of words (v,), after adding new ones, and note where each first is."""
+        if self._given is None or self._index is None:
+            ids = self.number(words)
+        else:
+            ids = self._index.lookup(Strings.of_lines(words))
+        # Of several spellings of a word the first decides where it first appears.
+        known = self._first_lines.values
+        new = np.flatnonzero(ids != MISSING)[::-1]
+        new = new[known[ids[new]] == 0]
+        known[ids[new]] = first_lines[new]
+        return ids
 
     @property
     def lines(self) -> bytes:

@@ -13,20 +13,37 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from embedcli import __version__
 from embedcli.autodiff.tensor import Array
 from embedcli.config import TrainSettings
-from embedcli.errors import ConfigError, EmbedError, TrainingError, WorkerError
+from embedcli.errors import (
+    ConfigError,
+    CorpusError,
+    EmbedError,
+    StoreError,
+    TrainingError,
+    WorkerError,
+)
+from embedcli.nn.composition import Composition
 from embedcli.parallel import keep_freed_memory, trim_heap
+from embedcli.tasks import TASKS
 from embedcli.tasks.task import Task
+from embedcli.text.encode import EncodedCorpus
+from embedcli.text.labels import ClassTargets, label_codec
+from embedcli.text.parts import Codes, PartIds, assemble
 from embedcli.training.engines import LocalEngine, Machine, Notice, Round, Tell
 from embedcli.training.environment import environment
 from embedcli.training.loop import BatchReport, Training
+from embedcli.training.reading import LostError, nodes, on, result
 from embedcli.training.shards import Changes, Plan
 from embedcli.training.state import TrainState
 
@@ -34,14 +51,64 @@ START = 300.0  # seconds to wait for the first replicas
 SHORTEST = 120.0  # after which a machine that does not answer counts as lost, or
 TIMES_LONGEST = 20  # so many times what the longest turn took
 FAILURES = 10  # of one round, after which it is given up
+FETCH = 600.0  # seconds to wait for the ids of a part, which may have to be read again
 SLOWEST = 5e6  # bytes a second at which whole tables are sent, at least
 LOOK_FOR_MACHINES = 2.0  # seconds between two looks
+
+
+class PartedTask(NamedTuple):
+    """A task whose text other machines read; each makes it anew of the ids, which it fetches."""
+
+    corpus: EncodedCorpus  # without what is as long as the text
+    labels: tuple[str, ...]
+    buckets: Mapping[str, Array]
+    composition: Composition | None
+
+    @classmethod
+    def of(cls, task: Task, corpus: EncodedCorpus) -> PartedTask:
+        """Return a task without what is as long as its text."""
+        labels = corpus.targets.names if isinstance(corpus.targets, ClassTargets) else ()
+        ids, lines = np.zeros(0, np.int32), np.zeros(0, np.int64)
+        corpus = corpus._replace(ids=ids, offsets=lines, first_lines=lines, targets=None)
+        return cls(corpus, labels, task.buckets, task.composition)
+
+    def here(self, settings: TrainSettings, weights: Mapping[str, Array]) -> Task:
+        """Fetch the ids, and make the task with some weights.
+
+        Raises WorkerError for ids that do not come, or were made again of a file that has changed.
+        """
+        import ray
+
+        def parts() -> Iterator[tuple[PartIds, Codes]]:
+            for part in self.corpus.parts:
+                try:
+                    ids, codes = (result(ray, ref, FETCH) for ref in (part.ids, part.codes))
+                except (LostError, CorpusError) as error:
+                    raise WorkerError(f"the ids of {part.name}: {error}") from error
+                if ids.digest != part.digest:
+                    raise WorkerError(f"{part.name} is another file on {ids.machine}")
+                yield ids, codes
+
+        kind = TASKS[settings.task]
+        with TemporaryDirectory(prefix="embed-") as folder:  # mapped files outlive it
+            ids, targets = assemble(parts(), kind.label_kind, Path(folder))
+            codec = label_codec(kind.label_kind, self.labels)
+            corpus = self.corpus._replace(
+                ids=ids.numbers(),
+                offsets=ids.offsets(),
+                targets=None if codec is None else codec.targets(targets),
+                parts=(),
+            )
+        composed: dict[str, Any] = {}
+        if self.composition is not None:
+            composed["composition"] = self.composition
+        return kind(corpus, settings, weights=weights, buckets=self.buckets, **composed)
 
 
 class Shipment(NamedTuple):
     """What a replica is made of."""
 
-    task: Task
+    task: Task | PartedTask
     settings: TrainSettings
     plan: Plan
     frozen: dict[str, Array]
@@ -60,18 +127,29 @@ class Replica:
     """The replica of a run on one machine, an actor; `done` counts the rounds it has applied."""
 
     def __init__(self, shipment: Shipment, done: int, workers: int) -> None:
+        self._done = done
+        self._failed: EmbedError | None = None  # what it could not be made for
+        self._broken: WorkerError | None = None
+        try:
+            self._make(shipment, workers)
+        except EmbedError as error:
+            self._failed = error
+
+    def _make(self, shipment: Shipment, workers: int) -> None:
         task, settings, plan, frozen, state = shipment
         state = replace(state, slots={name: dict(each) for name, each in state.slots.items()})
         settings = replace(settings, workers=workers)
-        self._done = done
-        self._broken: WorkerError | None = None
+        if isinstance(task, PartedTask):
+            task = task.here(settings, state.parameters)
         self._training = Training(task, settings, state=state, frozen=frozen, plan=plan)
         trim_heap()
         keep_freed_memory()
         self._engine = LocalEngine(self._training).__enter__()
 
     def about(self) -> dict[str, str]:
-        """Return what this machine computes with."""
+        """Return what this machine computes with; raises what the replica could not be made for."""
+        if self._failed is not None:
+            raise self._failed
         return {"embed": __version__, **environment()}
 
     def turn(self, epoch: int, number: int, shard: int, parts: int) -> tuple[Any, ...]:
@@ -125,10 +203,6 @@ class Replica:
 _Result = tuple[list[BatchReport], tuple[Machine, ...]]  # of a round
 
 
-class _LostError(Exception):
-    """A machine did not answer, or what it made is gone."""
-
-
 @dataclass(eq=False)
 class _Member:
     """A machine of the cluster and its replica."""
@@ -142,18 +216,28 @@ class _Member:
 class RayEngine:
     """Trains the shards of a round on all machines of a Ray cluster.
 
-    `address` is that of the cluster, as `ray.init` takes it. Machines that would give other bytes
-    are refused unless `mixed`.
+    The process is connected to it (`reading.connected`). The text of the `corpus`, if machines read
+    it, does not pass through this process. Machines that would give other bytes are refused unless
+    `mixed`.
     """
 
     def __init__(
-        self, training: Training, tell: Tell, *, address: str = "auto", mixed: bool = False
+        self,
+        training: Training,
+        tell: Tell,
+        corpus: EncodedCorpus | None = None,
+        *,
+        mixed: bool = False,
     ) -> None:
         import ray
 
         self._ray = ray
-        self._training, self._tell = training, tell
-        self._address, self._mixed = address, mixed
+        self._training, self._tell, self._mixed = training, tell, mixed
+        self._task: Task | PartedTask = training.task
+        self._start = START
+        if corpus is not None and corpus.parts:
+            self._task = PartedTask.of(training.task, corpus)
+            self._start += 4 * len(corpus.ids) / SLOWEST
         self._members: list[_Member] = []
         self._coming: list[_Member] = []
         self._refused: dict[str, str] = {}  # why, by node
@@ -166,31 +250,21 @@ class RayEngine:
         self.round: Round | None = None
 
     def __enter__(self) -> RayEngine:
-        ray = self._ray
-        self._ours = not ray.is_initialized()
-        if self._ours:
-            try:
-                ray.init(address=self._address, log_to_driver=False, logging_level="ERROR")
-            except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-                raise ConfigError(
-                    f"engine: no Ray cluster at {self._address!r} ({error})",
-                    "ray start --head, on this machine; then --address auto",
-                ) from error
         training = self._training
         state = replace(training.state, best={})
         shipment = Shipment(
-            training.task, training.settings, training.plan, dict(training.frozen), state
+            self._task, training.settings, training.plan, dict(training.frozen), state
         )
-        self._shipment = ray.put(shipment)
+        self._shipment = self._ray.put(shipment)
         self._first_done = training.done
         try:
-            self._start()
+            self._begin()
         except BaseException:
             self._close()
             raise
         return self
 
-    def _start(self) -> None:
+    def _begin(self) -> None:
         """Make a replica on each machine, and wait for them."""
         self._look_for_machines()
         coming = {member.about: member for member in self._coming}
@@ -199,10 +273,10 @@ class RayEngine:
                 "engine: the Ray cluster has no machine with cores", "ray start, on each machine"
             )
         names = ", ".join(member.name for member in self._coming)
-        self._tell(Notice(f"making replicas on {names}, in {START:.0f} s at most"))
-        _, late = self._ray.wait(list(coming), num_returns=len(coming), timeout=START)
+        self._tell(Notice(f"making replicas on {names}, in {self._start:.0f} s at most"))
+        _, late = self._ray.wait(list(coming), num_returns=len(coming), timeout=self._start)
         for ref in late:
-            self._drop(coming[ref], f"was not ready in {START:.0f} s")
+            self._drop(coming[ref], f"was not ready in {self._start:.0f} s")
         self._admit()
         if self._members:
             return
@@ -230,7 +304,7 @@ class RayEngine:
         self._result = None
         try:
             self._round(epoch, number)
-        except _LostError as error:
+        except LostError as error:
             self._recover(str(error))
         return self._result
 
@@ -295,7 +369,7 @@ class RayEngine:
             try:
                 found = member.actor.state.options(num_returns=2).remote()
                 done, arrays = (self._get(each, self._limit_of_tables) for each in found)
-            except _LostError as error:
+            except LostError as error:
                 reasons.append(f"{member.name}: {error}")
                 continue
             if done == training.done:
@@ -326,8 +400,6 @@ class RayEngine:
         for member in [*self._members, *self._coming]:
             self._ray.kill(member.actor)
         self._members, self._coming = [], []
-        if self._ours:
-            self._ray.shutdown()
 
     @property
     def _limit(self) -> float:
@@ -341,32 +413,15 @@ class RayEngine:
         return self._limit + size / SLOWEST
 
     def _first(self, refs: list[Any], limit: float, what: str) -> Any:
-        """Return the first of some results that is there; raises _LostError after `limit`."""
+        """Return the first of some results that is there; raises LostError after `limit`."""
         ready, _ = self._ray.wait(refs, num_returns=1, timeout=limit)
         if not ready:
-            raise _LostError(f"waited {limit:.0f} s for {what}")
+            raise LostError(f"waited {limit:.0f} s for {what}")
         return ready[0]
 
     def _get(self, ref: Any, limit: float | None = None) -> Any:
-        """Return a result.
-
-        Raises _LostError if it is lost; an EmbedError of the replica is raised as it is.
-        """
-        errors = self._ray.exceptions
-        limit = self._limit if limit is None else limit
-        try:
-            return self._ray.get(ref, timeout=limit)
-        except errors.GetTimeoutError as error:
-            raise _LostError(f"waited {limit:.0f} s") from error
-        except errors.RayTaskError as error:
-            cause = error.cause
-            if isinstance(cause, (WorkerError, errors.RayError)):
-                raise _LostError(str(cause)) from error
-            if isinstance(cause, EmbedError):
-                raise cause from None
-            raise
-        except errors.RayError as error:
-            raise _LostError(str(error).splitlines()[0]) from error
+        """Return a result, as `reading.result` does."""
+        return result(self._ray, ref, self._limit if limit is None else limit)
 
     def _recover(self, reason: str) -> None:
         """Drop the machines that are lost, and bring the others to the same round."""
@@ -377,7 +432,7 @@ class RayEngine:
         for member, ref in [(member, member.actor.reset.remote()) for member in self._members]:
             try:
                 done[member.node] = self._get(ref)
-            except _LostError:
+            except LostError:
                 self._drop(member, "is lost")
         self._require_members()
         # 2. Where some have applied this round, the others get their tables.
@@ -403,12 +458,12 @@ class RayEngine:
         done, arrays = donor.actor.state.options(num_returns=2).remote()
         try:
             self._get(done, self._limit_of_tables)  # alone: the arrays are not for this process
-        except _LostError:
+        except LostError:
             self._drop(donor, "is lost")
             return False
         try:
             self._get(member.actor.load.remote(done, arrays), self._limit_of_tables)
-        except _LostError:
+        except LostError:
             lost = member if self._answers(donor) else donor
             self._drop(lost, "is lost")
             return False
@@ -417,7 +472,7 @@ class RayEngine:
     def _answers(self, member: _Member) -> bool:
         try:
             self._get(member.actor.about.remote())
-        except _LostError:
+        except LostError:
             return False
         return True
 
@@ -427,23 +482,16 @@ class RayEngine:
         if self._looked and now - self._looked < LOOK_FOR_MACHINES and self._members:
             return
         self._looked = now
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
         known = {member.node for member in [*self._members, *self._coming]}
-        for node in ray.nodes():
-            name, cores = node["NodeID"], int(node["Resources"].get("CPU", 0))
-            if not node["Alive"] or not cores or name in known or name in self._refused:
+        for node in nodes(ray):
+            if node.id in known or node.id in self._refused:
                 continue
             actor = (
                 ray.remote(Replica)
-                .options(
-                    num_cpus=cores,
-                    scheduling_strategy=NodeAffinitySchedulingStrategy(name, soft=False),
-                )
-                .remote(self._shipment, self._first_done, cores)
+                .options(num_cpus=node.cores, scheduling_strategy=on(node, only=True))
+                .remote(self._shipment, self._first_done, node.cores)
             )
-            shown = f"{node['NodeManagerHostname']} ({name[:6]})"
-            self._coming.append(_Member(name, shown, actor, actor.about.remote()))
+            self._coming.append(_Member(node.id, node.name, actor, actor.about.remote()))
 
     def _admit(self) -> None:
         """Take in the machines whose replicas are made."""
@@ -452,7 +500,7 @@ class RayEngine:
                 continue
             try:
                 about = self._get(member.about)
-            except _LostError as error:
+            except (LostError, StoreError) as error:
                 self._drop(member, f"could not make a replica ({error})", refuse=True)
                 continue
             here = {"embed": __version__, **environment()}

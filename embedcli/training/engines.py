@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from embedcli.config import EngineName, TrainSettings
 from embedcli.errors import ConfigError
 from embedcli.parallel import Team
+from embedcli.text.sources import STDIN
 from embedcli.views import notebook
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from embedcli.text.encode import EncodedCorpus
+    from embedcli.text.words import Known
     from embedcli.training.loop import BatchReport, Training
 
 
@@ -134,10 +140,10 @@ class LocalEngine:
             self._training.restore()
 
 
-def _ray_engine(training: Training, tell: Tell, **options: Any) -> Engine:
+def _ray_engine(training: Training, tell: Tell, corpus: EncodedCorpus, mixed: bool) -> Engine:
     from embedcli.training.cluster import RayEngine
 
-    return RayEngine(training, tell, **options)
+    return RayEngine(training, tell, corpus, mixed=mixed)
 
 
 ENGINES: dict[EngineName, Callable[..., Engine]] = {"local": LocalEngine, "ray": _ray_engine}
@@ -167,11 +173,38 @@ class EngineChoice(NamedTuple):
         if find_spec("ray") is None:
             raise ConfigError("engine: ray is not installed", "pip install 'embedcli[ray]'")
 
-    def make(self, training: Training, tell: Tell) -> Engine:
-        """Return the engine of a run."""
+    def connected(self) -> AbstractContextManager[None]:
+        """Return what connects this process to the cluster, if the engine has one."""
+        if self.name == "local":
+            return nullcontext()
+        from embedcli.training.reading import connected
+
+        return connected(self.address or "auto")
+
+    def read(
+        self,
+        sources: Sequence[str],
+        settings: TrainSettings,
+        known: Known | None,
+        folder: Path,
+        progress: Callable[[int, int], None],
+        tell: Tell,
+    ) -> EncodedCorpus | None:
+        """Have the machines of the cluster read a text; see `reading.read`.
+
+        None if there is no cluster, or the text comes by standard input.
+        """
+        if self.name == "local" or not sources or STDIN in sources:
+            return None
+        from embedcli.training.reading import read
+
+        return read(sources, settings, known, folder, progress, tell)
+
+    def make(self, training: Training, tell: Tell, corpus: EncodedCorpus) -> Engine:
+        """Return the engine of a run on a corpus."""
         if self.name == "local":
             return ENGINES[self.name](training, tell)
-        return ENGINES[self.name](training, tell, address=self.address or "auto", mixed=self.mixed)
+        return ENGINES[self.name](training, tell, corpus, self.mixed)
 
 
 LOCAL = EngineChoice()

@@ -165,8 +165,8 @@ def start(
     require_model_or_nothing(folder)
     with files.Lock(folder):
         _require_no_checkpoint(folder)
-        with files.working_folder(folder) as work:
-            text = RunText(absolute(sources), work, report)
+        with files.working_folder(folder) as work, engine.connected():
+            text = RunText(absolute(sources), work, report, engine)
             return Run(text, folder, settings, None, report).train(stop, engine)
 
 
@@ -235,8 +235,8 @@ def resume(
         engine.require_usable(settings)
         places = checkpoint.sources if sources is None else absolute(sources)
         require_not_typed(places)
-        with files.working_folder(folder) as work:
-            text = RunText(places, work, report)
+        with files.working_folder(folder) as work, engine.connected():
+            text = RunText(places, work, report, engine)
             return Run(text, folder, settings, checkpoint, report).train(stop, engine)
 
 
@@ -276,11 +276,16 @@ def absolute(sources: Sequence[str | Path]) -> list[str]:
 
 
 class RunText:
-    """The text of a run or of several replicas, which is read when it is first asked for."""
+    """The text of a run or of several replicas, which is read when it is first asked for.
 
-    def __init__(self, sources: Sequence[str], work: Path, report: Report) -> None:
+    It is read by this process, or by the machines of the engine.
+    """
+
+    def __init__(
+        self, sources: Sequence[str], work: Path, report: Report, engine: EngineChoice = LOCAL
+    ) -> None:
         self.sources, self.work = sources, work
-        self._report = report
+        self._report, self._engine = report, engine
         self._read: tuple[EncodedCorpus, EncodedCorpus | None, dict[str, Any]] | None = None
 
     def read(
@@ -288,14 +293,21 @@ class RunText:
     ) -> tuple[EncodedCorpus, EncodedCorpus | None, dict[str, Any]]:
         """Return the text as ids, that to validate on, and the facts of both for a checkpoint."""
         if self._read is None:
-            corpus = _encoded(
-                self.sources,
-                settings,
-                self.work / "corpus",
-                known=known,
-                phrases=phrases,
-                report=self._report,
-            )
+            folder, corpus = self.work / "corpus", None
+            if phrases is None and not settings.phrases and not settings.resample:
+                corpus = self._engine.read(
+                    self.sources, settings, known, folder, self._progress, self._report
+                )
+            if corpus is None:
+                limits.require_for_ids(self.work.parent, self.sources, settings)
+                corpus = _encoded(
+                    self.sources,
+                    settings,
+                    folder,
+                    known=known,
+                    phrases=phrases,
+                    progress=self._progress,
+                )
             valid = None
             if settings.valid is not None:
                 folder = self.work / "valid"
@@ -304,6 +316,9 @@ class RunText:
                 )
             self._read = corpus, valid, _text_facts(self.sources, settings, corpus, valid)
         return self._read
+
+    def _progress(self, done: int, total: int) -> None:
+        self._report(Reading(done, total))
 
 
 class Run:
@@ -322,7 +337,6 @@ class Run:
         self._before = {} if checkpoint is None else checkpoint.differences  # see `_differences`
         self._report = report
         self._unheard: OSError | None = None  # an error of reporting a notice
-        limits.require_for_ids(folder, text.sources, settings)
         # 1. The model that is updated. A resumed run needs only what the checkpoint holds of it.
         model, self.earlier = None, None
         if checkpoint is not None:
@@ -426,7 +440,7 @@ class Run:
     def train(self, stop: Stop, chosen: EngineChoice = LOCAL) -> Trained:
         """Train to the end and save the model; raises Stopped where `stop` asks for it."""
         training = self.training
-        engine = chosen.make(training, self._tell)
+        engine = chosen.make(training, self._tell, self.corpus)
         self._take_snapshot()
         try:
             # Overflow is found by the training loop, which raises an error of its own.
@@ -597,7 +611,7 @@ def _encoded(
     vocabulary: Vocabulary | None = None,
     known: Known | None = None,
     phrases: Phrases | None = None,
-    report: Report | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> EncodedCorpus:
     folder.mkdir()
     labels = TASKS[settings.task].label_kind
@@ -609,7 +623,7 @@ def _encoded(
         vocabulary=vocabulary,
         known=known,
         phrases=phrases,
-        progress=None if report is None else lambda *sizes: report(Reading(*sizes)),
+        progress=progress,
     )
 
 
@@ -626,8 +640,9 @@ def _text_facts(
     """Return digests that tell one text from another; and sizes and times, for error messages."""
     words = hashlib.sha256(corpus.vocabulary.to_bytes())
     words.update(np.array([len(corpus.ids), corpus.lines], np.int64).tobytes())
-    sizes_and_times = {}
-    for source in find_sources([*sources, *filter(None, [settings.valid])]):
+    sizes_and_times = {part.name: list(part.stored) for part in corpus.parts}
+    read_here = [] if corpus.parts else sources
+    for source in find_sources([*read_here, *filter(None, [settings.valid])]):
         if source.path != STDIN:
             try:
                 sizes_and_times[source.path] = list(size_and_time(source.path))

@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 
 import embedcli
-from embedcli.errors import ConfigError, TrainingError, WorkerError
+from embedcli.errors import ConfigError, EmbedError, TrainingError, WorkerError
+from embedcli.text.encode import PlacedPart, encode
+from embedcli.text.parts import Codes, PartIds
 from embedcli.training import cluster as engine
+from embedcli.training import reading, run
 from embedcli.training.engines import Notice, Round
 from embedcli.training.loop import Training
 from embedcli.training.run import Stopped
@@ -37,8 +40,12 @@ PATIENCE = 120.0  # seconds after which a condition is taken never to come
 @pytest.fixture
 def training(tmp_path):
     """A run of two shards in this process."""
+    return make_training(tmp_path)
+
+
+def make_training(folder):
     task = make_task(
-        tmp_path, planted_lines(120, 1), task="skipgram", optimizer="adagrad", epochs=3, shards=2,
+        folder, planted_lines(120, 1), task="skipgram", optimizer="adagrad", epochs=3, shards=2,
         batch_size=16, tile=16, tile_negatives=8, group=2,
     )  # fmt: skip
     return Training(task, task.settings, plan=Plan(task.batches, task.settings.epochs, 2, 2, 4))
@@ -61,8 +68,9 @@ def nodes():
 
 
 @pytest.fixture
-def train(tmp_path):
+def train(tmp_path, monkeypatch):
     (tmp_path / "corpus.txt").write_text(TEXT)
+    monkeypatch.setattr(reading, "SMALLEST", 300)
 
     def go(out="m", **other):
         settings = {} if other.get("resume") else SETTINGS
@@ -117,11 +125,13 @@ VARIANTS = {
     "half": {"task": "cbow", "change_dtype": "float16"},
     "subwords": {"task": "skipgram", "min_n": 1, "max_n": 3},
     "classify": {"task": "classify", "batch_size": 2, "hidden": 3, "valid_share": 0.2},
+    "regress": {"task": "regress", "batch_size": 2, "word_ngrams": 2},
 }
 
 
-def test_any_number_of_machines_gives_the_same_bytes(nodes, train):
+def test_any_number_of_machines_gives_the_same_bytes(nodes, train, monkeypatch):
     local = {name: train(f"{name}-local", **each).digest for name, each in VARIANTS.items()}
+    monkeypatch.setattr(run, "encode", lambda *_, **__: pytest.fail("the text was read here"))
     for machines, names in ((1, ["skipgram"]), (2, ["skipgram"]), (3, VARIANTS)):
         for name in names:
             events = []
@@ -160,7 +170,13 @@ def test_a_process_that_is_killed_costs_its_round(nodes, train, at_round):
 
 def test_a_node_that_joins_takes_part(nodes, train, at_round, monkeypatch):
     monkeypatch.setattr(engine, "LOOK_FOR_MACHINES", 0.0)
-    events, report = at_round(3, lambda: nodes.add_node(**NODE))
+    lost = nodes.add_node(**NODE)
+
+    def exchange():
+        nodes.remove_node(lost)  # with the ids of what it read, which the new one needs
+        nodes.add_node(**NODE)
+
+    events, report = at_round(3, exchange)
     with pytest.raises(Stopped):
         train(
             engine="ray",
@@ -247,6 +263,8 @@ class Method:
             found = getattr(actor.replica, self.name)(*given)
         except ray.exceptions.RayError as error:
             refs = [Ref(error=error)] * self.returns
+        except EmbedError as error:
+            refs = [Ref(error=ray.exceptions.RayTaskError(self.name, "", error))] * self.returns
         else:
             parts = [found] if self.returns == 1 else found
             refs = [Ref(pickle.dumps(each)) for each in parts]
@@ -297,10 +315,51 @@ class Cluster:
         self.calls.append((actor.node[:1], "kill"))
 
 
-def on(cluster, training, said):
-    made = engine.RayEngine(training, lambda notice: said.append(notice.text))
+def on(cluster, training, said, corpus=None):
+    made = engine.RayEngine(training, lambda notice: said.append(notice.text), corpus)
     made._ray = cluster
     return made
+
+
+def test_a_machine_that_cannot_fetch_the_text_is_left_out(training, tmp_path, monkeypatch):
+    # 1. The text is one part, of which the first machine gets the ids, and the second does not.
+    (tmp_path / "text").mkdir()
+    corpus = encode([tmp_path / "train.txt"], training.settings, folder=tmp_path / "text")
+    ids, ends = np.array(corpus.ids), np.array(corpus.offsets[1:])
+    words, none = np.arange(len(corpus.vocabulary), dtype=np.int32), np.zeros(0, np.int32)
+    held = {
+        "ids": PartIds("a", "digest", ids, ends, none, np.zeros(len(ends), np.int64)),
+        "codes": Codes(words, None),
+    }
+    real, fetched = engine.result, []
+
+    def result(ray, ref, limit):
+        if not isinstance(ref, str):
+            return real(ray, ref, limit)
+        fetched.append(ref)
+        if len(fetched) > len(held):
+            raise engine.LostError("waited 600 s")
+        return held[ref]
+
+    monkeypatch.setattr(engine, "result", result)
+    part = PlacedPart("ids", "codes", "digest", "train.txt", (1, 1))
+    corpus = corpus._replace(parts=(part,))
+    # 2. No ids are sent, and the first machine trains as this one.
+    parted = engine.PartedTask.of(training.task, corpus)
+    assert len(parted.corpus.ids) == len(parted.corpus.offsets) == 0
+    alone = make_training(tmp_path / "alone")
+    next(alone.steps())
+    cluster, said = Cluster("a", "b"), []
+    steps = training.steps(on(cluster, training, said, corpus))
+    next(steps)
+    assert [machine.name for machine in training.engine.round.machines] == ["a (aaaaaa)"]
+    training.complete()
+    for name, array in alone.state.arrays().items():
+        assert np.array_equal(array, training.state.arrays()[name]), name
+    assert any(
+        "b (bbbbbb) could not make a replica (the ids of train.txt: w" in text for text in said
+    )
+    steps.close()
 
 
 def test_a_machine_that_differs_is_left_out_whatever_its_place(training, monkeypatch):
