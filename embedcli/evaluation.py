@@ -367,12 +367,12 @@ def classification(
         labelled = np.flatnonzero(targets.given)  # (B,)
         texts, targets = read.take(labelled), targets.numbered_as(names).take(labelled)
     # 2. Score some texts at a time; ranks go by logits, as probabilities are rounded to 1 or 0.
-    size = len(names)
+    number, size = len(labelled), len(names)
     right, predicted, support = np.zeros((3, size), np.int64)  # (C,) each
     confusion = None if predictor.multi_label else np.zeros((size, size), np.int64)  # (C, C)
     hits, exact = dict.fromkeys(ks, 0), 0
-    for start in range(0, len(texts), _TEXTS_AT_ONCE):
-        some = np.arange(start, min(start + _TEXTS_AT_ONCE, len(texts)))
+    for start in range(0, number, _TEXTS_AT_ONCE):
+        some = np.arange(start, min(start + _TEXTS_AT_ONCE, number))
         truth = targets.take(some).multi_hot()  # (B, C)
         logits = np.full(truth.shape, -np.inf)  # (B, C)
         logits[:, : len(predictor.labels)] = predictor.outputs(texts.take(some))
@@ -392,19 +392,19 @@ def classification(
     labels = metrics.label_scores(right, predicted, support)
     total, most = int(support.sum()), int(support.argmax())
     return Classification(
-        texts=len(texts),
+        texts=number,
         known_words=predictor.coverage.known,
         unknown_words=predictor.coverage.unknown,
         names=names,
-        accuracy=exact / len(texts),
+        accuracy=exact / number,
         micro_f1=metrics.f1(int(right.sum()), int(predicted.sum()), total),
         macro_f1=labels.macro_f1,
         labels=labels,
-        precision_at={k: hits[k] / (len(texts) * min(k, size)) for k in ks},
+        precision_at={k: hits[k] / (number * min(k, size)) for k in ks},
         recall_at={k: hits[k] / total for k in ks},
         confusion=confusion,
         baseline_label=names[most],
-        baseline=float(support[most] / len(texts)),
+        baseline=float(support[most] / number),
         composed_words=predictor.coverage.composed,
         too_long_words=predictor.coverage.too_long,
     )
