@@ -39,7 +39,7 @@ from embedcli.formats.fasttext_bin import (
     SUPERVISED,
     FastText,
 )
-from embedcli.nn.layers import sum_rows
+from embedcli.storage.arrays import sum_rows
 from embedcli.table import lengths
 from embedcli.text.corpus import Corpus
 from embedcli.text.labels import ClassNames, ClassTargets, LabelKind, parse_labels

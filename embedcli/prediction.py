@@ -19,7 +19,7 @@ from embedcli.fasttext import FastTextPredictor
 from embedcli.formats.base import Options
 from embedcli.formats.fasttext_bin import FastText, open_model
 from embedcli.model import Model, load_model
-from embedcli.nn.layers import sum_rows
+from embedcli.storage.arrays import sum_rows
 from embedcli.table import EmbeddingTable
 from embedcli.tasks import TASKS
 from embedcli.tasks.supervised import NGRAMS, Network, Supervised

@@ -39,8 +39,8 @@ from embedcli.formats.base import (
     write_blocks,
 )
 from embedcli.model import Model
-from embedcli.nn.layers import sum_rows
 from embedcli.quantize import CENTROIDS, ProductRows
+from embedcli.storage.arrays import sum_rows
 from embedcli.storage.files import atomic_write
 from embedcli.table import EmbeddingTable, Part
 from embedcli.text.ngrams import character_ngrams

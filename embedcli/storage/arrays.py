@@ -1,4 +1,4 @@
-"""Arrays in `.npy` files: written in chunks, and memory-mapped after a check of the header."""
+"""Arrays in `.npy` files, written in chunks and memory-mapped; and sums of rows by their ids."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from embedcli.storage import files
 
 _CHUNK = 1 << 20
 _MAX_HEADER = 10_000
+_FEW_TEXTS = 8  # so many longest texts are summed one by one
+_ROWS_AT_ONCE = 1 << 15  # of a long text
+_FEW_NUMBERS = 16  # of a row, so that sums of slices are fast
+_FEW_ROWS = 1 << 17  # so that all may be copied
 _HEADER_READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -34,6 +38,43 @@ class RowSource(Protocol):
 
     def __getitem__(self, ids: Any, /) -> NDArray[Any]:
         """Return the rows of an array or a slice of ids, (N, D)."""
+
+
+def sum_rows(rows: RowSource, ids: NDArray[Any], offsets: NDArray[Any]) -> NDArray[np.float32]:
+    """Sum the rows of each text's ids, (B, D), without a tape.
+
+    The first rows of all texts are added at once, then the second of all that have so many, and so
+    on: each row costs a gather and an addition, where `np.add.reduceat` over the first axis costs
+    ten times that. Of rows of a few numbers it costs a tenth.
+
+    >>> sum_rows(np.float32([[1], [2], [4]]), np.array([0, 2, 1]), np.array([0, 2, 2, 3])).tolist()
+    [[5.0], [0.0], [2.0]]
+    """
+    lengths = np.diff(offsets)  # (B,)
+    if rows.shape[1] <= _FEW_NUMBERS and offsets[-1] <= _FEW_ROWS:
+        sums = np.zeros((len(lengths), rows.shape[1]), np.float32)  # (B, D)
+        filled = np.flatnonzero(lengths)
+        if len(filled):
+            taken = rows[ids[: offsets[-1]]]  # (N, D)
+            sums[filled] = np.add.reduceat(taken, offsets[filled], axis=0)
+        return sums
+    # 1. Order the texts by their lengths, the longest first.
+    order = np.argsort(-lengths, kind="stable")
+    starts, lengths = offsets[:-1][order], lengths[order]
+    sums = np.zeros((len(order), rows.shape[1]), np.float32)  # (B, D)
+    # 2. Add the i-th row of every text that is longer than i.
+    longer = np.searchsorted(-lengths, -np.arange(lengths.max(initial=0)))  # (L,) texts
+    many = int(np.count_nonzero(longer >= _FEW_TEXTS))
+    for place, texts in enumerate(longer[:many].tolist()):
+        sums[:texts] += rows[ids[starts[:texts] + place]]
+    # 3. Add the rest of the longest texts.
+    for text in range(longer[many] if many < len(longer) else 0):
+        end = starts[text] + lengths[text]
+        for start in range(starts[text] + many, end, _ROWS_AT_ONCE):
+            sums[text] += rows[ids[start : min(start + _ROWS_AT_ONCE, end)]].sum(axis=0)
+    ordered = np.empty_like(sums)
+    ordered[order] = sums
+    return ordered
 
 
 def npy_header(shape: tuple[int, ...], dtype: DTypeLike) -> bytes:

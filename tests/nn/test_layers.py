@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 
@@ -9,7 +7,7 @@ from embedcli.autodiff.check import check_gradient
 from embedcli.autodiff.rows import RowGrad
 from embedcli.autodiff.tensor import Tensor
 from embedcli.nn.initializers import glorot, initial_rows
-from embedcli.nn.layers import POOLS, Dense, Embedding, flatten, sum_rows
+from embedcli.nn.layers import POOLS, Dense, Embedding, flatten
 from embedcli.nn.losses import squared_loss
 from embedcli.nn.optimizers import RMSprop
 
@@ -94,16 +92,3 @@ def test_the_old_question_s_network_learns() -> None:
     assert losses[0] == pytest.approx(0.5, abs=0.05)
     assert losses[-1] < 0.01
     assert all(one.dtype == np.float32 for one in parameters)
-
-
-@pytest.mark.parametrize("dim", [3, 40])
-@pytest.mark.parametrize("lengths", [[0, 2, 0, 1, 0], [5, 90, 0, 3] * 4, [0, 0], []])
-def test_rows_of_texts_are_summed(dim: int, lengths: list[int]) -> None:
-    rng = np.random.default_rng(0)
-    rows = rng.normal(size=(50, dim)).astype(np.float32)
-    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    ids = rng.integers(0, 50, offsets[-1] + 2)  # the last two belong to no text
-    expected = [rows[ids[start:end]].sum(axis=0) for start, end in pairwise(offsets)]
-    found = sum_rows(rows, ids, offsets)
-    assert found.shape == (len(lengths), dim)
-    np.testing.assert_allclose(found, np.reshape(expected, found.shape), rtol=1e-4, atol=1e-5)

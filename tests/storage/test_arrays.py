@@ -1,11 +1,12 @@
 import contextlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedcli.storage.arrays import map_npy, map_npz, npy_chunks
+from embedcli.storage.arrays import map_npy, map_npz, npy_chunks, sum_rows
 
 arrays = st.sampled_from(["<f4", "<f8", "<i8", "|u1"]).flatmap(
     lambda kind: st.lists(st.integers(0, 4), max_size=3).map(
@@ -79,3 +80,16 @@ def test_a_changed_npz_gives_arrays_or_a_value_error(tmp_path_factory, place, va
     path.write_bytes(data)
     with contextlib.suppress(ValueError):
         map_npz(path)
+
+
+@pytest.mark.parametrize("dim", [3, 40])
+@pytest.mark.parametrize("lengths", [[0, 2, 0, 1, 0], [5, 90, 0, 3] * 4, [0, 0], []])
+def test_rows_of_texts_are_summed(dim, lengths):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(50, dim)).astype(np.float32)
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    ids = rng.integers(0, 50, offsets[-1] + 2)  # the last two belong to no text
+    expected = [rows[ids[start:end]].sum(axis=0) for start, end in pairwise(offsets)]
+    found = sum_rows(rows, ids, offsets)
+    assert found.shape == (len(lengths), dim)
+    np.testing.assert_allclose(found, np.reshape(expected, found.shape), rtol=1e-4, atol=1e-5)
