@@ -9,7 +9,7 @@ import pytest
 from embedcli import formats
 from embedcli.errors import FormatError
 from embedcli.formats.base import Options
-from embedcli.nn import layers
+from embedcli.storage import arrays
 
 WORDS = ["</s>", "a", "naïve", "हिन्दी", "word"]
 COUNTS = [9, 7, 5, 3, 1]
@@ -168,7 +168,7 @@ def test_a_compressed_model(tmp_path, rows):
 
 def test_ngrams_are_summed_in_parts(tmp_path, rows, monkeypatch):
     whole = read(tmp_path, model(rows)).table.vectors
-    monkeypatch.setattr(layers, "_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(arrays, "_ROWS_AT_ONCE", 2)
     np.testing.assert_allclose(read(tmp_path, model(rows)).table.vectors, whole, rtol=1e-6)
 
 
