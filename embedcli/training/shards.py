@@ -27,7 +27,9 @@ from embedcli.config import TrainSettings, tokens_of
 from embedcli.errors import ConfigError
 from embedcli.parallel import shared_array
 
-LONGEST_ROUND = 1_000_000  # tokens of a shard that `auto` chooses at most
+LONGEST_ROUND = 1_000_000  # tokens of a shard that `auto` chooses at most,
+MANY_SHARDS = 5  # or where there are so many,
+LONGEST_OF_MANY = 320_000  # of all shards together
 ROUND_GROWTH = 4  # how many times as long the last round of a run is as the first
 ROWS_AT_ONCE = 512  # whose changes fit the cache of one core
 
@@ -73,7 +75,8 @@ class Plan:
         per_batch = tokens / batches
         if settings.round == "auto":
             length = plan.longest(recommended_rounds(shards))
-            length = min(length, int(LONGEST_ROUND / per_batch))
+            most = LONGEST_ROUND if shards < MANY_SHARDS else LONGEST_OF_MANY // shards
+            length = min(length, int(most / per_batch))
         else:
             length = round(tokens_of(settings.round) / per_batch)
         plan = replace(plan, length=max(length, 1))
@@ -176,8 +179,9 @@ class Plan:
 def recommended_rounds(shards: int) -> int:
     """Return how many rounds are enough that several shards learn what one would.
 
-    So many are short of one shard by less than .01 of correlation, the mean of docs/benchmarks.md;
-    what is missing was about proportional to the square of the shards, and to 1 / rounds.
+    Where these are not too long (`LONGEST_ROUND`), so many are short of one shard by less than .01
+    of correlation, the mean in docs/benchmarks.md; what is missing was about proportional to the
+    square of the shards, and to 1 / rounds.
     """
     return max(50, 4 * shards**2)
 
