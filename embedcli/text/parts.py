@@ -126,8 +126,8 @@ def digests(parts: Sequence[Source]) -> tuple[str, list[str], str]:
     """Return the SHA-256 of a file, those of its parts, and the name of this machine."""
     whole, each = hashlib.sha256(), []
     for part in parts:
-        with open_source(part, 1) as (opened, _):
-            while data := opened.read(READ):
+        with open_source(part, 1) as (opened, content):
+            while data := content.read(READ):
                 whole.update(data)
             each.append(opened.finish())
     return whole.hexdigest(), each, platform.node()
@@ -149,8 +149,8 @@ def read_part(
         except CorpusError:
             if not source.start:
                 raise
-            with open_source(source._replace(start=0, end=source.start), 1) as (opened, _):
-                lines = sum(data.count(b"\n") for data in iter(lambda: opened.read(READ), b""))
+            with open_source(source._replace(start=0, end=source.start), 1) as (_, content):
+                lines = sum(data.count(b"\n") for data in iter(lambda: content.read(READ), b""))
             # Once more, to tell the line of the file.
             text = _read(source._replace(line=1 + lines), settings, labels, Path(name))
         names = text.codec.names if isinstance(text.codec, ClassNames) else ()

@@ -245,17 +245,22 @@ class Opened:
 
     def at(self, place: int, size: int) -> bytes:
         """Return up to `size` bytes from a place on, which are neither counted nor hashed."""
-        self._file.seek(place)
-        return bytes(self._file.read(size))
+        with _read_errors(self.name):
+            self._file.seek(place)
+            return bytes(self._file.read(size))
 
     def finish(self) -> str:
-        """Read what is left and return the SHA-256; raises CorpusError if the file changed."""
-        while self.read(READ):
-            pass
-        if self._before is not None and (
-            self._state() != self._before or self.size < self.expected
-        ):
-            self._refuse_change()
+        """Read what is left and return the SHA-256.
+
+        Raises CorpusError if the file changed, or cannot be read any more.
+        """
+        with _read_errors(self.name):
+            while self.read(READ):
+                pass
+            if self._before is not None and (
+                self._state() != self._before or self.size < self.expected
+            ):
+                self._refuse_change()
         return self._hash.hexdigest()
 
     def close(self) -> None:

@@ -9,7 +9,9 @@ import pytest
 import embedcli
 from embedcli.config import TextSettings
 from embedcli.errors import CorpusError
+from embedcli.text import addresses
 from embedcli.text.corpus import Corpus
+from embedcli.text.parts import digests
 from embedcli.text.sources import Source, find_sources
 
 fsspec = pytest.importorskip("fsspec", reason="needs fsspec: pip install 'embedcli[fsspec]'")
@@ -92,6 +94,23 @@ def test_a_file_that_changes_while_it_is_read_is_refused(memory):
     memory.pipe("/corpus/a.txt", b"other words, more of them\n" * 3)
     with pytest.raises(CorpusError, match="changed while it was read, from 27 bytes to 78"):
         list(blocks)
+
+
+def test_a_file_that_is_gone_while_it_is_read_is_one_error(memory):
+    blocks = Corpus(["memory://corpus/a.txt"], PLAIN).blocks()
+    next(blocks)
+    memory.rm("/corpus/a.txt")
+    with pytest.raises(CorpusError, match=r"a\.txt: No such file; expected a readable file"):
+        list(blocks)
+
+
+def test_a_file_that_is_cut_off_while_it_is_hashed_is_one_error(memory, monkeypatch):
+    def cut_off(*_):
+        raise OSError("connection reset")
+
+    monkeypatch.setattr(addresses.RemoteFile, "readinto", cut_off)
+    with pytest.raises(CorpusError, match=r"a\.txt: connection reset; expected a readable file"):
+        digests([Source("memory://corpus/a.txt")])
 
 
 class Forbidden(fsspec.AbstractFileSystem):
