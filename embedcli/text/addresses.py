@@ -34,20 +34,33 @@ def files_at(address: str) -> list[str]:
         # A chain of systems is taken as it is. A server of HTTP sends whole files for a folder's.
         if "::" in address or system.isfile(path):
             return [address]
-        found = {path: {"type": "directory"}} if system.isdir(path) else {}
-        if not found and not glob.has_magic(path):
+        if system.isdir(path):
+            root, found = address, {path: {"type": "directory"}}
+        elif glob.has_magic(path):
+            root, found = _folder_above(address), system.glob(path, detail=True)
+        else:
             return [address]  # which is not there, as opening it will say
-        found = found or system.glob(path, detail=True)
+        above = _system(root)[1]
         names = {
             name
             for place, info in found.items()
             for name in ([place] if info["type"] == "file" else system.find(place))
-            if not any(part.startswith(".") for part in name.removeprefix(path).split("/"))
+            if not any(part.startswith(".") for part in name.removeprefix(above).split("/"))
         }
     if not names:
         raise CorpusError(f"{address}: no file there; expected some", "check the folder or pattern")
-    root = address.rstrip("/").removesuffix(path)
-    return [root + name for name in sorted(names, key=lambda name: name.split("/"))]
+    root = root if root.endswith("/") else root + "/"
+    return [
+        root + name.removeprefix(above).lstrip("/")
+        if name.startswith(above)
+        else system.unstrip_protocol(name)  # a page of HTTP may link to files elsewhere
+        for name in sorted(names, key=lambda name: name.split("/"))
+    ]
+
+
+def _folder_above(pattern: str) -> str:
+    """Return the folder of an address that holds all that a pattern may match."""
+    return re.split(r"[*?[]", pattern, maxsplit=1)[0].rpartition("/")[0] + "/"
 
 
 class RemoteFile(io.RawIOBase):

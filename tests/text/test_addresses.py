@@ -10,6 +10,7 @@ import embedcli
 from embedcli.config import TextSettings
 from embedcli.errors import CorpusError
 from embedcli.text import addresses
+from embedcli.text.addresses import files_at
 from embedcli.text.corpus import Corpus
 from embedcli.text.parts import digests
 from embedcli.text.sources import Source, find_sources
@@ -55,6 +56,17 @@ def test_a_folder_a_pattern_and_files_give_the_bytes_of_the_local_ones(memory, f
     assert read("memory://corpus/b/c.txt", folder / "a.txt") == read(
         folder / "b/c.txt", folder / "a.txt"
     )
+
+
+def test_a_pattern_finds_files_in_a_hidden_folder_that_it_names(memory):
+    memory.pipe("/.data/a.txt", b"wind\n")
+    memory.pipe("/.data/.old/a.txt", b"no\n")
+    assert files_at("memory://.data/*") == ["memory://.data/a.txt"]
+
+
+def test_a_folder_whose_path_is_not_written_in_its_address_is_read(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    assert read("file://corpus") == read("file://corpus/*") == read(folder)
 
 
 def test_training_on_addresses_gives_the_table_of_the_files(memory, folder, tmp_path):
