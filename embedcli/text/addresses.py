@@ -6,7 +6,7 @@ import glob
 import io
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from embedcli.errors import CorpusError
@@ -77,8 +77,20 @@ class RemoteFile(io.RawIOBase):
         """Return the size of the file, and a key that changes with it; None if it has no size."""
         with _errors():
             self._system.invalidate_cache()
-            size = self._system.info(self._path).get("size")
-            return None if size is None else (int(size), self._system.ukey(self._path))
+            info = dict(self._system.info(self._path))
+            if info.get("size") is None:
+                return None
+            key = self._system.ukey(self._path)
+            if info.pop("time", None) is not None:  # of the last access, by SFTP and SMB
+                key = str(info)
+            return int(info["size"]), key
+
+    def close(self) -> None:
+        """Close the file of the library too; what that raises is of no interest after reading."""
+        if not self.closed:
+            super().close()
+            with suppress(Exception):
+                self._file.close()
 
     def readable(self) -> bool:
         """Return True."""

@@ -2,6 +2,8 @@
 
 import builtins
 import gzip
+import io
+import itertools
 import sys
 
 import pytest
@@ -13,7 +15,7 @@ from embedcli.text import addresses
 from embedcli.text.addresses import files_at
 from embedcli.text.corpus import Corpus
 from embedcli.text.parts import digests
-from embedcli.text.sources import Source, find_sources
+from embedcli.text.sources import Source, find_sources, open_source
 
 fsspec = pytest.importorskip("fsspec", reason="needs fsspec: pip install 'embedcli[fsspec]'")
 
@@ -123,6 +125,32 @@ def test_a_file_that_is_cut_off_while_it_is_hashed_is_one_error(memory, monkeypa
     monkeypatch.setattr(addresses.RemoteFile, "readinto", cut_off)
     with pytest.raises(CorpusError, match=r"a\.txt: connection reset; expected a readable file"):
         digests([Source("memory://corpus/a.txt")])
+
+
+def test_a_file_is_closed_with_its_source(folder):
+    with open_source(Source(f"file://{folder}/a.txt"), 1) as (opened, _):
+        file = opened._file._file
+        assert not file.closed
+    assert file.closed
+
+
+class Read(fsspec.AbstractFileSystem):
+    """A system that tells, as SFTP does, when a file was last read."""
+
+    protocol = "read"
+    cachable = False
+    times = itertools.count()
+
+    def info(self, path, **_):
+        return {"name": path, "size": 5, "type": "file", "time": next(self.times), "mtime": 1}
+
+    def _open(self, path, *_, **__):
+        return io.BytesIO(b"wind\n")
+
+
+def test_the_time_of_the_last_access_is_no_change():
+    fsspec.register_implementation("read", Read, clobber=True)
+    assert read("read://a.txt")[0] == b"wind\n"
 
 
 class Forbidden(fsspec.AbstractFileSystem):
