@@ -13,6 +13,9 @@ from embedcli.errors import CorpusError
 
 _ADDRESS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]+::)*[A-Za-z][A-Za-z0-9+.-]+://")
 
+# Of GitHub and Git, what stands there is a repository and a branch.
+_PASSWORD = re.compile(r"\b(?!git(?:hub)?:)([A-Za-z][A-Za-z0-9+.-]+)://([^/:@]*):[^/]+@")
+
 
 def is_address(place: str) -> bool:
     """Return whether a name is an address, and not a path.
@@ -122,7 +125,17 @@ class RemoteFile(io.RawIOBase):
 
 
 def _system(address: str) -> tuple[Any, str]:
-    """Return the file system of an address, and the path in it."""
+    """Return the file system of an address, and the path in it.
+
+    Raises CorpusError for one with a password, which checkpoints and messages would repeat.
+    """
+    if secret := _PASSWORD.search(address):
+        name, user = secret.groups()
+        raise CorpusError(
+            f"{name}://{user}:***@...: found a password; expected an address without one",
+            f"{name}://{user}@..., with FSSPEC_{name.upper()}_PASSWORD in the environment, or "
+            "what else its library reads",
+        )
     try:
         import fsspec
     except ImportError:

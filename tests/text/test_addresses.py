@@ -185,6 +185,24 @@ def test_what_cannot_be_read_is_one_error(memory, address, message):
         read(address)
 
 
+@pytest.mark.parametrize(
+    "address", ["read://me:secret@host/a.txt", "zip://*::read://me:secr@et@host:21/a.zip"]
+)
+def test_an_address_with_a_password_is_refused_and_not_repeated(address, tmp_path):
+    with pytest.raises(CorpusError) as found:
+        embedcli.train(address, tmp_path / "m")
+    assert found.value.message.startswith("read://me:***@...: found a password")
+    assert "FSSPEC_READ_PASSWORD" in found.value.hint
+    assert "secr" not in found.value.message + found.value.hint
+
+
+@pytest.mark.parametrize(
+    "address", ["memory://corpus/a:b@c.txt", "read://user@host:21/a.txt", "github://a:b@main/c.txt"]
+)
+def test_what_is_no_password_is_taken_for_none(address):
+    assert addresses._PASSWORD.search(address) is None
+
+
 def test_a_missing_library_is_named(monkeypatch):
     real = builtins.__import__
 
