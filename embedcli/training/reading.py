@@ -100,7 +100,8 @@ def on(node: Node, *, only: bool) -> Any:
 def result(ray: Any, ref: Any, limit: float) -> Any:
     """Return a result.
 
-    Raises LostError if it is lost; an EmbedError of the machine is raised as it is.
+    Raises LostError if it is lost, or the machine lacks what it takes, such as memory or this
+    package; an EmbedError of the machine is raised as it is.
     """
     errors = ray.exceptions
     try:
@@ -109,13 +110,20 @@ def result(ray: Any, ref: Any, limit: float) -> Any:
         raise LostError(f"waited {limit:.0f} s") from error
     except errors.RayTaskError as error:
         cause = error.cause
-        if isinstance(cause, (WorkerError, errors.RayError)):
+        if isinstance(cause, WorkerError):
             raise LostError(str(cause)) from error
+        if isinstance(cause, (errors.RayError, OSError, MemoryError)):
+            raise LostError(_first_line(cause)) from error
         if isinstance(cause, EmbedError):
             raise cause from None
         raise
     except errors.RayError as error:
-        raise LostError(str(error).splitlines()[0]) from error
+        raise LostError(_first_line(error)) from error
+
+
+def _first_line(error: BaseException) -> str:
+    """Return what an error says, without the traceback that Ray's have."""
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def read(

@@ -228,6 +228,31 @@ def test_machines_with_other_files_are_refused(ray, read, folder, tmp_path, file
         read(task="skipgram")
 
 
+def test_a_machine_without_the_package_reads_nothing_as_one_line_says(ray, read):
+    def around(node, function, *args):
+        if node == "b":
+            raise RayTaskError(RayError("No module named 'embedcli'\ntraceback: Traceback\n ..."))
+        return function(*args)
+
+    ray.around = around
+    _, said, _ = read(task="skipgram")
+    assert said == ["b (bbbbbb) reads no text: No module named 'embedcli'"]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"), [(MemoryError(), "MemoryError"), (OSError(28, "No space"), "No space")]
+)
+def test_a_machine_without_room_is_one_error(ray, read, error, message):
+    def around(node, function, *args):
+        if function is reading.read_part:
+            raise error
+        return function(*args)
+
+    ray.around = around
+    with pytest.raises(WorkerError, match=rf"the text could not be read \(.*{message}"):
+        read(task="skipgram")
+
+
 def test_a_part_that_is_lost_for_good_ends_the_run(ray, read):
     def around(node, function, *args):
         if function is reading.read_part:
