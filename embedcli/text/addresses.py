@@ -34,7 +34,7 @@ def files_at(address: str) -> list[str]:
     """
     system, path = _system(address)
     with _errors():
-        # A chain of systems is taken as it is. A server of HTTP sends whole files for a folder's.
+        # A chain of systems is taken as it is. Any page of HTTP that has links is a folder too.
         if "::" in address or system.isfile(path):
             return [address]
         if system.isdir(path):

@@ -35,7 +35,7 @@ from embedcli.text.words import Known, Words, kept_words, renumber, resolve_min_
 
 
 class PlacedPart(NamedTuple):
-    """A part of a text that another machine read: what its `PartIds` and `Numbers` are found by."""
+    """A part of a text that another machine read: what its `PartIds` and `Codes` are found by."""
 
     ids: Any
     codes: Any
