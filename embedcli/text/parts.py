@@ -38,8 +38,7 @@ class Part(NamedTuple):
     """What a part holds beside its ids."""
 
     machine: str  # that read it
-    size: int  # in bytes, as stored
-    digest: str  # SHA-256 of them
+    digest: str  # SHA-256 of its bytes
     words: bytes  # by first appearance, each ended by a newline
     counts: NDArray[np.int64]  # (v,)
     first_lines: NDArray[np.int64]  # (v,) line of the part, from 1
@@ -156,9 +155,15 @@ def read_part(
         names = text.codec.names if isinstance(text.codec, ClassNames) else ()
         words = text.words
         part = Part(
-            platform.node(), text.size, text.fingerprint, words.lines, words.counts,
-            words.first_lines, names, text.lines, text.too_long,
-        )  # fmt: skip
+            machine=platform.node(),
+            digest=text.fingerprint,
+            words=words.lines,
+            counts=words.counts,
+            first_lines=words.first_lines,
+            labels=names,
+            lines=text.lines,
+            too_long=text.too_long,
+        )
         ids = PartIds(
             part.machine,
             part.digest,
