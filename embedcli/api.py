@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from embedcli.errors import ConfigError, FormatError
 from embedcli.table import (
@@ -248,10 +248,16 @@ def tune(
     left_out = ("valid", "valid_share", "workers", "cache", "seed", "task")
     path = None if space is None else Path(space)
     searched = tuning.DIMS if dim == "auto" else tuning.read_space(chosen, path)
+    searched = tuple(each for each in searched if each.name not in given)
+    if not searched:
+        raise ConfigError(
+            "space: every setting to search is given",
+            "leave one out, or name others in --space FILE",
+        )
     search = tuning.Search(
         settings=chosen,
         given={name: value for name, value in kept.items() if name not in left_out},
-        space=tuple(each for each in searched if each.name not in given),
+        space=searched,
         metric=metric,
         seconds=math.inf if time is None else interval(time).seconds,
         trials=1 << 30 if trials is None else trials,
@@ -630,6 +636,9 @@ def evaluate(
     for k in ks:
         if k < 1:
             raise ConfigError(f"k: found {k}; expected a whole number from 1")
+    if task is not None and task not in get_args(Evaluation):
+        expected = ", ".join(get_args(Evaluation))
+        raise ConfigError(f"task: found {task!r}; expected one of {expected}")
     place = Path(path)
     if task in TASKS:
         kind = TASKS[task].label_kind

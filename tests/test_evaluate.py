@@ -7,7 +7,7 @@ import pytest
 import embedcli
 from embedcli import evaluation
 from embedcli.cli import main
-from embedcli.errors import CorpusError, VocabularyError
+from embedcli.errors import ConfigError, CorpusError, VocabularyError
 from embedcli.evaluation import (
     Pair,
     Question,
@@ -281,3 +281,9 @@ def test_texts_are_scored_a_few_at_a_time_to_the_same_numbers(tmp_path, monkeypa
     monkeypatch.setattr(evaluation.metrics, "hits_at_k", counted)
     np.testing.assert_equal(asdict(classification(model, [text], (1, 2))), asdict(whole))
     assert max(sizes) == 7
+
+
+@pytest.mark.parametrize("task", ["nonsense", "skipgram", ""])
+def test_an_unknown_kind_of_evaluation_is_one_error(task, tmp_path):
+    with pytest.raises(ConfigError, match=f"task: found '{task}'; expected one of similarity"):
+        embedcli.evaluate(tmp_path / "pairs.tsv", task=task)

@@ -281,6 +281,14 @@ def test_tasks_that_learn_from_counts_are_searched_too(tmp_path, task, line):
     assert found.best["dim"] == 2
 
 
+def test_a_search_without_a_setting_to_search_is_one_error(corpus):
+    given = {"lr": 0.1, "epochs": 2, "word_ngrams": None, "dim": 8}
+    with pytest.raises(ConfigError, match="every setting to search is given") as error:
+        tune(corpus, "t", **given)
+    assert "--space FILE" in error.value.hint
+    assert not (corpus.parent / "t").exists()
+
+
 def test_every_task_has_a_space():
     for task in TASKS:
         space = tuning.read_space(TrainSettings(task=task))
