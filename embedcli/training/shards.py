@@ -83,6 +83,7 @@ class Plan:
         fewest = recommended_rounds(shards) // 2
         if shards > batches or plan.total < fewest:
             longest = plan.longest(fewest)
+            longest_words = min(int(plan.length * per_batch), tokens // shards)
             hints = [f"--round {int(longest * per_batch)}"] if longest else []
             if settings.round == "auto":
                 fitting = bisect_left(
@@ -95,7 +96,7 @@ class Plan:
                 hints += ["leave out --shards and --round"]
             raise ConfigError(
                 f"shards: {shards} shards of {tokens // shards:,} words have {plan.total:,} rounds "
-                f"of at most {int(plan.length * per_batch):,} words in {epochs} epochs; expected "
+                f"of at most {longest_words:,} words in {epochs} epochs; expected "
                 f"{fewest} or more, as their tables drift apart",
                 ", or ".join(hints),
             )

@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -299,8 +300,12 @@ def test_a_corpus_with_too_few_rounds_is_refused_with_what_would_do(train):
     assert flag == "--round"
     train(task="skipgram", batch_size=16, round=value)
     assert few.value.hint.endswith(", or leave out --shards and --round")
-    with pytest.raises(ConfigError) as many:
+    with pytest.raises(ConfigError, match=r"2000 shards of \d+ words have 0 rounds of at") as many:
         train(task="skipgram", batch_size=16, shards=2000)
+    words, longest = re.search(
+        r"shards of (\d+) words .* at most (\d+) words", str(many.value)
+    ).groups()
+    assert longest == words
     flag, value = many.value.hint.split()
     assert flag == "--shards"
     train(task="skipgram", batch_size=16, shards=int(value))
