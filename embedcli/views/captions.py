@@ -130,9 +130,9 @@ def history(word: Word, say: Catalogue) -> list[str]:
     return [_place(word, say), _training(word, say), _move(word, say)]
 
 
-def parts(word: str, of: Sequence[PartOf], say: Catalogue) -> str:
-    """Return a word and its parts in a line."""
-    return f"{word} = " + ", ".join(part_cell(part, say) for part in of)
+def parts(label: str, of: Sequence[PartOf], say: Catalogue) -> str:
+    """Return a label, as of a word, and its parts in a line."""
+    return f"{label} " + ", ".join(part_cell(part, say) for part in of)
 
 
 def similar(word: Word) -> list[str]:

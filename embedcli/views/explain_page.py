@@ -106,7 +106,7 @@ def _stages(step: Step, say: Catalogue) -> Iterator[str]:
     )
     yield f"<noscript>{paragraph(say('page.no_script'))}</noscript>\n"
     parts = [say("step.parts_explained")] if step.composed else []
-    parts += [captions.parts(each.token, each.parts, say) for each in step.composed]
+    parts += [captions.parts(f"{each.token} =", each.parts, say) for each in step.composed]
     key = say("page.key_of_counts" if captions.asks_counts(step) else "page.key")
     bodies = {
         "look_up": [

@@ -100,7 +100,7 @@ def _step_parts(step: Step, say: Catalogue) -> Iterator[Part]:
     if step.composed:
         yield Sentences(say("step.parts_explained"))
     for each in step.composed:
-        yield Sentences(captions.parts(each.token, each.parts, say), color=INK)
+        yield Sentences(captions.parts(f"{each.token} =", each.parts, say), color=INK)
     yield Heading(say("step.answer"), 3)
     yield Sentences(captions.answer(step, say))
     yield Heading(say("step.forward"), 4)
@@ -126,7 +126,8 @@ def _word_parts(word: Word, say: Catalogue) -> Iterator[Part]:
     for sentence in captions.history(word, say):
         yield Sentences(sentence, size=14, color=INK)
     if word.parts:
-        yield Sentences(captions.parts(word.token, word.parts, say))
+        label = say("word.parts") if word.similar else f"{word.token} ="
+        yield Sentences(captions.parts(label, word.parts, say))
     if word.similar:
         yield Sentences(f"{say('word.similar')} {', '.join(captions.similar(word))}")
     key = "page.row_now" if word.id is None else "page.row_then_and_now"
