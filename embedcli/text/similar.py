@@ -35,8 +35,7 @@ class SimilarWords:
         self._vocabulary = vocabulary
         owners, buckets = NGRAMS.hashed(vocabulary.tokens(slice(None)))
         keys = np.unique(buckets << 32 | owners)  # (E,)
-        self._buckets, starts = np.unique(keys >> 32, return_index=True)  # (B,)
-        self._starts = np.append(starts, len(keys))  # (B + 1,)
+        self._buckets = keys >> 32  # (E,) ascending
         self._owners = (keys & 0xFFFFFFFF).astype(np.int32)  # (E,) ascending in each bucket
         self._sizes = np.bincount(self._owners, minlength=len(vocabulary))  # (V,) n-grams
         self.weights = lru_cache(1 << 14)(self._weights)
@@ -47,8 +46,8 @@ class SimilarWords:
         There are none where no word shares an n-gram and a character with it.
         """
         buckets = np.unique(NGRAMS.hashed([word])[1])
-        places = np.flatnonzero(np.isin(self._buckets, buckets))
-        owners = [self._owners[self._starts[each] : self._starts[each + 1]] for each in places]
+        starts, ends = (np.searchsorted(self._buckets, buckets, side) for side in ("left", "right"))
+        owners = [self._owners[start:end] for start, end in zip(starts, ends, strict=True)]
         shared = np.bincount(np.concatenate([*owners, []]).astype(np.int64))
         ids = np.flatnonzero(shared)
         cosine = shared[ids] / np.sqrt(self._sizes[ids] * max(len(buckets), 1))
