@@ -17,14 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedcli.storage.arrays import RowSource
+from embedcli.storage.arrays import RowSource, sum_rows
 from embedcli.table import Part
 from embedcli.text.similar import SimilarWords
 from embedcli.text.subwords import Subwords
 from embedcli.text.vocabulary import Vocabulary
 
 NGRAMS_WEIGHT = 0.003
-_NGRAMS_AT_ONCE = 1 << 14
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,19 +74,14 @@ class SubwordComposer:
 
         A word without known n-grams and words spelt like it has a vector of zeros.
         """
-        vectors = np.zeros((len(words), self._rows.shape[1]), np.float32)  # (N, D)
         # 1. Average the rows of the known n-grams.
         owners, buckets = self._parts.subwords.hashed(words)  # (G,)
         rows = self._parts.find(buckets)  # (G,)
         owners, rows = owners[rows >= 0], rows[rows >= 0]
-        order = np.argsort(owners, kind="stable")
-        owners, rows = owners[order], rows[order]
-        for start in range(0, len(rows), _NGRAMS_AT_ONCE):
-            some = rows[start : start + _NGRAMS_AT_ONCE]
-            found, first = np.unique(owners[start : start + len(some)], return_index=True)
-            ngrams = self._rows[some] / self._sizes[some, None]  # (n, D)
-            vectors[found] += np.add.reduceat(ngrams, first, axis=0)
+        distinct, ids = np.unique(rows[np.argsort(owners, kind="stable")], return_inverse=True)
+        ngrams = self._rows[distinct] / self._sizes[distinct, None]
         counts = np.bincount(owners, minlength=len(words))  # (N,)
+        vectors = sum_rows(ngrams, ids, np.append(0, np.cumsum(counts)))  # (N, D)
         vectors /= np.maximum(counts, 1).astype(np.float32)[:, None]
         # 2. Average that and the vectors of words spelt alike.
         composed = counts > 0
