@@ -97,7 +97,7 @@ class Plan:
             raise ConfigError(
                 f"shards: {shards} shards of {tokens // shards:,} words have {plan.total:,} rounds "
                 f"of at most {longest_words:,} words in {epochs} epochs; expected "
-                f"{fewest} or more, as their tables drift apart",
+                f"{fewest:,} or more, as their tables drift apart",
                 ", or ".join(hints),
             )
         return plan
