@@ -87,7 +87,7 @@ def test_kernel(benchmark: Any, objective: Objective) -> None:
             for each in ids
         )
 
-    arrays = TABLE.data, OUTPUT.data
+    arrays = TABLE.data, OUTPUT.data, np.zeros((V, 1), np.float32)
     benchmark(lambda: negative_sampling_gradients(objective, *arrays, TILES, rows, every=16))
 
 

@@ -91,7 +91,7 @@ def words_loss(record: dict, example: dict, weights: Weights) -> float:
     rows = [weights["table", record["tokens"][place]["id"]] for place in example["inputs"]]
     total = 0.0
     for each in example["candidates"]:
-        score = np.mean(rows, axis=0) @ weights["output", each["id"]]
+        score = np.mean(rows, axis=0) @ weights["output", each["id"]] + each["bias"]
         total += each["weight"] * np.log1p(np.exp(-score if each["target"] else score))
     return float(total)
 

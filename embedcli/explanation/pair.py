@@ -73,7 +73,7 @@ def explain_pair(model: Model, words: tuple[str, str], k: int = _CONTEXTS) -> Pa
     rows = found.vectors.astype(np.float64)  # (2, D)
     norms = np.linalg.norm(rows, axis=1)  # (2,)
     both = rows / np.where(norms > 0, norms, 1)[:, None]  # (2, D)
-    output = model.head["output"]
+    output, bias = model.head["output"], model.head.get("output_bias", 0)
     starts = range(0, len(output), _BLOCK)
     # 2. G and its inverse root, of the directions that the rows span.
     gram = np.zeros((output.shape[1],) * 2)  # (D, D)
@@ -90,6 +90,7 @@ def explain_pair(model: Model, words: tuple[str, str], k: int = _CONTEXTS) -> Pa
         block = output[start : start + _BLOCK].astype(np.float64)  # (B, D)
         sides[start : start + _BLOCK] = block @ turned
         logits[start : start + _BLOCK] = block @ rows.T
+    logits += bias  # (V, 1); models of version 0.2 have none
     parts = sides[:, 0] * sides[:, 1]  # (V,)
     cosine = float(both[0] @ both[1])
     # 4. Three kinds of words, and the largest parts of each.

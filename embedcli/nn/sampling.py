@@ -7,8 +7,8 @@ the reference of the kernel's test. `kernel` computes the same loss and gradient
 arrays, a chunk of the batch at a time: the rows of a whole batch do not fit a core's cache, and
 one operation after the other would move them through memory some twenty times.
 
-Neither knows tables or vocabularies: `inner` and `outer` are matrices of rows, and the ids of the
-tiles index them.
+Neither knows tables or vocabularies: `inner` and `outer` are matrices of rows, `bias` (V, 1) is
+added to each score of an outer row, and the ids of the tiles index them. The bias has no gradient.
 
 Axes: g tiles of b bands of S centres, n = g·b·S in all; w words of halo; M = S + 2w words around a
 band; K negative samples a tile; D numbers a row.
@@ -85,20 +85,20 @@ class Objective(NamedTuple):
     """What is scored with what, in two versions that give the same loss."""
 
     ids: Callable[[Tiles], tuple[Array, Array]]  # rows that are looked up, inner and outer
-    scores: Callable[[Tensor, Tensor, Tiles], tuple[Tensor, Tensor]]  # positive and negative
+    scores: Callable[[Tensor, Tensor, Tensor, Tiles], tuple[Tensor, Tensor]]  # positive, negative
     positive_weights: Callable[[Tiles], Array]
-    kernel: Callable[[Array, Array, Tiles, RowGrad, RowGrad, slice | None], float]
+    kernel: Callable[[Array, Array, Array, Tiles, RowGrad, RowGrad, slice | None], float]
 
 
 def negative_sampling_loss(
-    objective: Objective, inner: Tensor, outer: Tensor, tiles: Tiles
+    objective: Objective, inner: Tensor, outer: Tensor, bias: Tensor, tiles: Tiles
 ) -> Tensor:
     """Return the loss of a batch on the tape, one number.
 
     Each positive score x costs -log σ(x), each negative one -log σ(-x), times its weight (Mikolov
     et al. 2013, "Distributed representations of words and phrases", §2.2).
     """
-    positive, negative = objective.scores(inner, outer, tiles)
+    positive, negative = objective.scores(inner, outer, bias, tiles)
     weights = tiles.negative_weights[..., None]
     return ops.sigmoid_cross_entropy(
         positive, 1.0, objective.positive_weights(tiles)
@@ -109,6 +109,7 @@ def negative_sampling_gradients(
     objective: Objective,
     inner: Array,
     outer: Array,
+    bias: Array,
     tiles: Tiles,
     gradient_rows: Callable[[Array, Array], tuple[RowGrad, RowGrad]],
     every: int = 1,
@@ -133,7 +134,7 @@ def negative_sampling_gradients(
             parts.append(RowGrad(total.ids[part], rows, total.shape, curvature))
         first = -done % every
         measured = slice(first, None, every) if first < len(chunk.negatives) else None
-        loss += objective.kernel(inner, outer, chunk, parts[0], parts[1], measured)
+        loss += objective.kernel(inner, outer, bias, chunk, parts[0], parts[1], measured)
         done += len(chunk.negatives)
     return loss * done / len(range(0, done, every))
 
@@ -142,17 +143,22 @@ def _skip_gram_ids(tiles: Tiles) -> tuple[Array, Array]:
     return tiles.centres, np.concatenate((tiles.words, tiles.negatives.reshape(-1)))
 
 
-def _skip_gram_scores(inner: Tensor, outer: Tensor, tiles: Tiles) -> tuple[Tensor, Tensor]:
+def _skip_gram_scores(
+    inner: Tensor, outer: Tensor, bias: Tensor, tiles: Tiles
+) -> tuple[Tensor, Tensor]:
     """Score each centre's own row with the words around it, (g, b, S, M), and with the samples."""
     hidden = ops.gather(inner, tiles.centres.reshape(tiles.negative_weights.shape))  # (g, b, S, D)
     context = ops.gather(outer, tiles.windows(tiles.words))  # (g, b, M, D)
     negatives = ops.gather(outer, tiles.negatives[:, None])  # (g, 1, K, D)
-    return hidden @ context.mT, hidden @ negatives.mT
+    of_context = ops.gather(bias, tiles.windows(tiles.words))  # (g, b, M, 1)
+    of_negatives = ops.gather(bias, tiles.negatives[:, None])  # (g, 1, K, 1)
+    return hidden @ context.mT + of_context.mT, hidden @ negatives.mT + of_negatives.mT
 
 
 def _skip_gram_kernel(
     inner: Array,
     outer: Array,
+    bias: Array,
     tiles: Tiles,
     inner_gradient: RowGrad,
     outer_gradient: RowGrad,
@@ -168,7 +174,9 @@ def _skip_gram_kernel(
     context = tiles.windows(words)  # (g, b, M, D)
     # 2. Score them.
     positive = np.matmul(hidden, context.mT)  # (g, b, S, M)
+    positive += tiles.windows(bias[tiles.words]).mT
     negative = np.matmul(hidden, negatives.mT)  # (g, b, S, K)
+    negative += bias[tiles.negatives[:, None]].mT
     loss = _loss(positive, weights, negative, negative_weights, measured)
     # 3. Turn scores into the slopes of the loss along them.
     _slopes(positive, 1.0, weights)
@@ -193,13 +201,16 @@ def _cbow_ids(tiles: Tiles) -> tuple[Array, Array]:
     return tiles.words, np.concatenate((tiles.centres, tiles.negatives.reshape(-1)))
 
 
-def _cbow_scores(inner: Tensor, outer: Tensor, tiles: Tiles) -> tuple[Tensor, Tensor]:
+def _cbow_scores(inner: Tensor, outer: Tensor, bias: Tensor, tiles: Tiles) -> tuple[Tensor, Tensor]:
     """Score the weighted sum of the rows around each centre with it, (g, b, S), and the samples."""
     context = ops.gather(inner, tiles.windows(tiles.words))  # (g, b, M, D)
     hidden = tiles.context_weights @ context  # (g, b, S, D)
-    centres = ops.gather(outer, tiles.centres.reshape(tiles.negative_weights.shape))
+    asked = tiles.centres.reshape(tiles.negative_weights.shape)  # (g, b, S)
+    centres = ops.gather(outer, asked)  # (g, b, S, D)
     negatives = ops.gather(outer, tiles.negatives[:, None])  # (g, 1, K, D)
-    return (hidden * centres).sum(axis=3), hidden @ negatives.mT
+    of_centres = ops.gather(bias, asked).sum(axis=3)  # (g, b, S)
+    of_negatives = ops.gather(bias, tiles.negatives[:, None])  # (g, 1, K, 1)
+    return (hidden * centres).sum(axis=3) + of_centres, hidden @ negatives.mT + of_negatives.mT
 
 
 def _cbow_weights(tiles: Tiles) -> Array:
@@ -210,6 +221,7 @@ def _cbow_weights(tiles: Tiles) -> Array:
 def _cbow_kernel(
     inner: Array,
     outer: Array,
+    bias: Array,
     tiles: Tiles,
     inner_gradient: RowGrad,
     outer_gradient: RowGrad,
@@ -224,7 +236,9 @@ def _cbow_kernel(
     centres, negatives = rows[:size].reshape(hidden.shape), _by_tile(rows[size:], tiles)
     # 2. Score them.
     negative = np.matmul(hidden, negatives.mT)  # (g, b, S, K)
+    negative += bias[tiles.negatives[:, None]].mT
     positive = np.vecdot(hidden, centres)  # (g, b, S)
+    positive += bias[tiles.centres].reshape(positive.shape)
     loss = _loss(positive, positive_weights, negative, negative_weights, measured)
     # 3. Turn scores into the slopes of the loss along them.
     _slopes(positive, 1.0, positive_weights)

@@ -8,7 +8,7 @@ from embedcli.autodiff.tensor import Array
 from embedcli.nn.sampling import CBOW as CBOW_OBJECTIVE
 from embedcli.nn.sampling import Tiles
 from embedcli.tasks.task import Example
-from embedcli.tasks.words import WordBatch, WordTask, word_candidates
+from embedcli.tasks.words import WordBatch, WordTask
 
 
 class CBOW(WordTask):
@@ -39,7 +39,7 @@ class CBOW(WordTask):
         for place in range(min(words, batch.tokens)):
             at, places, _ = self.around(tiles, place)
             here = np.array([place])
-            centre = word_candidates(
+            centre = self.scored(
                 "centre", tiles.centres[here], positive[at][None], weights[at][None], place=here
             )
             asked.append(

@@ -107,7 +107,7 @@ class Regress(Supervised[NumberTargets]):
         """Turn standard scores (B, R) into the targets' units."""
         return np.asarray(outputs * parameters[SCALE].data + parameters[MEAN].data)
 
-    def require_compatible(self, head: Mapping[str, Array]) -> None:
+    def go_on_from(self, head: Mapping[str, Array]) -> None:
         """Raise CorpusError where the texts have another number of numbers than the model's."""
         found, expected = len(self.parameters[MEAN]), len(head.get(MEAN, ()))
         if found != expected:

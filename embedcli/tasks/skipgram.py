@@ -7,7 +7,7 @@ import numpy as np
 from embedcli.autodiff.tensor import Array
 from embedcli.nn.sampling import SKIP_GRAM, Tiles
 from embedcli.tasks.task import Example
-from embedcli.tasks.words import WordBatch, WordTask, word_candidates
+from embedcli.tasks.words import WordBatch, WordTask
 
 
 class SkipGram(WordTask):
@@ -34,8 +34,6 @@ class SkipGram(WordTask):
         for place in range(min(words, batch.tokens)):
             at, places, columns = self.around(tiles, place)
             scores, weights = positive[at][columns], tiles.context_weights[at][columns]  # (m,)
-            context = word_candidates(
-                "context", tiles.centres[places], scores, weights, place=places
-            )
+            context = self.scored("context", tiles.centres[places], scores, weights, place=places)
             asked.append(Example(place, [place], context + self.samples(tiles, negative, at)))
         return np.arange(len(asked)), asked

@@ -61,6 +61,7 @@ class Candidate:
     id: int  # of the word, or the index of the label or number
     name: str = ""
     place: int | None = None  # position in the text, for a word that occurs in it
+    bias: float = 0.0  # fixed part of the score of a context word, a centre or a negative sample
     target: float
     weight: float
     score: float
@@ -229,8 +230,8 @@ class Task:
         """
         raise ConfigError(f"metric: {self.settings.task} has no {metric!r}")
 
-    def require_compatible(self, head: Mapping[str, Array]) -> None:
-        """Raise CorpusError where a model's head cannot go on with this corpus."""
+    def go_on_from(self, head: Mapping[str, Array]) -> None:
+        """Prepare to update a model with this head; raises CorpusError where that cannot be."""
 
     @classmethod
     def head_shapes(
@@ -267,7 +268,6 @@ class Task:
         """Return what dropout multiplies the units of the first batch with, for `embed explain`."""
         return None
 
-    @classmethod
-    def describe_target(cls, settings: TrainSettings) -> list[Message]:
+    def describe_target(self, settings: TrainSettings) -> list[Message]:
         """Say where the right answer comes from, for `embed explain`."""
-        return [Message(key, asdict(settings)) for key in cls.answer_from]
+        return [Message(key, asdict(settings)) for key in self.answer_from]

@@ -31,6 +31,7 @@ from embedcli.text.vocabulary import Vocabulary
 from embedcli.text.words import LARGE_CORPUS_TOKENS
 
 LARGE_CORPUS_SUBSAMPLE = 1e-4
+OUTPUT_BIAS = "output_bias"
 PARTS_SCALE = 45
 BAND = 8  # centres scored at once with all words around any of them: 16 take more time
 MANY_BATCHES = 256  # a small corpus is cut into so many,
@@ -56,11 +57,13 @@ class WordTask(Task):
     """A task over words and their neighbours; its subclasses say what is scored with what.
 
     "table" starts as the settings say, "output" from zeros as in word2vec.c; or both go on from
-    `weights`. With `max_n` the rows of "table" are composed of "parts", which then start so. Raises
-    CorpusError where no line has two words.
+    `weights`. With `max_n` the rows of "table" are composed of "parts", which then start so.
+    "output_bias" (V, 1) is what `chance_scores` returns, and is not trained; weights of version
+    0.2 have none. Raises CorpusError where no line has two words.
     """
 
     tables = ("table", "output")
+    of_this_text = (OUTPUT_BIAS,)
     loss_formula = Message("task.loss_of_pairs")
     objective: ClassVar[Objective]
 
@@ -79,8 +82,9 @@ class WordTask(Task):
         self.batches = self._stream.batches
         self.most_rows = dict.fromkeys(self.tables, self._stream.most_rows)
         self.composition = composition
+        size = len(corpus.vocabulary)
         if weights is None:
-            size, dim = len(corpus.vocabulary), settings.dim
+            dim = settings.dim
             rows, parts = np.zeros((size, dim), np.float32), {}
             if composition is not None:
                 parts["parts"] = initial_parts(settings, composition.sizes)
@@ -88,10 +92,20 @@ class WordTask(Task):
                 rows = initial_rows(
                     settings.init, settings.seed, range(size), dim, settings.init_scale
                 )
-            weights = {"table": rows, "output": np.zeros((size, dim), np.float32), **parts}
+            biases = chance_scores(
+                np.asarray(corpus.vocabulary.counts), self._stream.subsample, settings
+            )
+            weights = {
+                "table": rows,
+                "output": np.zeros((size, dim), np.float32),
+                OUTPUT_BIAS: biases[:, None],
+                **parts,
+            }
+        if OUTPUT_BIAS not in weights:
+            weights = {**weights, OUTPUT_BIAS: np.zeros((size, 1), np.float32)}
+        fixed = (OUTPUT_BIAS,) if composition is None else (OUTPUT_BIAS, "table")
         self.parameters = {
-            name: Tensor(array, name != "table" or composition is None)
-            for name, array in weights.items()
+            name: Tensor(array, name not in fixed) for name, array in weights.items()
         }
         self.resolved = {"subsample": self._stream.subsample}
 
@@ -121,8 +135,8 @@ class WordTask(Task):
 
     def loss(self, batch: WordBatch) -> Total:
         """Put the loss on the tape: the plain version of `gradients`."""
-        table, output = (self.parameters[name] for name in self.tables)
-        loss = negative_sampling_loss(self.objective, table, output, batch.tiles)
+        table, output, bias = (self.parameters[name] for name in (*self.tables, OUTPUT_BIAS))
+        loss = negative_sampling_loss(self.objective, table, output, bias, batch.tiles)
         return Total(loss, batch.asked)
 
     def gradients(self, batch: WordBatch, out: Gradients) -> Loss:
@@ -131,11 +145,12 @@ class WordTask(Task):
         Of a large batch the loss is an estimate, from some of the tiles; the gradients are exact.
         """
         every = MEASURED_EVERY if len(batch.tiles.negatives) >= MEASURED_EVERY else 1
-        table, output = (self.parameters[name].data for name in self.tables)
+        table, output, bias = (self.parameters[name].data for name in (*self.tables, OUTPUT_BIAS))
         total = negative_sampling_gradients(
             self.objective,
             table,
             output,
+            bias,
             batch.tiles,
             lambda inner, outer: (out.rows("table", inner), out.rows("output", outer)),
             every,
@@ -146,12 +161,19 @@ class WordTask(Task):
         """Count the corpus tokens of a batch."""
         return batch.tokens
 
+    def go_on_from(self, head: Mapping[str, Array]) -> None:
+        """Go on without biases where a model of version 0.2 was trained without them."""
+        if not np.any(head.get(OUTPUT_BIAS, 0)):
+            self.parameters[OUTPUT_BIAS].data[:] = 0
+
     @classmethod
     def head_shapes(
         cls, settings: TrainSettings, words: int, labels: Sequence[str], head: Mapping[str, Array]
     ) -> Shapes:
-        """Return the shape of the output table, and of the parts if words have any."""
+        """Return the shapes of the output table and its bias, and of the parts of words."""
         shapes: Shapes = {"output": (words, settings.dim)}
+        if OUTPUT_BIAS in head:
+            shapes[OUTPUT_BIAS] = (words, 1)
         if settings.max_n:
             shapes["parts"] = (len(head["parts"]) if "parts" in head else words, settings.dim)
         return shapes
@@ -160,8 +182,9 @@ class WordTask(Task):
 
     def scores(self, batch: WordBatch) -> tuple[Array, Array]:
         """Score a batch's words and negative samples."""
-        table, output = (Tensor(self.parameters[name].data) for name in self.tables)
-        positive, negative = self.objective.scores(table, output, batch.tiles)
+        names = (*self.tables, OUTPUT_BIAS)
+        table, output, bias = (Tensor(self.parameters[name].data) for name in names)
+        positive, negative = self.objective.scores(table, output, bias, batch.tiles)
         return positive.data, negative.data
 
     @staticmethod
@@ -171,41 +194,41 @@ class WordTask(Task):
         columns = np.flatnonzero(tiles.context_weights[at])  # (m,)
         return at, place - at[-1] + columns - tiles.halo, columns
 
-    @staticmethod
-    def samples(tiles: Tiles, negative: Array, at: tuple[Any, ...]) -> list[Candidate]:
+    def samples(self, tiles: Tiles, negative: Array, at: tuple[Any, ...]) -> list[Candidate]:
         """Return the negative samples that a centre shares with its neighbours."""
         ids = tiles.negatives[at[0]]  # (K,)
         weights = np.repeat(tiles.negative_weights[at], len(ids))  # (K,)
-        return word_candidates("noise", ids, negative[at], weights)
+        return self.scored("noise", ids, negative[at], weights)
 
-    @classmethod
-    def describe_target(cls, settings: TrainSettings) -> list[Message]:
-        """Say where the right answer comes from, and that no word is left out."""
+    def scored(
+        self,
+        kind: Literal["context", "centre", "noise"],
+        ids: Array,
+        scores: Array,
+        weights: Array,
+        **places: Array,
+    ) -> list[Candidate]:
+        """Return scored words: ids, logits and weights are (n,) each, and so is `place`."""
+        targets = np.full(len(ids), float(kind != "noise"))  # (n,)
+        losses, _ = ops.sigmoid_losses(scores, targets.astype(scores.dtype))  # (n,)
+        return candidates(
+            kind,
+            id=ids,
+            **places,
+            bias=self.parameters[OUTPUT_BIAS].data[ids, 0],
+            target=targets,
+            weight=weights,
+            score=scores,
+            prediction=ops.sigmoid(scores),
+            target_in_units=targets,
+            loss=losses * weights,
+        )
+
+    def describe_target(self, settings: TrainSettings) -> list[Message]:
+        """Say where the right answer comes from, what is scored, and that no word is left out."""
+        biased = [Message("task.bias")] if self.parameters[OUTPUT_BIAS].data.any() else []
         kept = [Message("task.kept")] if settings.subsample else []
-        return [*super().describe_target(settings), *kept]
-
-
-def word_candidates(
-    kind: Literal["context", "centre", "noise"],
-    ids: Array,
-    scores: Array,
-    weights: Array,
-    **places: Array,
-) -> list[Candidate]:
-    """Return scored words, given their ids, logits and weights, (n,) each; `place` is optional."""
-    targets = np.full(len(ids), float(kind != "noise"))  # (n,)
-    losses, _ = ops.sigmoid_losses(scores, targets.astype(scores.dtype))  # (n,)
-    return candidates(
-        kind,
-        id=ids,
-        **places,
-        target=targets,
-        weight=weights,
-        score=scores,
-        prediction=ops.sigmoid(scores),
-        target_in_units=targets,
-        loss=losses * weights,
-    )
+        return [*super().describe_target(settings), *biased, *kept]
 
 
 class WordStream:
@@ -223,9 +246,10 @@ class WordStream:
         self._streams = Streams()
         counts = np.asarray(corpus.vocabulary.counts)  # (V,)
         tokens = len(self._ids)
-        self.subsample = settings.subsample
-        if self.subsample == "auto":
-            self.subsample = LARGE_CORPUS_SUBSAMPLE if tokens >= LARGE_CORPUS_TOKENS else None
+        subsample = settings.subsample
+        if subsample == "auto":
+            subsample = LARGE_CORPUS_SUBSAMPLE if tokens >= LARGE_CORPUS_TOKENS else None
+        self.subsample: float | None = subsample
         chances = keep_chances(counts, self.subsample)  # (V,)
         expected = float(chances @ counts) / counts.sum()
         self._chances = chances.astype(np.float32) if self.subsample else None
@@ -386,6 +410,22 @@ def sampling_table(counts: Array, power: float) -> Array:
     ends = np.round(ends * (size / ends[-1])).astype(np.int64)
     words = np.arange(len(counts), dtype=np.int32)
     return np.repeat(words, np.diff(ends, prepend=0))  # (M,)
+
+
+def chance_scores(counts: Array, subsample: float | None, settings: TrainSettings) -> Array:
+    """Return the logit of each word standing near one that says nothing about it, (V,) float32.
+
+    That is log(P / kQ), where P is its share of the words that are kept, Q its share of the
+    negative samples and k how many of these there are for each pair. The loss is least where the
+    score is this and the pointwise mutual information of both words (Levy & Goldberg 2014, "Neural
+    word embedding as implicit matrix factorization", §3.1). With it as a fixed bias, vectors do not
+    have to learn by one common direction how frequent words are.
+    """
+    counts = np.maximum(counts, 1).astype(np.float64)
+    kept = counts * keep_chances(counts, subsample)  # (V,)
+    drawn = counts**settings.noise_power  # (V,)
+    odds = (kept / kept.sum()) / (settings.negatives * drawn / drawn.sum())
+    return np.asarray(np.log(odds), np.float32)
 
 
 def draw_negatives(table: Array, tiles: int, size: int, rng: Generator) -> Array:

@@ -205,7 +205,7 @@ def updated_state(model: Model, task: Task, settings: TrainSettings) -> TrainSta
     is another, its state starts anew. Class weights are those of the new text.
     """
     parameters = {name: tensor.data for name, tensor in task.parameters.items()}
-    task.require_compatible(model.head)
+    task.go_on_from(model.head)
     # 1. The table: initial rows for new words, the model's rows for the others.
     table, start = parameters["table"], model.start
     composition, parts = task.composition, model.parts

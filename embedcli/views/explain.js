@@ -128,10 +128,11 @@
     return found;
   };
 
-  // Skip-gram and CBOW: the mean of the input rows is scored with the rows of the candidates.
+  // Skip-gram and CBOW: the mean of the input rows is scored with the rows of the candidates, whose
+  // biases are not trained.
   const words = (parameters) => {
     const found = new Found(parameters);
-    const [table, output] = [parameters.table.rows, parameters.output.rows];
+    const [table, output, bias] = ["table", "output", "output_bias"].map((name) => parameters[name].rows);
     found.examples = examples.map(({ title, inputs, candidates }) => {
       const share = 1 / inputs.length;
       const hidden = new Float64Array(table[0].length);
@@ -141,7 +142,7 @@
       let curvature = 0;
       const answers = candidates.map(({ index, target, weight }) => {
         const row = output[index];
-        const x = dot(hidden, row);
+        const x = dot(hidden, row) + bias[index][0];
         const loss = weight * softplus(target ? -x : x);
         const slope = weight * (sigmoid(x) - target);
         found.put("output", index, scaled(hidden, slope), title);

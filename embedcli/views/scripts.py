@@ -41,17 +41,17 @@ SUM = "sum_of = lambda name, ids, terms: (np.arange(len(weights[name]))[:, None]
 WORDS = {
     "numpy": [
         "h = {h}",
-        "x = h @ O[asked].T",
+        "x = h @ O[asked].T + bias",
         "loss = (weight * np.logaddexp(0, np.where(target == 1, -x, x))).sum()",
         "slope = weight * (1 / (1 + np.exp(-x)) - target)  # of the loss along x",
     ],
     "torch": [
-        "x = {h} @ O[asked].T",
+        "x = {h} @ O[asked].T + torch.tensor(bias)",
         "loss = F.binary_cross_entropy_with_logits({target}, torch.tensor(weight), "
         'reduction="sum")',
     ],
     "keras": [
-        "x = ops.matmul({h}, ops.transpose(O(asked)))",
+        "x = ops.add(ops.matmul({h}, ops.transpose(O(asked))), bias)",
         "loss = ops.sum(ops.multiply(weight, ops.binary_crossentropy({target}, from_logits=True)))",
     ],
 }
@@ -209,6 +209,10 @@ def _words(step: Step, library: str) -> Iterator[str]:
     yield f"{variables} = {TENSORS[library]}"
     yield f"words = np.array({ids})  # rows of the text"
     yield f"asked = np.array({asked})  # and of the negative samples"
+    if step.weights["output_bias"].rows.any():
+        yield 'bias = read("head.output_bias")[asked, 0]  # fixed'
+    else:
+        yield "bias = 0.0  # models of version 0.2 have none"
     # 1. The target and the weight of each answer. Each tile of the text has its own samples.
     shares = f"np.full(({words}, {samples}), {of.negatives} / {samples})"
     if len(drawn) > 1:

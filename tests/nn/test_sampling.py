@@ -43,8 +43,11 @@ def in_band(band, halo):
 
 
 def made_tables(seed, dtype=np.float64):
+    """Make both tables, and the bias of the second, which is not trained."""
     rng = np.random.default_rng(seed)
-    return [Tensor(rng.normal(size=(WORDS, DIM)).astype(dtype), True) for _ in range(2)]
+    shapes = [(WORDS, DIM), (WORDS, DIM), (WORDS, 1)]
+    arrays = [rng.normal(size=shape).astype(dtype) for shape in shapes]
+    return [Tensor(array, array.shape[1] == DIM) for array in arrays]
 
 
 def questions(kind, tiles):
@@ -68,11 +71,13 @@ def hidden_vector(tables, inputs):
 
 
 def loss_by_pairs(kind, tables, tiles):
-    output, total = tables[1].data, 0.0
+    output, bias, total = tables[1].data, tables[2].data, 0.0
     for inputs, right, noise in questions(kind, tiles):
         hidden = hidden_vector(tables, inputs)
-        total += sum(weight * np.log1p(np.exp(-hidden @ output[word])) for word, weight in right)
-        total += sum(weight * np.log1p(np.exp(hidden @ output[word])) for word, weight in noise)
+        for sign, words in ((-1, right), (1, noise)):
+            for word, weight in words:
+                score = hidden @ output[word] + bias[word, 0]
+                total += weight * np.log1p(np.exp(sign * score))
     return total
 
 
@@ -81,7 +86,7 @@ def gradients(kind, tables, tiles, every=1):
     made = []
 
     def rows(*ids):
-        for table, each in zip(tables, ids, strict=True):
+        for table, each in zip(tables[:2], ids, strict=True):
             shape = (len(each), DIM)
             empty = np.full(shape, np.nan, table.dtype), np.full(len(each), np.nan, table.dtype)
             made.append(RowGrad(each, empty[0], table.shape, empty[1]))
@@ -104,8 +109,11 @@ def test_the_loss_is_that_of_all_pairs(kind, shape, seed):
 @pytest.mark.parametrize("shape", [(2, 2, 2, 1, 2), (1, 1, 3, 5, 1), (3, 1, 4, 2, 3)])
 def test_gradients_on_the_tape(kind, shape):
     tiles = made_tiles(shape, 3)
-    tables = [tensor.data for tensor in made_tables(4)]
-    check_gradient(lambda *inputs: negative_sampling_loss(kind, *inputs, tiles), tables)
+    *tables, bias = made_tables(4)
+    check_gradient(
+        lambda *inputs: negative_sampling_loss(kind, *inputs, bias, tiles),
+        [tensor.data for tensor in tables],
+    )
 
 
 @KINDS
@@ -116,8 +124,9 @@ def test_the_kernel_is_its_plain_version(kind, shape, seed):
     loss.backward()
     found, *made = gradients(kind, tables, tiles)
     assert found == pytest.approx(loss.item(), rel=1e-12)
-    for tensor, gradient in zip(tables, made, strict=True):
+    for tensor, gradient in zip(tables[:2], made, strict=True):
         np.testing.assert_allclose(gradient.dense(), tensor.grad.dense(), atol=1e-12)
+    assert tables[2].grad is None
 
 
 @KINDS

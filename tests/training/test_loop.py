@@ -198,15 +198,16 @@ def test_a_group_s_gradients_make_one_step(clip_norm, make):
     )
     task.parameters["output"].data[:] = 0.1
     frozen = np.arange(len(task.parameters["table"].data)) % 2 == 0
-    before = {name: tensor.data.copy() for name, tensor in task.parameters.items()}
+    trained = {name: task.parameters[name] for name in task.tables}
+    before = {name: tensor.data.copy() for name, tensor in trained.items()}
     total = {name: np.zeros(array.shape) for name, array in before.items()}
     for index in range(3):
         task.loss(task.batch(0, index)).total.backward()
-        found = {name: tensor.grad.dense() for name, tensor in task.parameters.items()}
+        found = {name: tensor.grad.dense() for name, tensor in trained.items()}
         found["table"][frozen] = 0
         norm = math.sqrt(sum(np.square(each).sum() for each in found.values()))
         assert norm > 1
-        for name, tensor in task.parameters.items():
+        for name, tensor in trained.items():
             total[name] += found[name] * (1 if clip_norm is None else clip_norm / norm)
             tensor.grad = None
     training = Training(task, task.settings, frozen={"table": frozen})
