@@ -340,7 +340,7 @@ def test_presets_are_read_and_explained(name):
     path = config.presets()[name]
     settings = config.resolve(TrainSettings, config=name)
     if name == "subword":
-        assert settings == TrainSettings(min_n=3, max_n=6, group_growth=5, lr=0.06)
+        assert settings == TrainSettings(min_n=3, max_n=6, group_growth=5, lr=0.05)
     else:
         assert name in ("question", "sample") or settings == TrainSettings(task=name)
     assert path.read_text(encoding="utf-8").startswith("#")
