@@ -202,7 +202,8 @@ def updated_state(model: Model, task: Task, settings: TrainSettings) -> TrainSta
     """Return the state from which a run on new text continues a model.
 
     Rows of new words and columns of new labels start as those of a new model. Where the optimizer
-    is another, its state starts anew. Class weights are those of the new text.
+    is another, its state starts anew. Class weights are those of the new text; the biases of words,
+    where the model has any, those of all text.
     """
     parameters = {name: tensor.data for name, tensor in task.parameters.items()}
     task.go_on_from(model.head)
