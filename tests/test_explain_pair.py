@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,16 @@ def test_the_parts_add_up_to_the_cosine(model):
         index = WORDS.index(each.token)
         scores = model.head["output"][index] @ model.table.vectors[:2].T  # (2,)
         assert np.allclose(each.scores, scores, atol=1e-5)
+
+
+def test_scores_have_the_bias_that_training_adds(model):
+    bias = rng.normal(size=(len(WORDS), 1)).astype(np.float32)
+    biased = replace(model, head={**model.head, "output_bias": bias})
+    one, other = (explain_pair(each, ("king", "queen"), len(WORDS)) for each in (model, biased))
+    for before, after in zip(one.drawn_to, other.drawn_to, strict=True):
+        assert (after.token, after.part) == (before.token, before.part)
+        added = bias[WORDS.index(after.token), 0]
+        assert np.subtract(after.scores, before.scores) == pytest.approx([added] * 2)
 
 
 def test_the_two_words_are_treated_alike(model):

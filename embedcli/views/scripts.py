@@ -212,7 +212,7 @@ def _words(step: Step, library: str) -> Iterator[str]:
     if step.weights["output_bias"].rows.any():
         yield 'bias = read("head.output_bias")[asked, 0]  # fixed'
     else:
-        yield "bias = 0.0  # models of version 0.2 have none"
+        yield "bias = 0.0  # this model was trained without"
     # 1. The target and the weight of each answer. Each tile of the text has its own samples.
     shares = f"np.full(({words}, {samples}), {of.negatives} / {samples})"
     if len(drawn) > 1:

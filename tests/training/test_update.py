@@ -314,6 +314,28 @@ def test_a_model_that_does_not_say_how_it_began_is_refused(train, tmp_path, star
         train(MORE, "n", update="m")
 
 
+@pytest.mark.parametrize("variant", ["skipgram", "cbow", "subwords"])
+def test_a_model_trained_without_biases_goes_on_without(variant, train, tmp_path):
+    model = train(TEXT, "m", **VARIANTS[variant])
+    head = {name: array for name, array in model.head.items() if name != "output_bias"}
+    assert len(head) < len(model.head)
+    with files.Lock(tmp_path / "m"):
+        save_model(tmp_path / "m", dataclasses.replace(model, head=head))
+    for text in (MORE, "other words\n" * 9):
+        new = train(text, "m", update="m")
+        assert new.head["output_bias"].shape == (len(new.table), 1)
+        assert not new.head["output_bias"].any()
+
+
+def test_biases_of_another_shape_are_refused(train, tmp_path):
+    model = train(TEXT, "m", **VARIANTS["skipgram"])
+    head = {**model.head, "output_bias": model.head["output_bias"][1:]}
+    with files.Lock(tmp_path / "m"):
+        save_model(tmp_path / "m", dataclasses.replace(model, head=head))
+    with pytest.raises(StoreError, match="damaged: the head is of"):
+        train(MORE, "n", update="m")
+
+
 def test_a_log_or_fingerprint_that_is_no_text_is_kept(train, tmp_path):
     model = train(TEXT, "m")
     log = [{"epoch": 1, "\ud800": 2}]

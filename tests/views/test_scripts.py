@@ -17,11 +17,21 @@ import pytest
 from embedcli import api
 from embedcli.cli import explain
 from embedcli.errors import ConfigError
+from embedcli.explanation import explain_step
+from embedcli.model import load_model, save_model
 from embedcli.nn.layers import POOLS
 from embedcli.nn.optimizers import OPTIMIZERS
+from embedcli.storage import files
 from embedcli.views import scripts
 from embedcli.views.scripts import script
-from tests.explained import EVERY, OF_PARTS_AND_COUNTS, TALE, explained_step
+from tests.explained import (
+    ASKED,
+    EVERY,
+    OF_PARTS_AND_COUNTS,
+    TALE,
+    explained_model,
+    explained_step,
+)
 
 SCRIPTS = {**EVERY, **OF_PARTS_AND_COUNTS}
 LIBRARIES = tuple(scripts.IMPORTS)
@@ -41,13 +51,17 @@ def run(code: str) -> tuple[dict, str]:
     return names, printed.getvalue()
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_computes_the_step(steps, name, library):
+def skip_without(library: str) -> None:
     needed = {"torch": ["torch"], "keras": ["torch", "keras"]}.get(library, [])
     for each in needed:
         if importlib.util.find_spec(each) is None:
             pytest.skip(f"{each} is not installed")
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_computes_the_step(steps, name, library):
+    skip_without(library)
     step = steps(name)
     found, printed = run(script(step, library))
     loss = found["loss"]
@@ -87,6 +101,21 @@ def test_each_tile_of_a_long_text_has_its_own_samples(task, tmp_path):
     for change in step.changes:
         gradient = found["gradients"][change.parameter][change.row]
         np.testing.assert_allclose(gradient, change.gradient, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["skipgram-sgd", "cbow-sgd"])
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_model_trained_without_biases_has_a_script_without(name, library, tmp_path):
+    skip_without(library)
+    model, _ = explained_model(name, tmp_path)
+    assert "task.bias" in {each.key for each in explain_step(model, ASKED).describe_target}
+    head = {"output": model.head["output"]}
+    with files.Lock(tmp_path / "model"):
+        save_model(tmp_path / "model", dataclasses.replace(model, head=head))
+    step = explain_step(load_model(tmp_path / "model"), ASKED)
+    assert "task.bias" not in {each.key for each in step.describe_target}
+    found, _ = run(script(step, library))
+    assert found["loss"].item() == pytest.approx(step.loss, rel=1e-5)
 
 
 def test_text_and_folder_are_literals(steps):
