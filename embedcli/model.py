@@ -338,7 +338,7 @@ def _table_of(bundle: Bundle) -> EmbeddingTable:
         vocabulary = Vocabulary.open(bundle.path("vocab.txt"), known)
 
     def composer() -> SubwordComposer:
-        return SubwordComposer(vocabulary, vectors, _parts_of(bundle), bundle.array("head.parts"))
+        return SubwordComposer(vocabulary, vectors, _parts_of(bundle))
 
     composes = composer if "parts" in bundle.facts else None
 

@@ -64,14 +64,13 @@ class Row:
 class Part(NamedTuple):
     """One of the rows that a word's vector is composed of, weighted by `weight`."""
 
-    text: str  # a character n-gram with marks `<` and `>`, or the word itself
-    row: int  # in the table of parts
+    text: str  # a character n-gram with marks `<` and `>`, the word itself, or another one
+    row: int  # in the table of parts, or that of words
     weight: float
-    vector: NDArray[np.float32]  # (D,) of the part alone
 
 
 class Composer(Protocol):
-    """Vectors of words outside the vocabulary, composed of the rows of their parts."""
+    """Vectors of words outside the vocabulary, composed of those of n-grams or of other words."""
 
     def compose(self, words: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return a vector for each word, (N, D), and whether the word has a known part, (N,).

@@ -23,12 +23,12 @@ class Letters:
         vectors = np.zeros((len(words), 3), np.float32)
         for word, vector in zip(words, vectors, strict=True):
             parts = self.parts(word)
-            vector += sum(part.weight * part.vector for part in parts)
+            vector += sum(part.weight * ROWS[part.text] for part in parts)
         return vectors, np.array([bool(self.parts(word)) for word in words], bool)
 
     def parts(self, word):
         known = [letter for letter in word if letter in ROWS]
-        return [Part(each, "abc".index(each), 1 / len(known), ROWS[each]) for each in known]
+        return [Part(each, "abc".index(each), 1 / len(known)) for each in known]
 
 
 def mean_of(word):

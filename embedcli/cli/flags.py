@@ -216,14 +216,14 @@ Oov = Annotated[
     Policy | None,
     typer.Option(
         help="An unknown word is an error, skipped with its question, a vector of zeros, or "
-        "composed of its parts. [default: compose where the model has parts, else error]"
+        "composed from its spelling. [default: compose where the model can, else error]"
     ),
 ]
 OovOfText = Annotated[
     Policy | None,
     typer.Option(
-        help="An unknown word is an error, skipped, counted as a vector of zeros, or composed of "
-        "its parts. [default: compose where the model has parts, else skip]"
+        help="An unknown word is an error, skipped, counted as a vector of zeros, or composed "
+        "from its spelling. [default: compose where the model can, else skip]"
     ),
 ]
 FoldCase = Annotated[

@@ -250,16 +250,15 @@ def explain_step(
     )
 
 
-def parts_of(model: Model, word: int | str) -> list[PartOf]:
-    """Return the parts of a word that a model composes; of an unknown word those that are known."""
+def parts_of(model: Model, index: int) -> list[PartOf]:
+    """Return the parts of a word that a model composes."""
     table, parts = model.table, model.parts
     if parts is None or table.composer is None:
         return []
     sizes = parts.sizes(len(table))  # (R,)
-    text = word if isinstance(word, str) else table.vocabulary.token(word)
     return [
         PartOf(text=part.text, row=part.row, share=int(sizes[part.row]))
-        for part in table.composer.parts(text)
+        for part in table.composer.parts(table.vocabulary.token(index))
     ]
 
 

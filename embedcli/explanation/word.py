@@ -22,7 +22,7 @@ _SAMPLED_BLOCKS = 16  # of the table, to find out how far a row usually moves
 
 @dataclass(frozen=True, slots=True)
 class SimilarWord:
-    """A word spelt like an unknown one, and its share of the vector of that."""
+    """A word spelt like an unknown one, and its share of the vector of that, maybe below 0."""
 
     token: str
     id: int
@@ -43,7 +43,7 @@ class Word:
     """A word and its row, before and after training; what was not saved is None."""
 
     token: str
-    id: int | None  # None: the table does not have it, and its vector is composed of its n-grams
+    id: int | None  # None: the table does not have it, and its vector is composed
     words: int  # V
     count: int | None = None
     share: float | None = None  # of the words of the corpus
@@ -59,8 +59,8 @@ class Word:
     now: NDArray[np.float32]  # (D,)
     neighbors_then: Sequence[Neighbor] = ()
     neighbors_now: Sequence[Neighbor]
-    parts: Sequence[PartOf] = ()  # of which its vector is composed,
-    similar: Sequence[SimilarWord] = ()  # and these, if the table does not have it
+    parts: Sequence[PartOf] = ()  # of which its vector is composed
+    similar: Sequence[SimilarWord] = ()  # of which, and the mean of all, that of an unknown word is
 
     def _repr_svg_(self) -> str:
         from embedcli.views import explain_svg
@@ -73,21 +73,20 @@ def explain_word(model: Model, word: str, k: int = _NEIGHBORS) -> Word:
     """Return how training changed the row of a word.
 
     The initial values of the table are drawn again from the seed, a block at a time. Of a word that
-    the table does not have, but can compose, only the parts, the vector and its neighbours are
-    known. Raises VocabularyError for any other.
+    the table does not have, but can compose, only the words spelt like it, the vector and its
+    neighbours are known. Raises VocabularyError for any other.
     """
     table = model.table
     if isinstance(table.composer, SubwordComposer) and word not in table.vocabulary:
         found = table.lookup([word])
-        similar = table.composer.similar(found.tokens[0])
+        parts = table.composer.parts(found.tokens[0])
         return Word(
             token=found.tokens[0],
             id=None,
             words=len(table),
             now=found.vectors[0],
             neighbors_now=_nearest(table, found.vectors[0], k),
-            parts=parts_of(model, found.tokens[0]),
-            similar=[SimilarWord(part.text, part.row, round(part.weight, 6)) for part in similar],
+            similar=[SimilarWord(part.text, part.row, round(part.weight, 6)) for part in parts],
         )
     index = table.vocabulary.id_of(word)
     counts = table.vocabulary.counts

@@ -260,11 +260,7 @@ class WordParts:
                 _, kept = model.rows_of_buckets(found.owners[:1], np.array([one]))
                 rows += kept.tolist()
                 texts += [marked[start:end].decode(self._options.encoding, "replace")] * len(kept)
-        vectors = model.input[np.array(rows, np.int64)]  # (P, D)
-        return [
-            Part(text, row, 1 / len(rows), vector)
-            for text, row, vector in zip(texts, rows, vectors, strict=True)
-        ]
+        return [Part(text, row, 1 / len(rows)) for text, row in zip(texts, rows, strict=True)]
 
     def _encoded(self, word: str) -> bytes:
         token = word.encode(self._options.encoding, "replace")
@@ -589,9 +585,8 @@ def write_subwords(path: Path, model: Model) -> None:
     """Write words that are composed of n-grams as a skip-gram or CBOW model; raises StoreError.
 
     fastText gives known words the same vectors. It cuts n-grams by code points; where that differs
-    from grapheme clusters, the word's own row is adjusted, and unknown words have other vectors
-    than here. The rows of buckets that no word has are zeros, and fastText counts them, so that the
-    vector of an unknown word with such n-grams is shorter than here, in the same direction.
+    from grapheme clusters, the word's own row is adjusted. The rows of buckets that no word has are
+    zeros. Unknown words have other vectors than here, as there they are the means of their n-grams.
     """
     of, head, parts, words = model.settings, model.head, model.parts, model.table.vocabulary
     assert parts is not None

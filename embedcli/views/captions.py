@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Draws = tuple[Candidate, int]
 
 LOOK_UPS_SHOWN = 3  # of a row; a longer sum is shown alone
+SIMILAR_SHOWN = 12
 _LEAST_REST = 1e-4  # of a cosine, that is told
 
 
@@ -122,11 +123,8 @@ def history(word: Word, say: Catalogue) -> list[str]:
     if word.solved:
         return [_place(word, say), say("word.solved")]
     if word.id is None:
-        share = sum(each.weight for each in word.similar)
-        key = "word.composed_of_similar" if word.similar else "word.composed"
-        if not word.parts:
-            key = "word.composed_of_words"
-        return [say(key, words=word.words, count=len(word.parts), share=share)]
+        rest = 1 - sum(each.weight for each in word.similar)
+        return [say("word.composed", words=word.words, count=len(word.similar), rest=rest)]
     return [_place(word, say), _training(word, say), _move(word, say)]
 
 
@@ -135,10 +133,12 @@ def parts(label: str, of: Sequence[PartOf], say: Catalogue) -> str:
     return f"{label} " + ", ".join(part_cell(part, say) for part in of)
 
 
-def similar(word: Word) -> list[str]:
-    """Return the words spelt like a word, with their rows and shares of its vector, from 1 %."""
-    shown = [each for each in word.similar if each.weight >= 0.005]
-    return [f"{each.token} → {each.id} ({each.weight:.0%})" for each in shown]
+def similar(word: Word, say: Catalogue) -> list[str]:
+    """Return the words spelt like a word of the largest weights, with these and their rows."""
+    shown = [f"{each.token} → {each.id} ({each.weight:.1%})" for each in word.similar]
+    if len(shown) > SIMILAR_SHOWN:
+        shown[SIMILAR_SHOWN:] = [say("table.more_answers", count=len(shown) - SIMILAR_SHOWN)]
+    return shown
 
 
 def part_cell(part: PartOf, say: Catalogue) -> str:

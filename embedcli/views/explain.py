@@ -123,7 +123,7 @@ def word_blocks(word: Word, say: Catalogue, precision: int) -> Iterator[Block]:
         yield Line([])
         yield Flow(_parts(say("word.parts"), word.parts, say))
     if word.similar:
-        yield Flow([Cell(say("word.similar"), "heading"), *captions.similar(word)])
+        yield Flow([Cell(say("word.similar"), "heading"), *captions.similar(word, say)])
     rows = [("" if word.id is None else str(word.id), say("table.now"), word.now)]
     if word.start is not None:
         rows.insert(0, (str(word.id), say("table.at_first"), word.start))

@@ -126,10 +126,9 @@ def _word_parts(word: Word, say: Catalogue) -> Iterator[Part]:
     for sentence in captions.history(word, say):
         yield Sentences(sentence, size=14, color=INK)
     if word.parts:
-        label = say("word.parts") if word.similar else f"{word.token} ="
-        yield Sentences(captions.parts(label, word.parts, say))
+        yield Sentences(captions.parts(f"{word.token} =", word.parts, say))
     if word.similar:
-        yield Sentences(f"{say('word.similar')} {', '.join(captions.similar(word))}")
+        yield Sentences(f"{say('word.similar')} {', '.join(captions.similar(word, say))}")
     key = "page.row_now" if word.id is None else "page.row_then_and_now"
     yield Heading(say(key), 1)
     yield Figure(say("page.the_row"), partial(_draw_rows, word=word, say=say))

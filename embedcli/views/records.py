@@ -58,7 +58,7 @@ def row(of: TableRow, precision: int = 4) -> Iterator[Block]:
     """Show a word and its whole vector."""
     place = "not in the vocabulary" if of.index is None else f"index {of.index}"
     if of.composed:
-        place += "; composed of its parts"
+        place += "; composed from its spelling"
     count = "" if of.count is None else f", count {of.count}"
     yield Line([Cell(of.token, "heading"), Cell(f"({place}{count})", "muted")])
     yield Numbers(of.vector, precision)

@@ -155,7 +155,9 @@ def say_found(coverage: Coverage, *, quiet: bool) -> None:
     if coverage.respelled is not None:
         as_it_stands = coverage.known - coverage.respelled
         how = f" ({as_it_stands:,} as in the text, {coverage.respelled:,} in lower case)"
-    composed = f", {coverage.composed:,} of them composed of parts" if coverage.composed else ""
+    composed = (
+        f", {coverage.composed:,} of them composed from their spelling" if coverage.composed else ""
+    )
     found = f"{coverage.known:,} found{how}, {coverage.unknown:,} not in the vocabulary{composed}"
     note(found, quiet=quiet)
     say_too_long(coverage.too_long, quiet=quiet)

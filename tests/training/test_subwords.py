@@ -71,12 +71,11 @@ def test_a_word_never_seen_is_near_those_it_shares_ngrams_with(train, task):
     for stem, place in zip(STEMS, PLACES, strict=True):
         (near,) = model.table.neighbors(f"{stem}er", 4)
         assert stem in " ".join(each.token for each in near.neighbors)
-        # It is composed of its n-grams and of words spelt like it: nothing else is known of it.
-        composer, word = model.table.composer, f"{stem}er"
-        parts = [*composer.parts(word), *composer.similar(word)]
-        mean = sum(part.weight * part.vector for part in parts)
-        assert sum(part.weight for part in parts) == pytest.approx(1)
-        np.testing.assert_allclose(model.table[f"{stem}er"], mean, rtol=1e-4, atol=1e-6)
+        # It is composed of words spelt like it and of the mean of all: nothing else is known of it.
+        parts = model.table.composer.parts(f"{stem}er")
+        mean = model.table.vectors.mean(axis=0)
+        moved = sum(part.weight * (model.table.vectors[part.row] - mean) for part in parts)
+        np.testing.assert_allclose(model.table[f"{stem}er"], mean + moved, rtol=1e-4, atol=1e-6)
         assert place in model.table
 
 
@@ -85,27 +84,19 @@ def test_a_misspelt_word_is_nearest_to_the_word_that_is_meant(train):
     for wrong, right in [("gaerden", "garden"), ("trvael", "travel"), ("whipsered", "whispered")]:
         (near,) = model.table.neighbors(wrong, 2)
         assert right in near.neighbors[0].token
-        similar = model.table.composer.similar(wrong)
-        assert right in similar[0].text
-        assert model.table.composer.similar(similar[0].text) == []
+        assert right in model.table.composer.parts(wrong)[0].text
     (near,) = train(text=HINDI, epochs=20).table.neighbors("लडकियाँ", 1)
     assert near.neighbors[0].token == "लड़कियाँ"
 
 
-def test_a_word_without_known_ngrams_is_composed_of_words_spelt_like_it(train, tmp_path):
+def test_a_word_is_compared_by_code_points_with_words_spelt_like_it(train, tmp_path):
     model = train(text="स्त्रियाँ गाती हैं\nबालक पढ़ते हैं\n" * 100)
     wrong, right = "स्त्रीयाँ", "स्त्रियाँ"  # two syllables, the first of which differs
-    composer = model.table.composer
-    assert composer.parts(wrong) == []
-    similar = composer.similar(wrong)
-    assert similar[0].text == right
-    mean = sum(part.weight * part.vector for part in similar)
-    np.testing.assert_allclose(model.table[wrong], mean, rtol=1e-5)
+    assert model.table.composer.parts(wrong)[0].text == right
     word = embedcli.explain_word(wrong, tmp_path / "m")
-    assert "no character n-gram" in explain.formatted(word, "text")
     assert f"{right} → 0 (" in explain.formatted(word, "text", language="hi")
-    with pytest.raises(VocabularyError, match="'कमल'"):
-        model.table["कमल"]  # one trigram of another word is too little
+    with pytest.raises(VocabularyError, match="'उमस'"):
+        model.table["उमस"]  # shares characters with words, but no two of them
 
 
 def test_the_parts_of_a_known_word_make_its_vector(train):
@@ -115,7 +106,8 @@ def test_the_parts_of_a_known_word_make_its_vector(train):
     assert {part.text for part in parts[1:]} == {
         text for text, _ in Subwords(3, 5, 2_000_000).spelled("walking")
     }
-    mean = sum(part.weight * part.vector for part in parts)
+    rows, sizes = model.head["parts"], model.parts.sizes(len(model.table))
+    mean = sum(part.weight * rows[part.row] / sizes[part.row] for part in parts)
     np.testing.assert_allclose(mean, model.table["walking"], rtol=1e-4, atol=1e-6)
     assert len({part.row for part in parts}) < len(parts)  # "walki" and "lking" share a row
     with pytest.raises(VocabularyError):
@@ -311,25 +303,25 @@ def test_an_explained_step_names_the_parts_of_its_words(train, tmp_path):
     assert plain.parts is None
 
 
-def test_an_unknown_word_is_explained_by_its_parts(train, tmp_path):
+def test_an_unknown_word_is_explained_by_words_spelt_like_it(train, tmp_path):
     model = train()
     word = embedcli.explain_word("Walker", tmp_path / "m")
     assert (word.token, word.id, word.count, word.start) == ("walker", None, None, None)
-    known = {part.text for part in word.parts}
-    assert {"<wal", "walk"} <= known
-    assert "lker>" not in known
     np.testing.assert_array_equal(word.now, model.table["walker"])
     assert "walk" in " ".join(each.token for each in word.neighbors_now[:4])
     record = explain.record_of(word)
-    assert record["parts"] and record["id"] is None
+    assert "parts" not in record and record["id"] is None
     assert [each["token"] for each in record["similar"][:2]] == ["walked", "walking"]
-    weights = [part.weight for part in model.table.composer.parts("walker")]
-    total = sum(weights) + sum(each["weight"] for each in record["similar"])
-    assert total == pytest.approx(1, abs=1e-4)
+    weights = [each["weight"] for each in record["similar"]]
+    assert weights == pytest.approx(
+        [x.weight for x in model.table.composer.parts("walker")], abs=1e-6
+    )
+    rest = f"{1 - sum(weights):.0%}"
     assert "similar" not in explain.record_of(embedcli.explain_word("walked", tmp_path / "m"))
     for language in ("en", "hi"):
         for output in ("text", "html", "svg"):
-            assert "walked" in explain.formatted(word, output, language=language)
+            shown = explain.formatted(word, output, language=language)
+            assert "walked" in shown and rest in shown
     with pytest.raises(VocabularyError, match="'ж'"):
         embedcli.explain_word("ж", tmp_path / "m")
 
@@ -367,13 +359,13 @@ def test_a_model_as_a_fasttext_file_composes_the_same(text, settings, train, tmp
     assert list(opened.vocabulary) == words
     assert opened.vocabulary.counts.tolist() == model.table.vocabulary.counts.tolist()
     np.testing.assert_allclose(opened.vectors[:], model.table.vectors, atol=1e-5)
-    # fastText takes the mean of all n-grams of an unknown word, not of the known ones alone, and
-    # no words spelt like it.
+    # fastText takes the mean of all n-grams of an unknown word, and no words spelt like it.
     unknown = ["walker", "paint", "gardener", "लड़कों"]
-    ours = np.array([
-        sum([part.vector for part in model.table.composer.parts(word)], np.zeros(16))
-        for word in unknown
-    ])  # fmt: skip
+    owners, buckets = model.parts.subwords.hashed(unknown)
+    rows = model.parts.find(buckets)
+    ours, sizes = np.zeros((len(unknown), 16)), model.parts.sizes(len(words))
+    known = rows >= 0
+    np.add.at(ours, owners[known], (model.head["parts"] / sizes[:, None])[rows[known]])
     theirs = opened.lookup(unknown, otherwise="zero").vectors
     found = np.flatnonzero(theirs.any(axis=1))
     assert len(found)
