@@ -22,6 +22,7 @@ Where words are composed of parts, table.npy holds the composed vectors; and bes
     parts.rows.npy     (B,) int32, the row of each; buckets that share a row are there as a sum
 
 with "parts" in the manifest, which says how words are cut: {"min_n", "max_n", "buckets", "unit"}.
+A model that is quantized or pruned needs no rows of parts to compose unknown words, and has none.
 
 A folder of format 1 can be read. It holds the arrays of the head, with the labels, in `head.npz`,
 and all others in `state.npz`.
@@ -89,7 +90,7 @@ class Model:
     corpus: str = ""  # fingerprint of the text
     start: Mapping[str, Any] = field(default_factory=dict)  # how the initial rows were made
     environment: Mapping[str, str] = field(default_factory=dict)  # what it was computed with
-    parts: Parts | None = None  # of which words are composed; their rows are head["parts"]
+    parts: Parts | None = None  # of which words are composed; head["parts"] has their rows, if any
     snapshots: NDArray[np.float16] | None = None  # (S, W, D) rows of the most frequent words
     snapshot_shares: NDArray[np.float32] | None = None  # (S,) of the steps done before each
     bundle: Bundle | None = None  # the folder it was loaded from
@@ -375,6 +376,8 @@ def _parts_of(bundle: Bundle) -> Parts:
         require_array(rows, (len(buckets),), "<i4")
         if rows.min(initial=0) < 0:
             raise ValueError("a row below 0")
+    if "head.parts.npy" not in bundle.files and not len(buckets):
+        return Parts(subwords, buckets, rows)  # unknown words are composed of the known
     vectors = bundle.array("head.parts")
     with bundle.damage("head.parts.npy"):
         words, dim = bundle.facts["shape"]

@@ -253,7 +253,7 @@ def explain_step(
 def parts_of(model: Model, index: int) -> list[PartOf]:
     """Return the parts of a word that a model composes."""
     table, parts = model.table, model.parts
-    if parts is None or table.composer is None:
+    if parts is None or table.composer is None or "parts" not in model.head:
         return []
     sizes = parts.sizes(len(table))  # (R,)
     return [

@@ -304,7 +304,7 @@ def convert(
         if to == QUANTIZED or (to == "model" and kind == "model"):
             model.write_model(target, made)
             return Read(made.table, found.skipped)
-        if to == "fasttext-bin" and (made.labels or made.parts):
+        if to == "fasttext-bin" and (made.labels or "parts" in made.head):
             write = fasttext_bin.write_classifier if made.labels else fasttext_bin.write_subwords
             write(target, made)
             return found

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from embedcli.composer import Parts
 from embedcli.config import TrainSettings
 from embedcli.formats.base import Options, Read, selected, write_blocks
 from embedcli.model import Model, load_table, save_model
@@ -53,10 +54,7 @@ def of_table(table: EmbeddingTable) -> Model:
 
 
 def pruned(model: Model, ids: NDArray[np.int64]) -> Model:
-    """Return a model of some words, by ascending id; what is only for training is left out.
-
-    Word vectors are then plain: unknown words are not composed of parts any more.
-    """
+    """Return a model of some words, by ascending id; what is only for training is left out."""
     table = model.table
     kept = selected(table, ids.tolist())
     table = table.like(kept.vocabulary, kept.vectors)
@@ -72,32 +70,33 @@ def pruned(model: Model, ids: NDArray[np.int64]) -> Model:
     )
     if _has_labels(model):
         return small
-    return replace(small, head={}, buckets={}, environment={}, parts=None)
+    return replace(small, head={}, buckets={}, environment={}, parts=_no_parts(model))
 
 
 def quantized(model: Model, options: Options) -> Model:
-    """Return a model with rows in few bytes, as `options` say.
-
-    Word models keep of their head only the rows of parts, of which unknown words are composed.
-    """
+    """Return a model with rows in few bytes, as `options` say; word models lose their head."""
     table = model.table
     for _ in write_blocks(table, Path("the model")):
         pass  # raises for numbers that are not finite
     part_size = min(options.part_size, table.dim)
     rows = QUANTIZERS[options.quantizer].of(table.vectors, part_size)
-    head = model.head
-    if not _has_labels(model):
-        head = {name: array for name, array in head.items() if name == "parts"}
     nothing = np.zeros(0, np.int64)
     return replace(
         model,
         table=table.like(table.vocabulary, rows),
-        head=head,
+        head=model.head if _has_labels(model) else {},
+        parts=_no_parts(model),
         trained=nothing,
         first_lines=nothing,
         optimizer={},
         bundle=None,
     )
+
+
+def _no_parts(model: Model) -> Parts | None:
+    """Return the parts of a model without rows: unknown words are composed of known ones."""
+    nothing = np.zeros(0, np.int32)
+    return model.parts and replace(model.parts, buckets=nothing, rows=nothing)
 
 
 def _has_labels(model: Model) -> bool:

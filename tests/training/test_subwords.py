@@ -15,7 +15,7 @@ from embedcli.formats.fasttext_bin import open_model
 from embedcli.model import load_model
 from embedcli.nn.composition import Composition
 from embedcli.nn.optimizers import make_optimizer
-from embedcli.table import COMPOSED
+from embedcli.table import COMPOSED, unit
 from embedcli.text.subwords import Subwords
 from embedcli.training import limits
 from embedcli.training.composed import ComposedWords
@@ -97,6 +97,29 @@ def test_a_word_is_compared_by_code_points_with_words_spelt_like_it(train, tmp_p
     assert f"{right} → 0 (" in explain.formatted(word, "text", language="hi")
     with pytest.raises(VocabularyError, match="'उमस'"):
         model.table["उमस"]  # shares characters with words, but no two of them
+
+
+@pytest.mark.parametrize(("to", "prune"), [("quantized", None), ("quantized", 15), ("model", 15)])
+def test_smaller_models_compose_unknown_words(train, tmp_path, to, prune):
+    model = train()
+    embedcli.convert(tmp_path / "m", tmp_path / "small", to, options=Options(prune=prune))
+    small = load_model(tmp_path / "small")
+    assert "parts" not in small.head
+    assert len(small.table) == (prune or len(model.table))
+    parts = small.table.composer.parts("walker")
+    assert {part.text for part in parts} <= set(small.table.vocabulary)
+    mean = small.table.vectors[:].mean(axis=0)
+    moved = sum(part.weight * (small.table.vectors[[part.row]][0] - mean) for part in parts)
+    np.testing.assert_allclose(small.table["walker"], mean + moved, rtol=1e-4, atol=1e-5)
+    if prune is None:
+        cosine = unit(np.array([small.table["walker"], model.table["walker"]]))
+        assert cosine[0] @ cosine[1] > 0.99
+    for word in ("walker", parts[0].text):
+        assert explain.formatted(embedcli.explain_word(word, tmp_path / "small"), "text")
+    embedcli.convert(tmp_path / "small", tmp_path / "again", "quantized")
+    assert embedcli.load(tmp_path / "again").lookup(["walker"]).ids.tolist() == [COMPOSED]
+    embedcli.convert(tmp_path / "small", tmp_path / "small.bin", "fasttext-bin")
+    assert list(embedcli.load(tmp_path / "small.bin").vocabulary) == list(small.table.vocabulary)
 
 
 def test_the_parts_of_a_known_word_make_its_vector(train):
