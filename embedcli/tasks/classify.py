@@ -16,8 +16,8 @@ from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, CorpusError
 from embedcli.messages import Message
 from embedcli.nn.losses import LOSSES
-from embedcli.tasks.supervised import CONSTANT, NGRAMS, Network, Supervised
-from embedcli.tasks.task import Candidate, Shapes, Validation, candidates
+from embedcli.tasks.supervised import NGRAMS, Network, Supervised
+from embedcli.tasks.task import CONSTANT, Arrays, Candidate, Shapes, Validation, candidates
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import ClassTargets
 from embedcli.text.texts import Texts
@@ -42,15 +42,10 @@ class Classify(Supervised[ClassTargets]):
     loss_formula = Message("task.loss_of_label")
     baseline_text = "the most frequent label is right for {:.1%} of the texts"
 
-    def __init__(
-        self,
-        corpus: EncodedCorpus,
-        settings: TrainSettings,
-        valid: EncodedCorpus | None = None,
-        weights: Mapping[str, Array] | None = None,
-        buckets: Mapping[str, Array] | None = None,
-    ) -> None:
-        super().__init__(corpus, settings, valid, weights, buckets)
+    def _start(
+        self, corpus: EncodedCorpus, valid: EncodedCorpus | None, weights: Arrays | None
+    ) -> Arrays:
+        parameters, settings = super()._start(corpus, valid, weights), self.settings
         self.labels = self._targets.names
         self.multi_label = multi_label(self._targets, settings)
         if len(self.labels) < 2:
@@ -60,13 +55,13 @@ class Classify(Supervised[ClassTargets]):
         self.loss_name = "sigmoid" if self.multi_label else "softmax"
         lr = settings.lr if settings.lr != "auto" else lr_for(len(self.labels))
         self.resolved = {"multi_label": self.multi_label, "lr": lr}
-        if weights is None:
-            counts = self._counts()
-            weighed = class_weights(settings.class_weights, self.labels, counts)
-            if weighed is not None:
-                self.parameters[CLASS_WEIGHTS] = Tensor(weighed)
-            bias = self.parameters["output.bias"].data
-            bias[:] = _initial_bias(counts, len(self._indices), weighed, self.multi_label)
+        if weights is not None:
+            return weights
+        counts = self._counts()
+        weighed = class_weights(settings.class_weights, self.labels, counts)
+        bias = parameters["output.bias"]
+        bias[:] = _initial_bias(counts, len(self._indices), weighed, self.multi_label)
+        return {**parameters, **({} if weighed is None else {CLASS_WEIGHTS: weighed})}
 
     def comparable(self, texts: Texts, targets: ClassTargets) -> tuple[Texts, ClassTargets]:
         """Return texts with their labels numbered as those learnt from."""
@@ -174,7 +169,7 @@ class Classify(Supervised[ClassTargets]):
 
     @classmethod
     def head_shapes(
-        cls, settings: TrainSettings, words: int, labels: Sequence[str], head: Mapping[str, Array]
+        cls, settings: TrainSettings, words: int, labels: Sequence[str], head: Arrays
     ) -> Shapes:
         """Return the shapes of the network's head, and of the class weights if there are any."""
         weights = {CLASS_WEIGHTS: (len(labels),)} if CLASS_WEIGHTS in head else {}
@@ -182,7 +177,7 @@ class Classify(Supervised[ClassTargets]):
 
     @classmethod
     def parse_answer(
-        cls, answer: Sequence[str], labels: Sequence[str], head: Mapping[str, Array]
+        cls, answer: Sequence[str], labels: Sequence[str], head: Arrays
     ) -> ClassTargets:
         """Read the right labels of a text."""
         known = f"the labels are {', '.join(labels[:10])}{', …' if len(labels) > 10 else ''}"

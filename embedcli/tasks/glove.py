@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -22,7 +22,7 @@ from embedcli.nn.factorization import (
 from embedcli.nn.initializers import initial_rows
 from embedcli.nn.losses import Total
 from embedcli.tasks.counts import Counts, CountTask
-from embedcli.tasks.task import Example, Gradients, Loss, Shapes, candidates
+from embedcli.tasks.task import Arrays, Example, Gradients, Loss, Shapes, candidates
 from embedcli.tasks.words import Streams
 from embedcli.text.encode import EncodedCorpus
 from embedcli.tiling import TiledCells
@@ -48,15 +48,8 @@ class GloVe(CountTask):
         "glove learns from the counts of a whole text, and a model does not keep those of its own"
     )
 
-    def __init__(
-        self,
-        corpus: Counts,
-        settings: TrainSettings,
-        valid: EncodedCorpus | None = None,
-        weights: Mapping[str, Array] | None = None,
-        buckets: Mapping[str, Array] | None = None,
-    ) -> None:
-        self.settings = settings
+    def _start(self, corpus: Counts, valid: EncodedCorpus | None, weights: Arrays | None) -> Arrays:
+        settings = self.settings
         occurrences = np.asarray(corpus.vocabulary.counts)  # (V,)
         self._cells = TiledCells(
             corpus.parts, occurrences, settings.batch_size, settings.seed, corpus.folder
@@ -69,21 +62,24 @@ class GloVe(CountTask):
         self._epoch, self._order = -1, np.zeros(0, np.int64)  # of the batches, in an epoch
         # Each batch stands for as many tokens of the text as its share of the pairs.
         self._tokens = corpus.tokens / max(corpus.cells, 1)
-        if weights is None:
-            size, dim = len(corpus.vocabulary), settings.dim
-            rows = partial(
-                initial_rows, settings.init, settings.seed, range(size), dim, settings.init_scale
-            )
-            biases = _fitted_biases(corpus, settings)[:, None].astype(np.float32)  # (V, 1)
-            weights = {
-                "table": rows(),
-                "output": rows(stream=1),
-                "bias": biases,
-                "output_bias": biases.copy(),
-            }
-        else:
+        if weights is not None:
             weights = {**weights, "table": weights.get("input", weights["table"])}
-        self.parameters = {name: Tensor(weights[name], True) for name in PARAMETERS}
+            return {name: weights[name] for name in PARAMETERS}
+        rows = partial(
+            initial_rows,
+            settings.init,
+            settings.seed,
+            range(len(corpus.vocabulary)),
+            settings.dim,
+            settings.init_scale,
+        )
+        biases = _fitted_biases(corpus, settings)[:, None].astype(np.float32)  # (V, 1)
+        return {
+            "table": rows(),
+            "output": rows(stream=1),
+            "bias": biases,
+            "output_bias": biases.copy(),
+        }
 
     def batch(self, epoch: int, index: int) -> Pairs:
         """Make a batch; each epoch takes them in another order."""
@@ -124,9 +120,7 @@ class GloVe(CountTask):
         return table, output, bias, output_bias
 
     @classmethod
-    def finished(
-        cls, settings: TrainSettings, parameters: Mapping[str, Array]
-    ) -> Mapping[str, Array]:
+    def finished(cls, settings: TrainSettings, parameters: Arrays) -> Arrays:
         """Return the arrays of a model: the sum of both tables, and the words' own beside it."""
         if not settings.sum_tables:
             return parameters
@@ -135,7 +129,7 @@ class GloVe(CountTask):
 
     @classmethod
     def head_shapes(
-        cls, settings: TrainSettings, words: int, labels: Sequence[str], head: Mapping[str, Array]
+        cls, settings: TrainSettings, words: int, labels: Sequence[str], head: Arrays
     ) -> Shapes:
         """Return the shapes of the output table, the biases, and the words' own table."""
         shapes: Shapes = {"output": (words, settings.dim), "bias": (words, 1)}

@@ -12,8 +12,8 @@ from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, CorpusError
 from embedcli.messages import Message
-from embedcli.tasks.supervised import CONSTANT, NGRAMS, Network, Supervised
-from embedcli.tasks.task import Candidate, Shapes, Validation, candidates
+from embedcli.tasks.supervised import NGRAMS, Network, Supervised
+from embedcli.tasks.task import CONSTANT, Arrays, Candidate, Shapes, Validation, candidates
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import Numbers, NumberTargets, parse_labels
 from embedcli.text.texts import Texts
@@ -39,21 +39,16 @@ class Regress(Supervised[NumberTargets]):
     loss_formula = Message("task.loss_of_number")
     baseline_text = "the mean has a mean squared error of {:.4g}"
 
-    def __init__(
-        self,
-        corpus: EncodedCorpus,
-        settings: TrainSettings,
-        valid: EncodedCorpus | None = None,
-        weights: Mapping[str, Array] | None = None,
-        buckets: Mapping[str, Array] | None = None,
-    ) -> None:
-        super().__init__(corpus, settings, valid, weights, buckets)
-        if weights is None:
-            learnt = self._targets.take(self._indices).values.astype(np.float64)  # (B, R)
-            deviation = learnt.std(axis=0)  # (R,)
-            scale = np.where(deviation > 0, deviation, 1)  # (R,)
-            self.parameters[MEAN] = Tensor(learnt.mean(axis=0).astype(np.float32))
-            self.parameters[SCALE] = Tensor(scale.astype(np.float32))
+    def _start(
+        self, corpus: EncodedCorpus, valid: EncodedCorpus | None, weights: Arrays | None
+    ) -> Arrays:
+        parameters = super()._start(corpus, valid, weights)
+        if weights is not None:
+            return weights
+        learnt = self._targets.take(self._indices).values.astype(np.float64)  # (B, R)
+        deviation = learnt.std(axis=0)  # (R,)
+        scale = np.where(deviation > 0, deviation, 1).astype(np.float32)  # (R,)
+        return {**parameters, MEAN: learnt.mean(axis=0).astype(np.float32), SCALE: scale}
 
     def comparable(self, texts: Texts, targets: NumberTargets) -> tuple[Texts, NumberTargets]:
         """Return the texts that have numbers, which must be as many as were learnt."""
@@ -107,7 +102,7 @@ class Regress(Supervised[NumberTargets]):
         """Turn standard scores (B, R) into the targets' units."""
         return np.asarray(outputs * parameters[SCALE].data + parameters[MEAN].data)
 
-    def go_on_from(self, head: Mapping[str, Array]) -> None:
+    def go_on_from(self, head: Arrays) -> None:
         """Raise CorpusError where the texts have another number of numbers than the model's."""
         found, expected = len(self.parameters[MEAN]), len(head.get(MEAN, ()))
         if found != expected:
@@ -115,7 +110,7 @@ class Regress(Supervised[NumberTargets]):
 
     @classmethod
     def head_shapes(
-        cls, settings: TrainSettings, words: int, labels: Sequence[str], head: Mapping[str, Array]
+        cls, settings: TrainSettings, words: int, labels: Sequence[str], head: Arrays
     ) -> Shapes:
         """Return the shapes of the network's head, and of the targets' mean and scale."""
         width = head[MEAN].size if MEAN in head else 0  # R
@@ -124,7 +119,7 @@ class Regress(Supervised[NumberTargets]):
 
     @classmethod
     def parse_answer(
-        cls, answer: Sequence[str], labels: Sequence[str], head: Mapping[str, Array]
+        cls, answer: Sequence[str], labels: Sequence[str], head: Arrays
     ) -> NumberTargets:
         """Read the right numbers of a text."""
         width = len(head[MEAN])

@@ -29,7 +29,7 @@ from embedcli.errors import ConfigError, CorpusError
 from embedcli.nn.initializers import glorot, initial_rows
 from embedcli.nn.layers import POOLS, Dense, Embedding
 from embedcli.nn.losses import LOSSES, Total
-from embedcli.tasks.task import Candidate, Example, Ngram, Shapes, Task, Validation
+from embedcli.tasks.task import Arrays, Candidate, Example, Ngram, Shapes, Task, Validation
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import ClassTargets, NumberTargets
 from embedcli.text.texts import Texts
@@ -38,7 +38,6 @@ from embedcli.text.word_ngrams import WordNgrams, ngram_texts
 T = TypeVar("T", ClassTargets, NumberTargets)
 
 NGRAMS = "ngrams"  # the parameter that has the rows of n-grams
-CONSTANT = "target."  # prefix of parameters that are kept but not trained
 
 # Second number of a random stream's key, the first being the seed.
 _HEAD, _ORDER, _DROPOUT, _SPLIT = 11, 12, 13, 14
@@ -196,15 +195,10 @@ class Supervised(Task, Generic[T]):
     loss_name: str  # one of LOSSES
     label_form: ClassVar[str]  # how a text says its target
 
-    def __init__(
-        self,
-        corpus: EncodedCorpus,
-        settings: TrainSettings,
-        valid: EncodedCorpus | None = None,
-        weights: Mapping[str, Array] | None = None,
-        buckets: Mapping[str, Array] | None = None,
-    ) -> None:
-        self.settings = settings
+    def _start(
+        self, corpus: EncodedCorpus, valid: EncodedCorpus | None, weights: Arrays | None
+    ) -> Arrays:
+        settings = self.settings
         # 1. Set some of the texts aside.
         texts, targets = _examples(corpus)
         self._texts, self._targets = texts, targets
@@ -224,7 +218,7 @@ class Supervised(Task, Generic[T]):
         # 2. Make the network, with a row for each word and each n-gram.
         self.network = Network(settings)
         if settings.word_ngrams:
-            known = (buckets or {}).get(NGRAMS, np.zeros(0, np.int64))
+            known = self.buckets.get(NGRAMS, np.zeros(0, np.int64))
             ngrams = WordNgrams.of(settings, corpus.vocabulary, known)
             if weights is None:
                 parts = np.array_split(indices, -(-len(indices) // _COUNTED_AT_ONCE))
@@ -234,18 +228,15 @@ class Supervised(Task, Generic[T]):
             self.buckets = {NGRAMS: ngrams.buckets}
         if weights is None:
             weights = self.network.initial_weights(len(corpus.vocabulary), targets.width)
-        self.parameters = {
-            name: Tensor(array, requires_grad=not name.startswith(CONSTANT))
-            for name, array in weights.items()
-        }
         # 3. Cut the texts into batches, of which the last may be smaller.
         self.batches = -(-len(indices) // settings.batch_size)
         longest = int(np.sort(texts.lengths[indices])[-settings.batch_size :].sum())
         most = {"table": longest, NGRAMS: longest * ((settings.word_ngrams or 1) - 1)}
-        self.most_rows = {name: min(len(self.parameters[name]), most[name]) for name in self.tables}
+        self.most_rows = {name: min(len(weights[name]), most[name]) for name in self.tables}
         self._indices = indices
         self._epoch = -1
         self._order = indices
+        return weights
 
     def batch(self, epoch: int, index: int) -> Batch:
         """Make a batch."""

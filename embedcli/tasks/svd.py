@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError
 from embedcli.parallel import resolve_workers
 from embedcli.pmi import PMI, truncated_svd
 from embedcli.tasks.counts import Counts, CountTask
-from embedcli.tasks.task import Shapes
+from embedcli.tasks.task import Arrays, Shapes
 from embedcli.text.encode import EncodedCorpus
 
 
@@ -28,43 +27,35 @@ class SVD(CountTask):
     solved = True
     update_refusal = "svd computes its table from the counts of a whole text at once"
 
-    def __init__(
-        self,
-        corpus: Counts,
-        settings: TrainSettings,
-        valid: EncodedCorpus | None = None,
-        weights: Mapping[str, Array] | None = None,
-        buckets: Mapping[str, Array] | None = None,
-    ) -> None:
-        self.settings = settings
+    def _start(self, corpus: Counts, valid: EncodedCorpus | None, weights: Arrays | None) -> Arrays:
+        settings, size = self.settings, len(corpus.vocabulary)
         self.batches, self.most_rows = 0, {"table": 0}
-        if weights is None:
-            size = len(corpus.vocabulary)
-            if settings.dim > size:
-                raise ConfigError(
-                    f"dim: found {settings.dim}; expected at most {size}, the number of words, "
-                    "with task svd",
-                    f"--dim {min(size, 100)}",
-                )
-            with threadpool_limits(1, user_api="blas"):
-                matrix = PMI(
-                    corpus.parts,
-                    size,
-                    context_power=settings.context_power,
-                    shift=settings.shift,
-                    workers=resolve_workers(settings.workers),
-                )
-                left, values, right = truncated_svd(matrix, settings.dim, settings.seed)
-            power = settings.singular_power
-            weights = {
-                "table": (left * values**power).astype(np.float32),
-                "output": (right * values ** (1 - power)).astype(np.float32),
-            }
-        self.parameters = {name: Tensor(weights[name], True) for name in ("table", "output")}
+        if weights is not None:
+            return weights
+        if settings.dim > size:
+            raise ConfigError(
+                f"dim: found {settings.dim}; expected at most {size}, the number of words, "
+                "with task svd",
+                f"--dim {min(size, 100)}",
+            )
+        with threadpool_limits(1, user_api="blas"):
+            matrix = PMI(
+                corpus.parts,
+                size,
+                context_power=settings.context_power,
+                shift=settings.shift,
+                workers=resolve_workers(settings.workers),
+            )
+            left, values, right = truncated_svd(matrix, settings.dim, settings.seed)
+        power = settings.singular_power
+        return {
+            "table": (left * values**power).astype(np.float32),
+            "output": (right * values ** (1 - power)).astype(np.float32),
+        }
 
     @classmethod
     def head_shapes(
-        cls, settings: TrainSettings, words: int, labels: Sequence[str], head: Mapping[str, Array]
+        cls, settings: TrainSettings, words: int, labels: Sequence[str], head: Arrays
     ) -> Shapes:
         """Return the shape of the table of context words."""
         return {"output": (words, settings.dim)}

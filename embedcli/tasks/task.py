@@ -19,7 +19,10 @@ from embedcli.text.labels import ClassTargets, LabelKind, NumberTargets
 from embedcli.text.vocabulary import Vocabulary
 
 Targets = ClassTargets | NumberTargets | None
+Arrays = Mapping[str, Array]
 Shapes = dict[str, tuple[int, ...]]
+
+CONSTANT = "target."  # prefix of parameters that are kept but not trained
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +125,15 @@ class Task:
     resolved: Mapping[str, Any] = {}  # values of the task's settings that were `auto`
     buckets: Mapping[str, Array] = {}  # (G,) int64 by table: which hashes have the rows of n-grams
     # Of which "parts" the rows of "table" are composed, which are then not trained themselves.
-    composition: Composition | None = None
+    composition: Composition | None
 
     def __init__(
         self,
         corpus: Any,
         settings: TrainSettings,
         valid: EncodedCorpus | None = None,
-        weights: Mapping[str, Array] | None = None,
-        buckets: Mapping[str, Array] | None = None,
+        weights: Arrays | None = None,
+        buckets: Arrays | None = None,
         composition: Composition | None = None,
     ) -> None:
         """Make the task of what `source` returned, and a corpus to validate on.
@@ -139,6 +142,17 @@ class Task:
         a model to go on from; without weights, rows for new n-grams come after theirs.
         `composition` is given where `composed_of` returned one.
         """
+        self.settings = settings
+        self.buckets = buckets or {}
+        self.composition = composition
+        composed = () if composition is None else ("table",)
+        self.parameters = {
+            name: Tensor(array, not name.startswith(CONSTANT) and name not in composed)
+            for name, array in self._start(corpus, valid, weights).items()
+        }
+
+    def _start(self, corpus: Any, valid: EncodedCorpus | None, weights: Arrays | None) -> Arrays:
+        """Find the examples of the corpus, in `batches`; return the parameters to start from."""
         raise NotImplementedError
 
     @classmethod
@@ -157,9 +171,7 @@ class Task:
         return corpus
 
     @classmethod
-    def finished(
-        cls, settings: TrainSettings, parameters: Mapping[str, Array]
-    ) -> Mapping[str, Array]:
+    def finished(cls, settings: TrainSettings, parameters: Arrays) -> Arrays:
         """Return the arrays of a model, "table" among them, given the parameters."""
         return parameters
 
@@ -230,12 +242,12 @@ class Task:
         """
         raise ConfigError(f"metric: {self.settings.task} has no {metric!r}")
 
-    def go_on_from(self, head: Mapping[str, Array]) -> None:
+    def go_on_from(self, head: Arrays) -> None:
         """Prepare to update a model with this head; raises CorpusError where that cannot be."""
 
     @classmethod
     def head_shapes(
-        cls, settings: TrainSettings, words: int, labels: Sequence[str], head: Mapping[str, Array]
+        cls, settings: TrainSettings, words: int, labels: Sequence[str], head: Arrays
     ) -> Shapes:
         """Return the shapes of all parameters but the table in a model of this task.
 
@@ -244,9 +256,7 @@ class Task:
         raise NotImplementedError
 
     @classmethod
-    def parse_answer(
-        cls, answer: Sequence[str], labels: Sequence[str], head: Mapping[str, Array]
-    ) -> Targets:
+    def parse_answer(cls, answer: Sequence[str], labels: Sequence[str], head: Arrays) -> Targets:
         """Read what is right for a text, as told to `embed explain`; raises ConfigError."""
         if answer:
             name = cls.__name__.lower()

@@ -99,10 +99,9 @@ class PartedTask(NamedTuple):
                 targets=None if codec is None else codec.targets(targets),
                 parts=(),
             )
-        composed: dict[str, Any] = {}
-        if self.composition is not None:
-            composed["composition"] = self.composition
-        return kind(corpus, settings, weights=weights, buckets=self.buckets, **composed)
+        return kind(
+            corpus, settings, None, weights, buckets=self.buckets, composition=self.composition
+        )
 
 
 class Shipment(NamedTuple):

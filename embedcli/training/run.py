@@ -365,8 +365,7 @@ class Run:
         shutil.rmtree(task_folder, ignore_errors=True)  # of the replica before
         task_folder.mkdir()
         source = kind.source(corpus, settings, task_folder, lambda *sizes: report(Counting(*sizes)))
-        composed: dict[str, Any] = {} if composition is None else {"composition": composition}
-        task = kind(source, settings, valid, buckets=buckets, **composed)
+        task = kind(source, settings, valid, buckets=buckets, composition=composition)
         ngrams = sum(map(len, task.buckets.values()))
         if ngrams:
             limits.require_for_tables(folder, len(vocabulary), settings, memory, ngrams)
