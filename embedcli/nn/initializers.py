@@ -15,31 +15,9 @@ BLOCK = 256  # rows that share a random stream; changing it changes what a seed 
 Draw = Callable[[Generator, tuple[int, ...], float], Array]
 
 
-def uniform(rng: Generator, shape: tuple[int, ...], scale: float = 0.05) -> Array:
-    """Draw float32 numbers evenly from [-scale, scale); .05 is Keras's (RandomUniform)."""
-    numbers = rng.random(shape, np.float32)
-    numbers -= 0.5
-    numbers *= 2 * scale
-    return numbers
-
-
-def word2vec(rng: Generator, shape: tuple[int, ...], scale: float = 0.5) -> Array:
-    """Draw float32 numbers evenly from ±.5 / D (word2vec.c, InitNet); `scale` is not used."""
-    del scale
-    return uniform(rng, shape, 0.5 / shape[-1])
-
-
-def normal(rng: Generator, shape: tuple[int, ...], scale: float = 0.05) -> Array:
-    """Draw float32 numbers of a normal distribution with deviation `scale`."""
-    numbers = rng.standard_normal(shape, np.float32)
-    numbers *= scale
-    return numbers
-
-
-def zeros(rng: Generator, shape: tuple[int, ...], scale: float = 0.0) -> Array:
-    """Return float32 zeros."""
-    del rng, scale
-    return np.zeros(shape, np.float32)
+def uniform(rng: Generator, shape: tuple[int, ...], scale: float) -> Array:
+    """Draw float32 numbers evenly from [-scale, scale)."""
+    return np.asarray((rng.random(shape, np.float32) - 0.5) * (2 * scale))
 
 
 def glorot(rng: Generator, inputs: int, outputs: int) -> Array:
@@ -47,11 +25,12 @@ def glorot(rng: Generator, inputs: int, outputs: int) -> Array:
     return uniform(rng, (inputs, outputs), math.sqrt(6 / (inputs + outputs)))
 
 
+# How to draw float32 numbers of a shape, given a scale.
 INITIALIZERS: dict[str, Draw] = {
-    "uniform": uniform,
-    "word2vec": word2vec,
-    "normal": normal,
-    "zeros": zeros,
+    "uniform": uniform,  # with .05 as Keras's RandomUniform
+    "word2vec": lambda rng, shape, _: uniform(rng, shape, 0.5 / shape[-1]),  # word2vec.c, InitNet
+    "normal": lambda rng, shape, scale: rng.standard_normal(shape, np.float32) * scale,
+    "zeros": lambda _, shape, __: np.zeros(shape, np.float32),
 }
 
 
