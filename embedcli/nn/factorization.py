@@ -5,11 +5,13 @@ with f(X) = min(1, (X / x_max)^alpha) (Pennington, Socher & Manning 2014, equati
 is a plain version on the tape, and one fused kernel for each of the two shapes of a batch: a tile,
 which is many of the pairs of some words with some others, scored by one matrix product; and pairs
 of any words, scored one by one.
+
+The parameters are the tables of words and of contexts, (V, D) each, and their biases, (V, 1) each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +19,6 @@ import numpy as np
 from embedcli.autodiff import ops
 from embedcli.autodiff.rows import RowGrad
 from embedcli.autodiff.tensor import Array, Tensor
-
-Parameters = tuple[Array, Array, Array, Array]  # (V, D), (V, D), (V, 1), (V, 1)
 
 
 class Pairs(NamedTuple):
@@ -38,17 +38,13 @@ class Pairs(NamedTuple):
     is_tile: bool
 
 
-# Makes room for the gradients of rows: of the tables and biases of the words, then of the contexts.
-GradientRows = Callable[[Array, Array], tuple[RowGrad, RowGrad, RowGrad, RowGrad]]
-
-
 def glove_weights(logs: Array, x_max: float, alpha: float) -> Array:
     """Return the weights of pairs by the logarithms of their counts: (n,) float32."""
     weights: Array = np.exp(np.minimum(alpha * (logs - np.float32(np.log(x_max))), 0))
     return weights
 
 
-def glove_scores(parameters: tuple[Tensor, Tensor, Tensor, Tensor], pairs: Pairs) -> Tensor:
+def glove_scores(parameters: Sequence[Tensor], pairs: Pairs) -> Tensor:
     """Score each pair on the tape: its predicted log count, (n,)."""
     table, output, bias, output_bias = parameters
     words, contexts = pairs.words[pairs.first], pairs.contexts[pairs.second]  # (n,)
@@ -57,24 +53,27 @@ def glove_scores(parameters: tuple[Tensor, Tensor, Tensor, Tensor], pairs: Pairs
     return products + biases.sum(axis=1)
 
 
-def glove_loss(parameters: tuple[Tensor, Tensor, Tensor, Tensor], pairs: Pairs) -> Tensor:
+def glove_loss(parameters: Sequence[Tensor], pairs: Pairs) -> Tensor:
     """Return the loss of a batch on the tape, one number."""
     roots = np.sqrt(pairs.weights / 2)  # (n,)
     scores = glove_scores(parameters, pairs) * Tensor(roots)
     return ops.squared_error(scores, pairs.logs * roots)
 
 
-def glove_gradients(parameters: Parameters, pairs: Pairs, gradient_rows: GradientRows) -> float:
+def glove_gradients(
+    parameters: Sequence[Array], pairs: Pairs, gradients: Sequence[RowGrad]
+) -> float:
     """Return the loss of a batch, and write its gradients.
 
-    `gradient_rows` is called once with the ids of the words and of the contexts.
+    Those of words and of their biases are for the rows of `pairs.words`, those of contexts and of
+    their biases for the rows of `pairs.contexts`.
     """
     kernel = _tile_gradients if pairs.is_tile else _pair_gradients
-    return kernel(parameters, pairs, gradient_rows(pairs.words, pairs.contexts))
+    return kernel(parameters, pairs, gradients)
 
 
 def _tile_gradients(
-    parameters: Parameters, pairs: Pairs, gradients: tuple[RowGrad, RowGrad, RowGrad, RowGrad]
+    parameters: Sequence[Array], pairs: Pairs, gradients: Sequence[RowGrad]
 ) -> float:
     table, output, bias, output_bias = parameters
     # 1. Look up the rows, and lay out the pairs as a matrix; of those that never occur the weight
@@ -102,7 +101,7 @@ def _tile_gradients(
 
 
 def _pair_gradients(
-    parameters: Parameters, pairs: Pairs, gradients: tuple[RowGrad, RowGrad, RowGrad, RowGrad]
+    parameters: Sequence[Array], pairs: Pairs, gradients: Sequence[RowGrad]
 ) -> float:
     table, output, bias, output_bias = parameters
     words, contexts = table.take(pairs.words, axis=0), output.take(pairs.contexts, axis=0)  # (n, D)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 
-from embedcli.autodiff.tensor import Array, Tensor
+from embedcli.autodiff.tensor import Array
 from embedcli.config import TrainSettings
 from embedcli.cooccurrences import totals_of
 from embedcli.counting import passes
@@ -65,21 +64,13 @@ class GloVe(CountTask):
         if weights is not None:
             weights = {**weights, "table": weights.get("input", weights["table"])}
             return {name: weights[name] for name in PARAMETERS}
-        rows = partial(
-            initial_rows,
-            settings.init,
-            settings.seed,
-            range(len(corpus.vocabulary)),
-            settings.dim,
-            settings.init_scale,
+        of, words = settings, range(len(corpus.vocabulary))
+        table, output = (
+            initial_rows(of.init, of.seed, words, of.dim, of.init_scale, stream=stream)
+            for stream in (0, 1)
         )
         biases = _fitted_biases(corpus, settings)[:, None].astype(np.float32)  # (V, 1)
-        return {
-            "table": rows(),
-            "output": rows(stream=1),
-            "bias": biases,
-            "output_bias": biases.copy(),
-        }
+        return {"table": table, "output": output, "bias": biases, "output_bias": biases.copy()}
 
     def batch(self, epoch: int, index: int) -> Pairs:
         """Make a batch; each epoch takes them in another order."""
@@ -98,26 +89,15 @@ class GloVe(CountTask):
 
     def loss(self, batch: Pairs) -> Total:
         """Put the loss on the tape: the plain version of `gradients`."""
-        return Total(glove_loss(self._tensors(), batch), len(batch.logs))
+        return Total(glove_loss([*self.parameters.values()], batch), len(batch.logs))
 
     def gradients(self, batch: Pairs, out: Gradients) -> Loss:
         """Compute the sum of a batch's losses and its gradients, by the fused kernel."""
-        table, output, bias, output_bias = (tensor.data for tensor in self._tensors())
-        total = glove_gradients(
-            (table, output, bias, output_bias),
-            batch,
-            lambda words, contexts: (
-                out.rows("table", words),
-                out.rows("output", contexts),
-                out.rows("bias", words),
-                out.rows("output_bias", contexts),
-            ),
-        )
+        ids = 2 * (batch.words, batch.contexts)
+        gradients = [out.rows(*each) for each in zip(PARAMETERS, ids, strict=True)]
+        arrays = [tensor.data for tensor in self.parameters.values()]
+        total = glove_gradients(arrays, batch, gradients)
         return Loss(total, total, len(batch.logs))
-
-    def _tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        table, output, bias, output_bias = (self.parameters[name] for name in PARAMETERS)
-        return table, output, bias, output_bias
 
     @classmethod
     def finished(cls, settings: TrainSettings, parameters: Arrays) -> Arrays:
@@ -140,7 +120,7 @@ class GloVe(CountTask):
 
     def examples(self, batch: Pairs, words: int) -> tuple[Array, list[Example]]:
         """Ask of each word how often the words near it stand there."""
-        scores = glove_scores(self._tensors(), batch).data  # (n,)
+        scores = glove_scores([*self.parameters.values()], batch).data  # (n,)
         ids, contexts = batch.words[batch.first], batch.contexts[batch.second]  # (n,)
         text = np.asarray(self._ids[:words])
         asked = []

@@ -29,19 +29,15 @@ def pairs(is_tile: bool) -> Pairs:
 @pytest.mark.parametrize("is_tile", [True, False])
 def test_a_kernel_has_the_loss_and_gradients_of_the_plain_version(is_tile):
     rng = np.random.default_rng(0)
-    tensors = tuple(Tensor(rng.standard_normal(s).astype(np.float32), True) for s in SHAPES)
+    tensors = [Tensor(rng.standard_normal(s).astype(np.float32), True) for s in SHAPES]
     batch = pairs(is_tile)
     loss = glove_loss(tensors, batch)
     loss.backward()
     made: list[RowGrad] = []
-
-    def gradient_rows(words, contexts):
-        for tensor, ids in zip(tensors, (words, contexts) * 2, strict=True):
-            rows = np.empty((len(ids), tensor.shape[1]), np.float32)
-            made.append(RowGrad(ids, rows, tensor.shape, np.empty(len(ids), np.float32)))
-        return tuple(made)
-
-    total = glove_gradients(tuple(t.data for t in tensors), batch, gradient_rows)
+    for tensor, ids in zip(tensors, (batch.words, batch.contexts) * 2, strict=True):
+        rows = np.empty((len(ids), tensor.shape[1]), np.float32)
+        made.append(RowGrad(ids, rows, tensor.shape, np.empty(len(ids), np.float32)))
+    total = glove_gradients([t.data for t in tensors], batch, made)
     assert total == pytest.approx(loss.item(), rel=1e-5)
     for tensor, gradient in zip(tensors, made, strict=True):
         np.testing.assert_allclose(gradient.dense(), tensor.grad.dense(), rtol=2e-4, atol=1e-5)
