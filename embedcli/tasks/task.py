@@ -193,11 +193,10 @@ class Task:
     @property
     def differentiated(self) -> Mapping[str, Tensor]:
         """The parameters that a batch has gradients of."""
-        composed = () if self.composition is None else ("parts",)
         return {
             name: tensor
             for name, tensor in self.parameters.items()
-            if (tensor.requires_grad and name not in composed) or (composed and name == "table")
+            if name == "table" or (tensor.requires_grad and name != "parts")
         }
 
     def looked_up(self, epoch: int, indices: range) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 from embedcli.autodiff.rows import RowGrad, put_rows, sum_keyed_rows
 from embedcli.autodiff.tensor import Array
 from embedcli.config import OWN_RATE
-from embedcli.nn.composition import Composition
+from embedcli.nn.composition import WORDS_AT_ONCE, Composition
 from embedcli.nn.optimizers import Optimizer
 from embedcli.parallel import shared_array
 
@@ -62,7 +62,9 @@ class ComposedWords:
 
     def compose(self, words: Array) -> None:
         """Write the vectors of words (n,) to the table."""
-        put_rows(self._table, words, self._composition.compose(self._parts, words))
+        for start in range(0, len(words), WORDS_AT_ONCE):
+            some = words[start : start + WORDS_AT_ONCE]
+            put_rows(self._table, some, self._composition.compose(self._parts, some))
 
     def take(self, gradient: RowGrad) -> None:
         """Take the summed gradient of some words."""

@@ -117,9 +117,9 @@ class LocalEngine:
         for shard, (groups, then) in enumerate(zip(turns, following, strict=True), start=1):
             reports += training.turn(self.team, epoch, groups, then)
             if shard < plan.shards:
-                training.end_turn(self.team)
+                training.merge(self.team, last=False)
         self._in_turns = False
-        training.end_round(self.team)
+        training.merge(self.team, last=True)
         seconds, words = time.perf_counter() - began, int(sum(each.words for each in reports))
         machine = Machine(platform.node(), plan.shards, words, seconds, 0)
         self.round = Round(training.done + 1, seconds, (machine,))

@@ -21,7 +21,6 @@ from embedcli.autodiff.rows import RowGrad
 from embedcli.autodiff.tensor import Array, Gradient
 from embedcli.config import TrainSettings
 from embedcli.errors import TrainingError
-from embedcli.nn.composition import WORDS_AT_ONCE
 from embedcli.nn.optimizers import learning_rate, make_optimizer
 from embedcli.parallel import (
     Team,
@@ -163,10 +162,7 @@ class Training:
         """
         self.engine.collect()
         if self._composed is not None:
-            table = self.state.parameters["table"]
-            for start in range(0, len(table), WORDS_AT_ONCE):
-                words = np.arange(start, min(start + WORDS_AT_ONCE, len(table)))
-                self._composed.compose(self._not_frozen(words))
+            self._composed.compose(self._not_frozen(np.arange(len(self.state.trained))))
 
     def _not_frozen(self, words: Array) -> Array:
         """Return the words (U,) whose rows of the table are trained."""
@@ -270,19 +266,11 @@ class Training:
             raise RuntimeError("make_merger was not called")
         return self._merger
 
-    def end_turn(self, team: Team) -> None:
-        """Set what a shard changed aside, and go back to the common tables."""
-        self._merge(team, END_TURN)
-
-    def end_round(self, team: Team) -> None:
-        """Apply what all shards of a round changed."""
-        self.whole = False
-        self._merge(team, END_ROUND)
+    def merge(self, team: Team, *, last: bool) -> None:
+        """Set what a shard changed aside; after the last of a round, apply what all changed."""
+        self.whole = not last
+        team.run(COMMAND.pack(END_ROUND if last else END_TURN, *[0] * 6), len(self.merger.tasks))
         self.whole = True
-
-    def _merge(self, team: Team, what: int) -> None:
-        """Give a command to all workers that has no batches."""
-        team.run(COMMAND.pack(what, *[0] * 6), len(self.merger.tasks))
 
     def restore(self) -> None:
         """Undo the changes of an unfinished round."""
@@ -355,29 +343,25 @@ class Training:
     def work(self, worker: int, command: bytes, task: int) -> None:
         """Do one task of a command: a stretch of batches, or a part of the update."""
         what, epoch, start, stop, next_epoch, ahead, end = COMMAND.unpack(command[: COMMAND.size])
-        if what == UPDATES:
+        if what == GRADIENTS:
+            slots = stretches(stop - start, self.workers)[task]
+            # Made one after the other they take half the time: their code stays in the cache.
+            made = [(slot, self._batch(epoch, start + slot)) for slot in slots]
+            taken = stretches(end - ahead, self.workers)[worker : worker + 1]
+            self._ahead = [(next_epoch, ahead + slot) for slots in taken for slot in slots]
+            for slot, batch in made:
+                self._compute(worker, slot, batch)
+        elif what == UPDATES:
             self._update(*self._parts[task], epoch, range(start, stop))
-            return
-        if what == END_TURN:
+        elif what == END_TURN:
             self.merger.end_turn(task)
-            return
-        if what == END_ROUND:
+        elif what == END_ROUND:
             self.merger.end_round(task)
-            return
-        if self._composed is not None and what == COMPOSE:
+        elif self._composed is not None and what == COMPOSE:
             self._composed.compose(self._composed.share(task))
-            return
-        if self._composed is not None and what == SPREAD:
+        elif self._composed is not None:
             for gradient in self._composed.gradients(task):
                 self._apply("parts", gradient, epoch, start)
-            return
-        slots = stretches(stop - start, self.workers)[task]
-        # Made one after the other they take half the time: their code stays in the cache.
-        made = [(slot, self._batch(epoch, start + slot)) for slot in slots]
-        taken = stretches(end - ahead, self.workers)[worker : worker + 1]
-        self._ahead = [(next_epoch, ahead + slot) for slots in taken for slot in slots]
-        for slot, batch in made:
-            self._compute(worker, slot, batch)
 
     def _batch(self, epoch: int, index: int) -> Any:
         """Return a batch that was made ahead, or make it."""
