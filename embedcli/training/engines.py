@@ -108,7 +108,7 @@ class LocalEngine:
         """Train a group of batches, or the turns of all shards, and merge what they changed."""
         training, plan = self._training, self._training.plan
         turns = [plan.turn(epoch, number, shard) for shard in range(plan.shards)]
-        following = [(epoch, turn[0]) for turn in turns[1:]] + [training.following(epoch, number)]
+        following = [(epoch, turn[0]) for turn in turns[1:]] + [plan.following(epoch, number)]
         if plan.shards == 1:
             return training.turn(self.team, epoch, turns[0], following[0])
         reports: list[BatchReport] = []

@@ -244,14 +244,6 @@ class Training:
             reports += self._group(team, epoch, batches, after)
         return reports
 
-    def following(self, epoch: int, number: int) -> tuple[int, range]:
-        """Return epoch and batches of the first group after a step; no batches after the last."""
-        if number + 1 < self.plan.steps(epoch):
-            return epoch, self.plan.turn(epoch, number + 1, 0)[0]
-        if epoch + 1 < self.settings.epochs:
-            return epoch + 1, self.plan.turn(epoch + 1, 0, 0)[0]
-        return epoch + 1, range(0)
-
     def make_merger(self) -> None:
         """Make what merges the shards; it is called before the processes that share it fork."""
         arrays = {n: [p.data, *self.state.slots[n].values()] for n, p in self._trainable.items()}

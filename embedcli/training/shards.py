@@ -132,6 +132,14 @@ class Plan:
         groups = -(-len(turn) // self._group(self.progress(epoch, turn.start)))
         return [_cut(turn, groups, each) for each in range(groups)]
 
+    def following(self, epoch: int, step: int) -> tuple[int, range]:
+        """Return epoch and batches of the first group after a step; no batches after the last."""
+        if step + 1 < self.steps(epoch):
+            return epoch, self.turn(epoch, step + 1, 0)[0]
+        if epoch + 1 < self.epochs:
+            return epoch + 1, self.turn(epoch + 1, 0, 0)[0]
+        return epoch + 1, range(0)
+
     def step(self, epoch: int, batch: int) -> int:
         """Return the step of the run, from 1, whose group begins with a batch, of an only shard.
 
