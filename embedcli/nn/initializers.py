@@ -9,6 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from embedcli.autodiff.tensor import Array
+from embedcli.config import TrainSettings
 
 BLOCK = 256  # rows that share a random stream; changing it changes what a seed gives
 
@@ -49,3 +50,9 @@ def initial_rows(
         low, high = max(start, rows.start), min(start + BLOCK, rows.stop)
         made[low - rows.start : high - rows.start] = block[low - start : high - start]
     return made
+
+
+def initial_table(settings: TrainSettings, words: int, *, stream: int = 0) -> Array:
+    """Return the initial table of so many words that the settings ask for: (V, D) float32."""
+    of = settings
+    return initial_rows(of.init, of.seed, range(words), of.dim, of.init_scale, stream=stream)

@@ -18,7 +18,7 @@ from embedcli.nn.factorization import (
     glove_scores,
     glove_weights,
 )
-from embedcli.nn.initializers import initial_rows
+from embedcli.nn.initializers import initial_table
 from embedcli.nn.losses import Total
 from embedcli.tasks.counts import Counts, CountTask
 from embedcli.tasks.task import Arrays, Example, Gradients, Loss, Shapes, candidates
@@ -64,11 +64,8 @@ class GloVe(CountTask):
         if weights is not None:
             weights = {**weights, "table": weights.get("input", weights["table"])}
             return {name: weights[name] for name in PARAMETERS}
-        of, words = settings, range(len(corpus.vocabulary))
-        table, output = (
-            initial_rows(of.init, of.seed, words, of.dim, of.init_scale, stream=stream)
-            for stream in (0, 1)
-        )
+        words = len(corpus.vocabulary)
+        table, output = (initial_table(settings, words, stream=stream) for stream in (0, 1))
         biases = _fitted_biases(corpus, settings)[:, None].astype(np.float32)  # (V, 1)
         return {"table": table, "output": output, "bias": biases, "output_bias": biases.copy()}
 

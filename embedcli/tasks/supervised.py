@@ -26,7 +26,7 @@ from embedcli.autodiff import ops
 from embedcli.autodiff.tensor import Array, Tensor
 from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, CorpusError
-from embedcli.nn.initializers import glorot, initial_rows
+from embedcli.nn.initializers import glorot, initial_table
 from embedcli.nn.layers import POOLS, Dense, Embedding
 from embedcli.nn.losses import LOSSES, Total
 from embedcli.tasks.task import Arrays, Candidate, Example, Ngram, Shapes, Task, Validation
@@ -90,8 +90,7 @@ class Network:
         drawn = {"hidden.weight"}
         if of.init == "zeros":
             drawn.add("output.weight")
-        table = initial_rows(of.init, of.seed, range(words), of.dim, of.init_scale)  # (V, D)
-        return {"table": table} | {
+        return {"table": initial_table(of, words)} | {
             name: glorot(rng, *shape) if name in drawn else np.zeros(shape, np.float32)
             for name, shape in self.head_shapes(outputs, self._ngram_rows).items()
         }
