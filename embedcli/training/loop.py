@@ -106,7 +106,9 @@ class Training:
             task.batches, settings.epochs, settings.group, growth=settings.group_growth
         )
         self.total = self.plan.total
-        self.workers = _useful_workers(task, settings)
+        self.workers = min(resolve_workers(settings.workers), settings.group, task.batches)
+        if task.batches * settings.epochs < SMALL_RUN:
+            self.workers = 1
         self.frozen = frozen or {}
         self._optimizer = make_optimizer(settings)
         self._trainable = {n: p for n, p in task.parameters.items() if p.requires_grad}
@@ -414,9 +416,3 @@ class Training:
             self._optimizer.step_dense(weights, state, gradient, lr, t)
         if self._merger is not None:
             self._merger.mark(name, rows)
-
-
-def _useful_workers(task: Task, settings: TrainSettings) -> int:
-    if task.batches * settings.epochs < SMALL_RUN:
-        return 1
-    return min(resolve_workers(settings.workers), settings.group, task.batches)
