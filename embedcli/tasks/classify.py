@@ -17,12 +17,12 @@ from embedcli.errors import ConfigError, CorpusError
 from embedcli.messages import Message
 from embedcli.nn.losses import LOSSES
 from embedcli.tasks.supervised import NGRAMS, Network, Supervised
-from embedcli.tasks.task import CONSTANT, Arrays, Candidate, Shapes, Validation, candidates
+from embedcli.tasks.task import Arrays, Candidate, Shapes, Validation, candidates
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import ClassTargets
 from embedcli.text.texts import Texts
 
-CLASS_WEIGHTS = f"{CONSTANT}weights"
+CLASS_WEIGHTS = "target.weights"
 THRESHOLD = 0.5  # probability from which on a text is said to have one of several labels
 
 
@@ -37,6 +37,7 @@ class Classify(Supervised[ClassTargets]):
     label_kind = "class"
     label_form = "__label__NAME"
     sample = "reviews.txt"
+    fixed = (CLASS_WEIGHTS,)
     of_this_text = (CLASS_WEIGHTS,)
     answer_from = ("task.classify",)
     loss_formula = Message("task.loss_of_label")

@@ -13,12 +13,12 @@ from embedcli.config import TrainSettings
 from embedcli.errors import ConfigError, CorpusError
 from embedcli.messages import Message
 from embedcli.tasks.supervised import NGRAMS, Network, Supervised
-from embedcli.tasks.task import CONSTANT, Arrays, Candidate, Shapes, Validation, candidates
+from embedcli.tasks.task import Arrays, Candidate, Shapes, Validation, candidates
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.labels import Numbers, NumberTargets, parse_labels
 from embedcli.text.texts import Texts
 
-MEAN, SCALE = f"{CONSTANT}mean", f"{CONSTANT}scale"
+MEAN, SCALE = "target.mean", "target.scale"
 
 
 class Regress(Supervised[NumberTargets]):
@@ -32,6 +32,7 @@ class Regress(Supervised[NumberTargets]):
     learn from.
     """
 
+    fixed = (MEAN, SCALE)
     label_kind = "number"
     label_form = "__label__NUMBER"
     loss_name = "squared"

@@ -22,8 +22,6 @@ Targets = ClassTargets | NumberTargets | None
 Arrays = Mapping[str, Array]
 Shapes = dict[str, tuple[int, ...]]
 
-CONSTANT = "target."  # prefix of parameters that are kept but not trained
-
 
 @dataclass(frozen=True, slots=True)
 class Loss:
@@ -110,6 +108,7 @@ class Task:
 
     label_kind: ClassVar[LabelKind] = "none"  # what each line of the corpus is read with
     tables: tuple[str, ...] = ("table",)  # parameters of a row a word, or a row an n-gram
+    fixed: ClassVar[tuple[str, ...]] = ()  # parameters that are kept but not trained
     of_this_text: ClassVar[tuple[str, ...]] = ()  # parameters that an update computes anew
     sample: ClassVar[str] = "sample.txt"  # text of the package to train on where none is named
     answer_from: ClassVar[tuple[str, ...]]  # for `embed explain`: messages about the right answer
@@ -145,9 +144,9 @@ class Task:
         self.settings = settings
         self.buckets = buckets or {}
         self.composition = composition
-        composed = () if composition is None else ("table",)
+        fixed = self.fixed if composition is None else (*self.fixed, "table")
         self.parameters = {
-            name: Tensor(array, not name.startswith(CONSTANT) and name not in composed)
+            name: Tensor(array, name not in fixed)
             for name, array in self._start(corpus, valid, weights).items()
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from embedcli.config import TrainSettings
 from embedcli.errors import CorpusError
 from embedcli.messages import Message
 from embedcli.nn.composition import Composition
-from embedcli.nn.initializers import initial_rows
+from embedcli.nn.initializers import initial_rows, initial_table
 from embedcli.nn.losses import Total
 from embedcli.nn.sampling import (
     Objective,
@@ -24,7 +24,7 @@ from embedcli.nn.sampling import (
     negative_sampling_loss,
 )
 from embedcli.storage.arrays import drop_pages
-from embedcli.tasks.task import Candidate, Gradients, Loss, Shapes, Task, candidates
+from embedcli.tasks.task import Arrays, Candidate, Gradients, Loss, Shapes, Task, candidates
 from embedcli.text.encode import EncodedCorpus
 from embedcli.text.subwords import Subwords
 from embedcli.text.vocabulary import Vocabulary
@@ -63,51 +63,30 @@ class WordTask(Task):
     """
 
     tables = ("table", "output")
+    fixed = (OUTPUT_BIAS,)
     of_this_text = (OUTPUT_BIAS,)
     loss_formula = Message("task.loss_of_pairs")
     objective: ClassVar[Objective]
 
-    def __init__(
-        self,
-        corpus: EncodedCorpus,
-        settings: TrainSettings,
-        valid: EncodedCorpus | None = None,
-        weights: Mapping[str, Array] | None = None,
-        buckets: Mapping[str, Array] | None = None,
-        composition: Composition | None = None,
-    ) -> None:
-        del valid, buckets  # there are no labels to compare with, and no n-grams
-        self.settings = settings
+    def _start(
+        self, corpus: EncodedCorpus, valid: EncodedCorpus | None, weights: Arrays | None
+    ) -> Arrays:
+        settings, size = self.settings, len(corpus.vocabulary)
         self._stream = WordStream(corpus, settings)
         self.batches = self._stream.batches
         self.most_rows = dict.fromkeys(self.tables, self._stream.most_rows)
-        self.composition = composition
-        size = len(corpus.vocabulary)
-        if weights is None:
-            dim = settings.dim
-            rows, parts = np.zeros((size, dim), np.float32), {}
-            if composition is not None:
-                parts["parts"] = initial_parts(settings, composition.sizes)
-            else:
-                rows = initial_rows(
-                    settings.init, settings.seed, range(size), dim, settings.init_scale
-                )
-            biases = chance_scores(
-                np.asarray(corpus.vocabulary.counts), self._stream.subsample, settings
-            )
-            weights = {
-                "table": rows,
-                "output": np.zeros((size, dim), np.float32),
-                OUTPUT_BIAS: biases[:, None],
-                **parts,
-            }
-        if OUTPUT_BIAS not in weights:
-            weights = {**weights, OUTPUT_BIAS: np.zeros((size, 1), np.float32)}
-        fixed = (OUTPUT_BIAS,) if composition is None else (OUTPUT_BIAS, "table")
-        self.parameters = {
-            name: Tensor(array, name not in fixed) for name, array in weights.items()
-        }
         self.resolved = {"subsample": self._stream.subsample}
+        if weights is not None:
+            none = np.zeros((size, 1), np.float32)
+            return {**weights, OUTPUT_BIAS: weights.get(OUTPUT_BIAS, none)}
+        counts = np.asarray(corpus.vocabulary.counts)  # (V,)
+        output = np.zeros((size, settings.dim), np.float32)
+        biases = chance_scores(counts, self._stream.subsample, settings)  # (V,)
+        start = {"output": output, OUTPUT_BIAS: biases[:, None]}
+        if self.composition is None:
+            return {"table": initial_table(settings, size), **start}
+        parts = initial_parts(settings, self.composition.sizes)  # (R, D)
+        return {"table": np.zeros_like(output), **start, "parts": parts}
 
     @classmethod
     def composed_of(cls, vocabulary: Vocabulary, settings: TrainSettings) -> Composition | None:
@@ -161,14 +140,14 @@ class WordTask(Task):
         """Count the corpus tokens of a batch."""
         return batch.tokens
 
-    def go_on_from(self, head: Mapping[str, Array]) -> None:
+    def go_on_from(self, head: Arrays) -> None:
         """Go on without biases where a model of version 0.2 was trained without them."""
         if not np.any(head.get(OUTPUT_BIAS, 0)):
             self.parameters[OUTPUT_BIAS].data[:] = 0
 
     @classmethod
     def head_shapes(
-        cls, settings: TrainSettings, words: int, labels: Sequence[str], head: Mapping[str, Array]
+        cls, settings: TrainSettings, words: int, labels: Sequence[str], head: Arrays
     ) -> Shapes:
         """Return the shapes of the output table and its bias, and of the parts of words."""
         shapes: Shapes = {"output": (words, settings.dim)}
