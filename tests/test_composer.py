@@ -65,7 +65,7 @@ def test_rare_words_weigh_less():
 def test_a_word_with_a_mistake_has_nearly_the_vector_of_the_one_that_is_meant():
     words = ["government", *(f"{stem}ment" for stem in ("move", "pave", "base"))]
     found = weights("goverment", words=words, counts=None)
-    assert found["government"] > 0.7 > 0.2 > list(found.values())[1]
+    assert found["government"] > 0.6 > 0.2 > list(found.values())[1]
     new = weights("governable", words=words, counts=None)  # by the prediction, mostly
     assert new["government"] < 0.5
 
