@@ -38,7 +38,7 @@ from embedcli.text.vocabulary import Vocabulary
 
 NOISE = 0.5  # variance of a frequent word's vector, where that of the process is 1
 RARE = 30  # count of a word that is trusted half as much as a frequent one
-PREDICTION = 0.3  # what it weighs, where a frequent word spelt just so would weigh 1
+PREDICTION = 0.2  # what it weighs, where a frequent word spelt just so would weigh 1
 _REMEMBERED = 1 << 13  # unknown words, of 3 kB each
 
 
