@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import embedcli
+from embedcli.config import TrainSettings, schema
 from embedcli.training.engines import Round
 from embedcli.training.loop import Step
 
@@ -72,7 +73,8 @@ def _train(args: argparse.Namespace, shards: int) -> tuple[float, float, int]:
             began = time.perf_counter()
 
     with tempfile.TemporaryDirectory() as scratch:
-        settings = dict(each.split("=") for each in args.set)
+        given = dict(each.split("=", 1) for each in args.set)
+        settings = {key: schema(TrainSettings)[key].parse(value) for key, value in given.items()}
         trained = embedcli.train(
             args.corpus, Path(scratch) / "m", epochs=args.epochs, shards=shards, report=report,
             **settings,
